@@ -1,0 +1,282 @@
+"""A folder of faces as training samples, each decided by (seed, epoch, index) and by nothing else.
+
+    loader = DataLoader(dataset, batch_sampler=KeyedBatches(len(dataset), batch_size=8, seed=0, start_step=step))
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from iqp_adapter.files import list_images
+from iqp_adapter.training.degradation import Degradation, check_range
+from iqp_adapter.training.ladder import Ladder
+from iqp_adapter.training.rng import numpy_rng, sample_seed
+
+_log = logging.getLogger(__name__)
+_LUMA = np.float32([0.299, 0.587, 0.114])
+_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # all that Pillow raises on bad files
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Small changes of pose and colour that leave a face a face.
+
+    Attributes:
+        flip: chance of mirroring left and right.
+        rotation: degrees, to either side.
+        scale: range of magnification; 1 shows the whole picture.
+        shift: share of the picture's side, in any direction.
+        brightness, contrast, saturation: largest relative change, 0 for none.
+    """
+
+    flip: float = 0.5
+    rotation: float = 5.0
+    scale: tuple[float, float] = (0.95, 1.1)
+    shift: float = 0.03
+    brightness: float = 0.1
+    contrast: float = 0.1
+    saturation: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_range("scale", self.scale, 0.1, 10)
+
+    def pose(self, rng: np.random.Generator) -> np.ndarray:
+        """A drawn map from target to picture, (2, 3) float64, both in units of half a side with the centre at 0."""
+        angle = math.radians(rng.uniform(-self.rotation, self.rotation))
+        zoom = 1 / rng.uniform(*self.scale)
+        mirror = -1 if rng.uniform() < self.flip else 1
+        cos, sin = zoom * math.cos(angle), zoom * math.sin(angle)
+        shift_x, shift_y = rng.uniform(-2 * self.shift, 2 * self.shift, 2)
+        return np.array([[mirror * cos, -mirror * sin, shift_x], [sin, cos, shift_y]])
+
+    def colours(self, rng: np.random.Generator) -> np.ndarray:
+        """A drawn colour change, (3, 4) float32: RGB in [0, 1] and a one -> RGB."""
+        brightness, contrast, saturation = (
+            1 + rng.uniform(-amount, amount) for amount in (self.brightness, self.contrast, self.saturation)
+        )
+        matrix = saturation * np.eye(3) + (1 - saturation) * np.outer(np.ones(3), _LUMA)
+        offset = np.full((3, 1), 0.5 * (1 - contrast))
+        return np.hstack([brightness * contrast * matrix, offset]).astype(np.float32)
+
+
+class FaceFolder(Dataset[dict[str, Any]]):
+    """Aligned faces of a folder, degraded on the fly; `dataset[(epoch, index)]` is one sample.
+
+        file ── augmentation ── ladder ──► hq ── degradation ──► lq
+
+    Everything random comes from `sample_seed(seed, epoch, index)`, so workers, processes and restarts change nothing.
+    The pose is applied while reducing the stored picture to the training size, so that it costs no sharpness.
+    Pictures are decoded once, when built, as long as they fit into `cache_bytes`; later ones each time. Files that
+    cannot be read or are smaller than `resolution` are named in one warning each and left out; one that turns out bad
+    only later is replaced by the next good one.
+
+    Args:
+        root: folder with pictures.
+        resolution: side of a sample in pixels.
+        degradation: makes `lq`; None gives `lq` equal to `hq`.
+        ladder: lowers the quality of some targets; None keeps all.
+        augmentation: changes of pose and colour; None takes the centre square as it is.
+        seed: of the run.
+        cache_bytes: for decoded pictures.
+
+    Raises:
+        ValueError: when no picture is usable.
+        OSError: when there is no picture at `root`.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        resolution: int,
+        *,
+        degradation: Degradation | None = None,
+        ladder: Ladder | None = None,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        cache_bytes: int = 2 << 30,
+    ) -> None:
+        self.root, self.resolution, self.seed = Path(root), resolution, seed
+        self.degradation, self.ladder, self.augmentation = degradation, ladder, augmentation
+        self._cache: dict[Path, np.ndarray] = {}
+        self._bad: set[Path] = set()
+        self.paths = self._usable(list_images([self.root]), cache_bytes)
+        if not self.paths:
+            raise ValueError(f"no picture in {root} is readable and at least {resolution} px; the log names each")
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, item: int | tuple[int, int]) -> dict[str, Any]:
+        """
+        Args:
+            item: (epoch, index); an index alone is of epoch 0.
+
+        Returns:
+            hq, lq: (3, H, W) float32 in [0, 1]; key: the sample's seed, int64; index: of the file in `paths`;
+            severity: of the ladder, 0 for an original.
+        """
+        epoch, index = item if isinstance(item, tuple) else (0, item)
+        key = sample_seed(self.seed, epoch, index)
+        clean = self._augmented(self._picture(index), numpy_rng(key))
+        severity = self.ladder.severity(key) if self.ladder else 0.0
+        hq = self.ladder.degrade(clean, severity, key) if self.ladder else clean
+        lq = self.degradation(hq, key) if self.degradation else hq
+        return {"hq": _tensor(hq), "lq": _tensor(lq), "key": key, "index": index, "severity": severity}
+
+    def _augmented(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        import cv2
+
+        if self.augmentation is None:
+            return resample(picture, np.eye(2, 3), self.resolution)
+        posed = resample(picture, self.augmentation.pose(rng), self.resolution)
+        return np.clip(cv2.transform(posed, self.augmentation.colours(rng)), 0, 1)
+
+    def _picture(self, index: int) -> np.ndarray:
+        """The file at `index`, or the next one that can be read."""
+        for step in range(len(self.paths)):
+            path = self.paths[(index + step) % len(self.paths)]
+            picture = self._cache.get(path) if path in self._cache else self._read(path)
+            if picture is not None:
+                return picture
+        raise ValueError(f"no picture in {self.root} can be read any more; check the disk")
+
+    def _read(self, path: Path) -> np.ndarray | None:
+        if path in self._bad:
+            return None
+        try:
+            return read_picture(path, self.resolution)
+        except _UNREADABLE as error:
+            self._skip(path, error)
+            return None
+
+    def _usable(self, paths: list[Path], cache_bytes: int) -> list[Path]:
+        room = cache_bytes
+        for path in paths:
+            if room > 0:
+                picture = self._read(path)
+                if picture is not None:
+                    self._cache[path] = picture
+                    room -= picture.nbytes
+            else:
+                self._check_header(path)
+        return [path for path in paths if path not in self._bad]
+
+    def _check_header(self, path: Path) -> None:
+        try:
+            with Image.open(path) as image:
+                _check_size(image, self.resolution)
+        except _UNREADABLE as error:
+            self._skip(path, error)
+
+    def _skip(self, path: Path, error: Exception) -> None:
+        self._bad.add(path)
+        _log.warning("skipped %s: %s", path, error)
+
+
+class KeyedBatches(Sampler[list[tuple[int, int]]]):
+    """An endless stream of batches of (epoch, index), in an order that (seed, epoch) decides.
+
+    Epochs follow each other without a gap: a batch may end one and begin the next, and no sample is dropped. Process
+    `rank` of `world_size` takes its part of each global batch, so that two processes with batch b see in every step the
+    samples of one with batch 2b. It already shards: `accelerate` must not prepare the loader again.
+
+    Args:
+        length: of the data set.
+        batch_size: per process.
+        seed: of the run.
+        start_step: number of steps already done; starting late costs nothing.
+        rank: of this process.
+        world_size: number of processes.
+
+    Raises:
+        ValueError: when a number is out of range.
+    """
+
+    def __init__(
+        self, length: int, batch_size: int, *, seed: int = 0, start_step: int = 0, rank: int = 0, world_size: int = 1
+    ) -> None:
+        if min(length, batch_size, world_size) < 1 or start_step < 0 or not 0 <= rank < world_size:
+            raise ValueError(
+                f"length {length}, batch_size {batch_size}, start_step {start_step}, rank {rank} of {world_size} do "
+                "not fit; sizes are 1 or more, steps 0 or more, rank below world_size"
+            )
+        self.length, self.batch_size, self.seed, self.start_step = length, batch_size, seed, start_step
+        self.rank, self.world_size = rank, world_size
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        position = (self.start_step * self.world_size + self.rank) * self.batch_size
+        order_of, order = -1, np.empty(0, np.int64)
+        while True:
+            batch = []
+            for epoch, place in (divmod(position + i, self.length) for i in range(self.batch_size)):
+                if epoch != order_of:
+                    order_of, order = epoch, self.order(epoch)
+                batch.append((epoch, int(order[place])))
+            yield batch
+            position += self.batch_size * self.world_size
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The permutation of one epoch, (length,) int64."""
+        return numpy_rng(sample_seed(self.seed, epoch, -1, "order")).permutation(self.length)
+
+
+def read_picture(path: Path, smallest: int) -> np.ndarray:
+    """A file -> (H, W, 3) uint8 RGB, upright.
+
+    Raises:
+        OSError: when it cannot be decoded.
+        ValueError: when a side is shorter than `smallest` pixels or the samples are not 8 bits.
+    """
+    with Image.open(path) as image:
+        _check_size(image, smallest)
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+
+
+def resample(picture: np.ndarray, pose: np.ndarray, size: int) -> np.ndarray:
+    """The centre square of a picture under a pose, integrated over the area of each new pixel.
+
+    Samples the picture once (cubic, mirrored at the border) on a grid n times finer than the target, n being the
+    reduction, and averages n x n samples: turning and reducing in one go loses no more detail than reducing alone.
+
+    Args:
+        picture: (H, W, 3) uint8.
+        pose: (2, 3) target -> picture, both in half sides from the centre.
+        size: side of the target.
+
+    Returns:
+        (size, size, 3) float32 in [0, 1].
+    """
+    import cv2
+
+    height, width = picture.shape[:2]
+    finer = max(1, math.ceil(min(height, width) / size - 0.01))
+    fine = finer * size
+    to_unit = np.array([[2 / fine, 0, 1 / fine - 1], [0, 2 / fine, 1 / fine - 1], [0, 0, 1]])  # pixels -> [-1, 1]
+    half = min(height, width) / 2
+    to_pixels = np.array([[half, 0, (width - 1) / 2], [0, half, (height - 1) / 2], [0, 0, 1]])
+    matrix = to_pixels @ np.vstack([pose, [0, 0, 1]]) @ to_unit
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    samples = cv2.warpAffine(picture, matrix[:2], (fine, fine), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    return cv2.resize(samples, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+
+
+def _check_size(image: Image.Image, smallest: int) -> None:
+    if min(image.size) < smallest:
+        raise ValueError(f"{image.width} x {image.height} px, needs {smallest} px on the shorter side")
+    if image.mode.startswith(("I", "F")):
+        raise ValueError(f"its mode is {image.mode}; convert it to 8 bits a channel")
+
+
+def _tensor(picture: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))  # (H, W, 3) -> (3, H, W)

@@ -1,0 +1,176 @@
+"""Clean face in, degraded face out: the pairs that blind face restoration is trained on.
+
+Source: GFPGAN (arXiv:2101.04061) and CodeFormer (arXiv:2206.11253), with BasicSR's degradation functions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from types import ModuleType
+
+import numpy as np
+
+from iqp_adapter.compat import make_importable
+from iqp_adapter.training.rng import global_seed, numpy_rng
+
+_KERNELS = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso")
+_LUMA = np.float32([0.299, 0.587, 0.114])
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """Makes the degraded input of a clean face: blur, reduce, noise, JPEG, enlarge, each strength drawn from a range.
+
+        hq ── blur ── reduce ── + noise ── JPEG ── enlarge ── (shift colours) ── (grey) ──► lq, same size
+
+    The defaults are for 256 px faces; `for_resolution` scales them. At the same face width they lie between GFPGAN's
+    (512 px: blur 0.1-10, reduction 0.8-8) and CodeFormer's (512 px: blur 1-15, reduction 4-30).
+
+    Source: `FFHQDegradationDataset` of GFPGAN. Differs: one `strength` per sample draws all four ranges in towards
+    their mild ends together, so that lightly degraded inputs are common too; (1, 1) is the original's behaviour.
+
+    Attributes:
+        kernel_size: odd, pixels.
+        kernels: names of BasicSR's blur kernels.
+        kernel_probabilities: one weight for each name.
+        blur_sigma: pixels.
+        downsample: factor by which the picture is reduced, 1 or more.
+        noise: sigma of Gaussian noise at the reduced size, in 1/255.
+        jpeg: quality at the reduced size, 1 to 100.
+        strength: share of each range that a sample may use, in (0, 1].
+        colour_shift_probability: chance that each channel is shifted by its own constant, for colour enhancement.
+        colour_shift: largest such shift, in [0, 1].
+        grey_probability: chance of a grey input, for colour enhancement.
+    """
+
+    kernel_size: int = 21
+    kernels: tuple[str, ...] = ("iso", "aniso")
+    kernel_probabilities: tuple[float, ...] = (0.5, 0.5)
+    blur_sigma: tuple[float, float] = (0.1, 5.0)
+    downsample: tuple[float, float] = (1.0, 8.0)
+    noise: tuple[float, float] = (0.0, 12.0)
+    jpeg: tuple[int, int] = (40, 100)
+    strength: tuple[float, float] = (0.2, 1.0)
+    colour_shift_probability: float = 0.0
+    colour_shift: float = 20 / 255
+    grey_probability: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_kernels(self.kernel_size, self.kernels, self.kernel_probabilities)
+        check_range("blur_sigma", self.blur_sigma, 1e-3, np.inf)
+        check_range("downsample", self.downsample, 1, np.inf)
+        check_range("noise", self.noise, 0, 255)
+        check_range("jpeg", self.jpeg, 1, 100)
+        check_range("strength", self.strength, 1e-3, 1)
+
+    @classmethod
+    def for_resolution(cls, px: int) -> Degradation:
+        """The default degradation for faces of `px` x `px` pixels.
+
+        Blur and the largest reduction grow with the size, so that the reduced face has the same number of pixels; noise
+        and JPEG act on that reduced face and stay.
+        """
+        ratio = px / 256
+        return cls(
+            kernel_size=2 * max(1, round(10 * ratio)) + 1,
+            blur_sigma=(0.1, max(0.2, 5 * ratio)),
+            downsample=(1.0, max(1.0, 8 * ratio)),
+        )
+
+    def __call__(self, hq: np.ndarray, seed: int) -> np.ndarray:
+        """
+        Args:
+            hq: (H, W, 3) float32, RGB in [0, 1].
+            seed: decides every draw.
+
+        Returns:
+            the degraded picture, like `hq`.
+
+        Raises:
+            TypeError: on another dtype or shape.
+            ImportError: where basicsr is missing.
+        """
+        import cv2
+
+        check_picture(hq)
+        height, width = hq.shape[:2]
+        rng = numpy_rng(seed)
+        strength = rng.uniform(*self.strength)
+        factor = rng.uniform(*_milder(self.downsample, strength))
+        small = (max(1, round(width / factor)), max(1, round(height / factor)))
+        with global_seed(seed):
+            lq = cv2.filter2D(hq, -1, self._kernel(strength))
+            lq = cv2.resize(lq, small, interpolation=cv2.INTER_LINEAR)
+            lq = _basicsr().random_add_gaussian_noise(lq, _milder(self.noise, strength))
+        lq = jpeg(lq, round(rng.uniform(*sorted(_milder(self.jpeg[::-1], strength)))))
+        lq = cv2.resize(lq, (width, height), interpolation=cv2.INTER_LINEAR)
+        return self._discolour(lq, rng)
+
+    def _kernel(self, strength: float) -> np.ndarray:
+        sigma = _milder(self.blur_sigma, strength)
+        return _basicsr().random_mixed_kernels(self.kernels, self.kernel_probabilities, self.kernel_size, sigma, sigma)
+
+    def _discolour(self, lq: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if rng.uniform() < self.colour_shift_probability:
+            lq = np.clip(lq + rng.uniform(-self.colour_shift, self.colour_shift, 3).astype(np.float32), 0, 1)
+        if rng.uniform() < self.grey_probability:
+            lq = np.repeat(lq @ _LUMA[:, None], 3, axis=2)  # (H, W, 3) -> (H, W, 1) -> (H, W, 3)
+        return lq
+
+
+def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    """The picture after JPEG compression.
+
+    BasicSR's `add_jpg_compression` without its floats in the encoder, at which OpenCV 5 prints a warning.
+
+    Args:
+        image: (H, W, 3) float32, RGB in [0, 1].
+        quality: 1 to 100.
+    """
+    import cv2
+
+    bgr = cv2.cvtColor((np.clip(image, 0, 1) * 255).round().astype(np.uint8), cv2.COLOR_RGB2BGR)
+    _, code = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return cv2.cvtColor(cv2.imdecode(code, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB).astype(np.float32) / 255
+
+
+def check_range(name: str, ends: tuple[float, float], low: float, high: float) -> None:
+    """Raises ValueError unless `ends` are two ascending numbers within [low, high]."""
+    if len(ends) != 2 or not low <= ends[0] <= ends[1] <= high:
+        raise ValueError(f"{name} is {ends}; give two ascending numbers between {low:g} and {high:g}")
+
+
+def check_picture(image: np.ndarray) -> None:
+    """Raises TypeError unless `image` is (H, W, 3) float32."""
+    if image.dtype != np.float32 or image.ndim != 3 or image.shape[2] != 3:
+        raise TypeError(f"picture is {image.dtype} {image.shape}; give (H, W, 3) float32, RGB in [0, 1]")
+
+
+def _check_kernels(size: int, names: tuple[str, ...], probabilities: tuple[float, ...]) -> None:
+    if size < 1 or size % 2 == 0:
+        raise ValueError(f"kernel_size is {size}; give an odd number of pixels, e.g. 21")
+    unknown = sorted(set(names) - set(_KERNELS))
+    if unknown or not names:
+        raise ValueError(f"kernels are {list(names)}; choose from {', '.join(_KERNELS)}")
+    if len(probabilities) != len(names) or min(probabilities) < 0 or sum(probabilities) == 0:
+        raise ValueError(f"kernel_probabilities are {list(probabilities)}; give one weight for each of {list(names)}")
+
+
+def _milder(ends: tuple[float, float], strength: float) -> tuple[float, float]:
+    """The part of a range, given mild end first, that a strength in (0, 1] may use."""
+    mild, severe = ends
+    return mild, mild + strength * (severe - mild)
+
+
+@lru_cache(maxsize=1)
+def _basicsr() -> ModuleType:
+    make_importable()
+    try:
+        with np.errstate():  # the import changes NumPy's error settings
+            from basicsr.data import degradations
+    except ImportError as error:
+        raise ImportError(
+            f"degradations need basicsr ({error}): pip install basicsr, on Python 3.12 or older, where it builds"
+        ) from error
+    return degradations

@@ -1,0 +1,87 @@
+"""Targets of different quality, as natural training sets have them, from pictures that are all good."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from iqp_adapter.training.degradation import check_picture, jpeg
+from iqp_adapter.training.rng import numpy_rng
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Makes a target slightly worse, so that the scores of a training set vary and a model can learn what they mean.
+
+    A share of the samples stays as it is (severity 0); the rest gets a severity uniform in [0, 1]. A severity softens
+    the picture (by blur or by reducing and enlarging it), adds noise and compresses it, each up to the strength below
+    and each by its own share of it, so that pictures of one severity differ in kind.
+
+    Not stated in the paper, whose training sets vary by nature.
+
+    Attributes:
+        originals: share of untouched samples, in [0, 1].
+        blur_sigma: at severity 1, pixels of a 256 px face; larger faces are blurred in proportion.
+        downsample: reduction at severity 1, for a 256 px face.
+        noise: sigma at severity 1, in 1/255.
+        jpeg: quality at severity 1, 1 to 100; it falls from 98.
+    """
+
+    originals: float = 0.4
+    blur_sigma: float = 1.6
+    downsample: float = 2.6
+    noise: float = 5.0
+    jpeg: int = 50
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.originals <= 1:
+            raise ValueError(f"originals is {self.originals}; give the share of untouched samples, in [0, 1]")
+
+    def severity(self, seed: int) -> float:
+        """The severity that this seed draws, in [0, 1]; 0 is the original."""
+        rng = numpy_rng(seed)
+        return 0.0 if rng.uniform() < self.originals else float(rng.uniform())
+
+    def __call__(self, hq: np.ndarray, seed: int) -> np.ndarray:
+        """(H, W, 3) float32, RGB in [0, 1] -> the same at the severity that this seed draws."""
+        return self.degrade(hq, self.severity(seed), seed)
+
+    def degrade(self, hq: np.ndarray, severity: float, seed: int) -> np.ndarray:
+        """The target at a chosen severity.
+
+        Args:
+            hq: (H, W, 3) float32, RGB in [0, 1].
+            severity: in [0, 1]; 0 returns `hq` itself.
+            seed: decides the kind and the noise.
+
+        Raises:
+            TypeError: on another dtype or shape.
+            ValueError: on a severity outside [0, 1].
+        """
+        check_picture(hq)
+        if not 0 <= severity <= 1:
+            raise ValueError(f"severity is {severity}; give a number in [0, 1], 0 for the original")
+        if severity == 0:
+            return hq
+        rng = numpy_rng(seed, stream=1)
+        softness, noise, compression = severity * rng.uniform([0.6, 0, 0], 1)
+        soften = self._blur if rng.uniform() < 0.5 else self._resample
+        target = soften(hq, softness)
+        target = target + rng.standard_normal(hq.shape, np.float32) * np.float32(noise * self.noise / 255)
+        return jpeg(np.clip(target, 0, 1), round(98 - compression * (98 - self.jpeg)))
+
+    def _blur(self, hq: np.ndarray, share: float) -> np.ndarray:
+        import cv2
+
+        sigma = share * self.blur_sigma * hq.shape[0] / 256
+        return cv2.GaussianBlur(hq, (0, 0), max(sigma, 1e-3))
+
+    def _resample(self, hq: np.ndarray, share: float) -> np.ndarray:
+        import cv2
+
+        height, width = hq.shape[:2]
+        factor = 1 + share * (max(1.0, self.downsample * height / 256) - 1)
+        small = (max(1, round(width / factor)), max(1, round(height / factor)))
+        reduced = cv2.resize(hq, small, interpolation=cv2.INTER_AREA)
+        return cv2.resize(reduced, (width, height), interpolation=cv2.INTER_CUBIC)

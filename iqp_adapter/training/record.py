@@ -1,0 +1,199 @@
+"""What people watch while a model trains, and what proves later how it was trained: log, curves, sample grids."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from iqp_adapter.files import atomic_path, list_images, sha256_of
+
+_PACKAGES = ("torch", "torchvision", "numpy", "opencv-python", "pillow", "pyiqa", "basicsr", "timm", "accelerate")
+
+
+class Record:
+    """The visible side of one training run: `log.jsonl`, `curves.png` and sample grids in one folder.
+
+    A row is one line of the log; a crash costs at most the row being written. A run resumed at step s calls
+    `rewind(s)`.
+
+    Args:
+        folder: made if missing; an existing log is continued.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.log = self.folder / "log.jsonl"
+        if self.log.exists():
+            _drop_torn_line(self.log)
+
+    def append(self, step: int, **values: float | str | None) -> None:
+        """Adds one row. Numbers that are not finite are written as null, which JSON can hold."""
+        line = json.dumps({"step": step} | {name: _plain(value) for name, value in values.items()}) + "\n"
+        with self.log.open("ab", buffering=0) as log:
+            log.write(line.encode())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows so far, in the order in which they were added."""
+        if not self.log.exists():
+            return []
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def rewind(self, step: int) -> None:
+        """Drops the rows after `step`, which the resumed run is about to write again."""
+        rows = [row for row in self.rows() if row["step"] <= step]
+        with atomic_path(self.log) as path:
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def curves(self, name: str = "curves", smoothing: float = 0.98) -> Path:
+        """Draws every number of the log over the steps, one panel each: raw faintly, its moving average on top.
+
+        A panel is logarithmic when its values are positive and span more than a factor of 20.
+
+        Args:
+            name: of the picture, without suffix.
+            smoothing: share of the past in the moving average, in [0, 1).
+        """
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        series = _series(self.rows())
+        columns = min(3, max(1, len(series)))
+        lines = max(1, math.ceil(len(series) / columns))
+        figure = Figure(figsize=(4.6 * columns, 2.9 * lines), layout="constrained")
+        for place, (title, (steps, values)) in enumerate(series.items(), start=1):
+            _panel(figure.add_subplot(lines, columns, place), title, steps, values, smoothing)
+        with atomic_path(self.folder / f"{name}.png") as path:
+            FigureCanvasAgg(figure).print_figure(path, dpi=110, format="png")
+        return self.folder / f"{name}.png"
+
+    def grid(self, name: str, rows: Sequence[Tensor], labels: Sequence[str]) -> Path:
+        """Saves a picture with one labelled row of images for each batch.
+
+        Args:
+            name: of the picture, without suffix.
+            rows: (B, 3, H, W) each, in [0, 1], of one height and width.
+            labels: one for each row.
+
+        Raises:
+            ValueError: when there is not one label for each row.
+        """
+        if len(rows) != len(labels) or not rows:
+            raise ValueError(f"{len(rows)} rows and {len(labels)} labels; give one label for each row, at least one")
+        picture = _labelled([_strip(row) for row in rows], labels)
+        with atomic_path(self.folder / f"{name}.png") as path:
+            picture.save(path, format="PNG")
+        return self.folder / f"{name}.png"
+
+
+def dataset_hash(root: str | Path) -> str:
+    """The identity of a data set: sha256 over the sorted sha256s of its pictures; names and order do not count."""
+    hashes = sorted(sha256_of(path) for path in list_images([Path(root)]))
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+
+def environment(seed: int) -> dict[str, Any]:
+    """What a number depends on besides the code: versions, machine, seed; ready for JSON."""
+    return {
+        "seed": seed,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processor": platform.machine(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "packages": dict(_versions()),
+    }
+
+
+def moving_average(values: np.ndarray, smoothing: float) -> np.ndarray:
+    """Exponential moving average without the pull of its start, (N,) -> (N,); passes over what is not finite."""
+    total, weight, result = 0.0, 0.0, np.full(len(values), np.nan)
+    for i, value in enumerate(values):
+        if np.isfinite(value):
+            total = smoothing * total + (1 - smoothing) * value
+            weight = smoothing * weight + (1 - smoothing)
+        result[i] = total / weight if weight else np.nan
+    return result
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for package in _PACKAGES:
+        try:
+            yield package, metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+
+
+def _plain(value: float | str | None) -> float | str | None:
+    if value is None or isinstance(value, str):
+        return value
+    number = float(value)
+    if not math.isfinite(number):
+        return None
+    return int(number) if number.is_integer() else number
+
+
+def _drop_torn_line(log: Path) -> None:
+    """Cuts off what follows the last newline: a row whose writing was interrupted."""
+    with log.open("rb+") as file:
+        file.truncate(file.read().rfind(b"\n") + 1)
+
+
+def _series(rows: list[dict[str, Any]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Name -> (steps, values) of every column that holds numbers, (N,) each; null becomes NaN."""
+    names = dict.fromkeys(name for row in rows for name, value in row.items() if isinstance(value, (int, float)))
+    names.pop("step", None)
+    return {name: _column([row for row in rows if name in row], name) for name in names}
+
+
+def _column(rows: list[dict[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([row["step"] for row in rows]), np.array([row[name] for row in rows], dtype=float)
+
+
+def _panel(axes: Any, title: str, steps: np.ndarray, values: np.ndarray, smoothing: float) -> None:
+    dense = len(values) > 60
+    axes.plot(steps, values, color="tab:blue", alpha=0.25 if dense else 1, linewidth=1, marker="" if dense else ".")
+    if dense:
+        axes.plot(steps, moving_average(values, smoothing), color="tab:blue", linewidth=1.6)
+    finite = values[np.isfinite(values)]
+    if finite.size and finite.min() > 0 and finite.max() > 20 * finite.min():
+        axes.set_yscale("log")
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.tick_params(labelsize=8)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _strip(images: Tensor) -> np.ndarray:
+    """(B, 3, H, W) in [0, 1] -> one row of pictures, (H, B * W, 3) uint8."""
+    pixels = (images.detach().float().clamp(0, 1) * 255).round().byte().cpu()
+    return np.hstack(list(pixels.permute(0, 2, 3, 1).numpy()))  # (B, 3, H, W) -> (B, H, W, 3) -> (H, B * W, 3)
+
+
+def _labelled(strips: Sequence[np.ndarray], labels: Sequence[str], gap: int = 4) -> Any:
+    """Strips one below the other, each with its label at the left, as a PIL image."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    height = max(strip.shape[0] for strip in strips)
+    font = ImageFont.load_default(size=max(10, height // 14))
+    margin = round(max(font.getlength(label) for label in labels)) + 16
+    size = (margin + max(strip.shape[1] for strip in strips), len(strips) * (height + gap) - gap)
+    picture = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(picture)
+    for row, (strip, label) in enumerate(zip(strips, labels, strict=True)):
+        top = row * (height + gap)
+        picture.paste(Image.fromarray(strip), (margin, top))
+        draw.text((margin - 8, top + height // 2), label, fill="black", font=font, anchor="rm")
+    return picture
