@@ -18,10 +18,10 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from iqp_adapter.files import list_images
-from iqp_adapter.training.degradation import Degradation, check_range
-from iqp_adapter.training.ladder import Ladder
-from iqp_adapter.training.rng import numpy_rng, sample_seed
+from ..files import list_images
+from .degradation import Degradation, check_range
+from .ladder import Ladder
+from .rng import numpy_rng, sample_seed
 
 _log = logging.getLogger(__name__)
 _LUMA = np.float32([0.299, 0.587, 0.114])

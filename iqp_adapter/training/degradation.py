@@ -11,8 +11,8 @@ from types import ModuleType
 
 import numpy as np
 
-from iqp_adapter.compat import make_importable
-from iqp_adapter.training.rng import global_seed, numpy_rng
+from ..compat import make_importable
+from .rng import global_seed, numpy_rng
 
 _KERNELS = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso")
 _LUMA = np.float32([0.299, 0.587, 0.114])

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from iqp_adapter.training.degradation import check_picture, jpeg
-from iqp_adapter.training.rng import numpy_rng
+from .degradation import check_picture, jpeg
+from .rng import numpy_rng
 
 
 @dataclass(frozen=True)

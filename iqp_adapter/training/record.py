@@ -7,7 +7,8 @@ import json
 import math
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from iqp_adapter.files import atomic_path, list_images, sha256_of
+from ..files import atomic_path, list_images, sha256_of
+from .dataset import FaceFolder
 
 _PACKAGES = ("torch", "torchvision", "numpy", "opencv-python", "pillow", "pyiqa", "basicsr", "timm", "accelerate")
 
@@ -24,22 +26,24 @@ _PACKAGES = ("torch", "torchvision", "numpy", "opencv-python", "pillow", "pyiqa"
 class Record:
     """The visible side of one training run: `log.jsonl`, `curves.png` and sample grids in one folder.
 
-    A row is one line of the log; a crash costs at most the row being written. A run resumed at step s calls
-    `rewind(s)`.
+    A row is one line of the log; a crash costs at most the row being written.
 
     Args:
         folder: made if missing; an existing log is continued.
+        resume_at: step from which the run goes on; rows after it are dropped, as they will be written again.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, resume_at: int | None = None) -> None:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.log = self.folder / "log.jsonl"
         if self.log.exists():
             _drop_torn_line(self.log)
+        if resume_at is not None:
+            self._rewind(resume_at)
 
-    def append(self, step: int, **values: float | str | None) -> None:
-        """Adds one row. Numbers that are not finite are written as null, which JSON can hold."""
+    def row(self, step: int, values: Mapping[str, float | str | None]) -> None:
+        """Adds one row. Six digits are kept; a number that is not finite becomes null."""
         line = json.dumps({"step": step} | {name: _plain(value) for name, value in values.items()}) + "\n"
         with self.log.open("ab", buffering=0) as log:
             log.write(line.encode())
@@ -50,20 +54,13 @@ class Record:
             return []
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
-    def rewind(self, step: int) -> None:
-        """Drops the rows after `step`, which the resumed run is about to write again."""
-        rows = [row for row in self.rows() if row["step"] <= step]
-        with atomic_path(self.log) as path:
-            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-    def curves(self, name: str = "curves", smoothing: float = 0.98) -> Path:
+    def curves(self, name: str = "curves") -> Path:
         """Draws every number of the log over the steps, one panel each: raw faintly, its moving average on top.
 
         A panel is logarithmic when its values are positive and span more than a factor of 20.
 
         Args:
             name: of the picture, without suffix.
-            smoothing: share of the past in the moving average, in [0, 1).
         """
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -73,7 +70,7 @@ class Record:
         lines = max(1, math.ceil(len(series) / columns))
         figure = Figure(figsize=(4.6 * columns, 2.9 * lines), layout="constrained")
         for place, (title, (steps, values)) in enumerate(series.items(), start=1):
-            _panel(figure.add_subplot(lines, columns, place), title, steps, values, smoothing)
+            _panel(figure.add_subplot(lines, columns, place), title, steps, values)
         with atomic_path(self.folder / f"{name}.png") as path:
             FigureCanvasAgg(figure).print_figure(path, dpi=110, format="png")
         return self.folder / f"{name}.png"
@@ -96,6 +93,11 @@ class Record:
             picture.save(path, format="PNG")
         return self.folder / f"{name}.png"
 
+    def _rewind(self, step: int) -> None:
+        rows = [row for row in self.rows() if row["step"] <= step]
+        with atomic_path(self.log) as path:
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
 
 def dataset_hash(root: str | Path) -> str:
     """The identity of a data set: sha256 over the sorted sha256s of its pictures; names and order do not count."""
@@ -117,8 +119,27 @@ def environment(seed: int) -> dict[str, Any]:
     }
 
 
-def moving_average(values: np.ndarray, smoothing: float) -> np.ndarray:
+def write_environment(folder: Path, config: Any, data: FaceFolder) -> Path:
+    """Writes `environment.json`: the settings of a run, its data set's size and hash, versions and machine.
+
+    Args:
+        folder: of the run.
+        config: a dataclass with a `seed`.
+        data: what the run trains on.
+    """
+    content = {
+        "config": asdict(config),
+        "data": {"pictures": len(data), "sha256": dataset_hash(data.root)},
+        "environment": environment(config.seed),
+    }
+    with atomic_path(folder / "environment.json") as path:
+        path.write_text(json.dumps(content, indent=2) + "\n")
+    return folder / "environment.json"
+
+
+def moving_average(values: np.ndarray, window: float) -> np.ndarray:
     """Exponential moving average without the pull of its start, (N,) -> (N,); passes over what is not finite."""
+    smoothing = 1 - 1 / window
     total, weight, result = 0.0, 0.0, np.full(len(values), np.nan)
     for i, value in enumerate(values):
         if np.isfinite(value):
@@ -139,10 +160,7 @@ def _versions() -> Iterator[tuple[str, str]]:
 def _plain(value: float | str | None) -> float | str | None:
     if value is None or isinstance(value, str):
         return value
-    number = float(value)
-    if not math.isfinite(number):
-        return None
-    return int(number) if number.is_integer() else number
+    return float(f"{float(value):.6g}") if math.isfinite(value) else None
 
 
 def _drop_torn_line(log: Path) -> None:
@@ -162,11 +180,12 @@ def _column(rows: list[dict[str, Any]], name: str) -> tuple[np.ndarray, np.ndarr
     return np.array([row["step"] for row in rows]), np.array([row[name] for row in rows], dtype=float)
 
 
-def _panel(axes: Any, title: str, steps: np.ndarray, values: np.ndarray, smoothing: float) -> None:
+def _panel(axes: Any, title: str, steps: np.ndarray, values: np.ndarray) -> None:
     dense = len(values) > 60
     axes.plot(steps, values, color="tab:blue", alpha=0.25 if dense else 1, linewidth=1, marker="" if dense else ".")
     if dense:
-        axes.plot(steps, moving_average(values, smoothing), color="tab:blue", linewidth=1.6)
+        axes.plot(steps, moving_average(values, len(values) / 40), color="tab:blue", linewidth=1.6)
+    axes.ticklabel_format(useOffset=False)
     finite = values[np.isfinite(values)]
     if finite.size and finite.min() > 0 and finite.max() > 20 * finite.min():
         axes.set_yscale("log")
