@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .degradation import check_picture, jpeg
+from .degradation import check_picture, check_range, jpeg
 from .rng import numpy_rng
 
 
@@ -22,21 +22,23 @@ class Ladder:
 
     Attributes:
         originals: share of untouched samples, in [0, 1].
-        blur_sigma: at severity 1, pixels of a 256 px face; larger faces are blurred in proportion.
-        downsample: reduction at severity 1, for a 256 px face.
-        noise: sigma at severity 1, in 1/255.
+        blur_sigma: pixels, just above severity 0 and at 1; the latter for a 256 px face, in proportion for others.
+        downsample: factor, just above severity 0 and at 1; the latter for a 256 px face, in proportion for others.
+        noise: sigma at severity 1, in 1/255; small, as NIQE and PIQE take more of it for detail.
         jpeg: quality at severity 1, 1 to 100; it falls from 98.
     """
 
     originals: float = 0.4
-    blur_sigma: float = 1.6
-    downsample: float = 2.6
-    noise: float = 5.0
-    jpeg: int = 50
+    blur_sigma: tuple[float, float] = (0.4, 1.6)
+    downsample: tuple[float, float] = (1.2, 2.8)
+    noise: float = 2.0
+    jpeg: int = 55
 
     def __post_init__(self) -> None:
         if not 0 <= self.originals <= 1:
             raise ValueError(f"originals is {self.originals}; give the share of untouched samples, in [0, 1]")
+        check_range("blur_sigma", self.blur_sigma, 1e-3, np.inf)
+        check_range("downsample", self.downsample, 1, np.inf)
 
     def severity(self, seed: int) -> float:
         """The severity that this seed draws, in [0, 1]; 0 is the original."""
@@ -65,7 +67,7 @@ class Ladder:
         if severity == 0:
             return hq
         rng = numpy_rng(seed, stream=1)
-        softness, noise, compression = severity * rng.uniform([0.6, 0, 0], 1)
+        softness, noise, compression = severity * rng.uniform([0.8, 0, 0], 1)
         soften = self._blur if rng.uniform() < 0.5 else self._resample
         target = soften(hq, softness)
         target = target + rng.standard_normal(hq.shape, np.float32) * np.float32(noise * self.noise / 255)
@@ -74,14 +76,18 @@ class Ladder:
     def _blur(self, hq: np.ndarray, share: float) -> np.ndarray:
         import cv2
 
-        sigma = share * self.blur_sigma * hq.shape[0] / 256
-        return cv2.GaussianBlur(hq, (0, 0), max(sigma, 1e-3))
+        return cv2.GaussianBlur(hq, (0, 0), _between(self.blur_sigma, share, hq.shape[0]))
 
     def _resample(self, hq: np.ndarray, share: float) -> np.ndarray:
         import cv2
 
         height, width = hq.shape[:2]
-        factor = 1 + share * (max(1.0, self.downsample * height / 256) - 1)
+        factor = _between(self.downsample, share, height)
         small = (max(1, round(width / factor)), max(1, round(height / factor)))
         reduced = cv2.resize(hq, small, interpolation=cv2.INTER_AREA)
         return cv2.resize(reduced, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def _between(ends: tuple[float, float], share: float, height: int) -> float:
+    mild, severe = ends
+    return mild + share * (max(mild, severe * height / 256) - mild)

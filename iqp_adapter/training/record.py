@@ -138,14 +138,16 @@ def write_environment(folder: Path, config: Any, data: FaceFolder) -> Path:
 
 
 def moving_average(values: np.ndarray, window: float) -> np.ndarray:
-    """Exponential moving average without the pull of its start, (N,) -> (N,); passes over what is not finite."""
-    smoothing = 1 - 1 / window
-    total, weight, result = 0.0, 0.0, np.full(len(values), np.nan)
+    """Exponential moving average over about `window` entries, at first over all so far; (N,) -> (N,).
+
+    What is not finite is passed over.
+    """
+    average, count, result = np.nan, 0, np.empty(len(values))
     for i, value in enumerate(values):
         if np.isfinite(value):
-            total = smoothing * total + (1 - smoothing) * value
-            weight = smoothing * weight + (1 - smoothing)
-        result[i] = total / weight if weight else np.nan
+            count += 1
+            average = average + (value - average) / min(count, window) if count > 1 else value
+        result[i] = average
     return result
 
 
@@ -184,7 +186,7 @@ def _panel(axes: Any, title: str, steps: np.ndarray, values: np.ndarray) -> None
     dense = len(values) > 60
     axes.plot(steps, values, color="tab:blue", alpha=0.25 if dense else 1, linewidth=1, marker="" if dense else ".")
     if dense:
-        axes.plot(steps, moving_average(values, len(values) / 40), color="tab:blue", linewidth=1.6)
+        axes.plot(steps, moving_average(values, len(values) / 50), color="tab:blue", linewidth=1.6)
     axes.ticklabel_format(useOffset=False)
     finite = values[np.isfinite(values)]
     if finite.size and finite.min() > 0 and finite.max() > 20 * finite.min():
