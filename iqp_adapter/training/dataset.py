@@ -73,7 +73,8 @@ class Augmentation:
 class FaceFolder(Dataset[dict[str, Any]]):
     """Aligned faces of a folder, degraded on the fly; `dataset[(epoch, index)]` is one sample.
 
-        file ── augmentation ── ladder ──► hq ── degradation ──► lq
+        file ── augmentation ──┬── ladder ──────► hq
+                               └── degradation ──► lq, which does not know how good hq is
 
     Everything random comes from `sample_seed(seed, epoch, index)`, so workers, processes and restarts change nothing.
     The pose is applied while reducing the stored picture to the training size, so that it costs no sharpness.
@@ -131,7 +132,7 @@ class FaceFolder(Dataset[dict[str, Any]]):
         clean = self._augmented(self._picture(index), numpy_rng(key))
         severity = self.ladder.severity(key) if self.ladder else 0.0
         hq = self.ladder.degrade(clean, severity, key) if self.ladder else clean
-        lq = self.degradation(hq, key) if self.degradation else hq
+        lq = self.degradation(clean, key) if self.degradation else hq
         return {"hq": _tensor(hq), "lq": _tensor(lq), "key": key, "index": index, "severity": severity}
 
     def _augmented(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:

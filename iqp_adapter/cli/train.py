@@ -1,0 +1,60 @@
+"""`iqp train native`: the three stages of the native model, with progress, curves and sample grids."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Train models.", no_args_is_help=True)
+
+
+@app.callback()
+def train() -> None:
+    """Train models."""
+
+
+@app.command()
+def native(
+    config: Annotated[Path, typer.Option(help="YAML file, such as examples/native_tiny.yaml.")],
+    hq: Annotated[Path, typer.Option(help="Folder of good, aligned face pictures.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run; the same folder again resumes.")],
+    stage: Annotated[list[int], typer.Option(min=1, max=3, help="1, 2 or 3; may be repeated.")] = [1, 2, 3],  # noqa: B006
+    watch: Annotated[
+        Path | None, typer.Option(help="Folder of pictures to draw meanwhile, instead of some of --hq.")
+    ] = None,
+) -> None:
+    """Train the native IQPFR: 1 codebooks, 2 code prediction and fidelity, 3 discrete quality optimisation."""
+    from ..training.config import TrainConfig
+    from ..training.native import NativeTraining
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    run = NativeTraining(TrainConfig.load(config), hq, out, watch)
+    for number in stage:
+        with training_progress(f"stage {number}", run.config.stage(number).steps) as progress:
+            folder = run.run(number, progress)
+        typer.echo(f"stage {number} is in {folder}")
+
+
+class training_progress:  # noqa: N801 - used as a context manager
+    """A progress bar that shows the newest loss terms."""
+
+    def __init__(self, title: str, steps: int):
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self.bar = Progress(*columns, TextColumn("{task.fields[terms]}"), refresh_per_second=2)
+        self.task = self.bar.add_task(title, total=steps, terms="")
+
+    def __enter__(self) -> training_progress:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, step: int, terms: dict[str, float]) -> None:
+        shown = "  ".join(f"{name} {value:.3g}" for name, value in terms.items())
+        self.bar.update(self.task, completed=step, terms=shown)

@@ -1,0 +1,36 @@
+"""The fidelity path: features of the degraded picture join the decoder, as much as the user trusts the input."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .transformer import open_site
+
+
+class FidelityFusion(nn.Module):
+    """Scales and shifts decoder features by what the encoder saw at the same level; nothing at `fidelity` 0.
+
+    Source: controllable feature transformation of CodeFormer (arXiv 2206.11253). Differs: the condition tokens are
+    looked at here too, so that the dial reaches what the path brings in.
+    """
+
+    def __init__(self, dim: int, token_dim: int | None):
+        super().__init__()
+        self.mix = nn.Sequential(nn.Conv2d(2 * dim, dim, 3, padding=1), nn.SiLU())
+        self.condition = open_site(dim, token_dim, inner=64) if token_dim else None
+        self.modulate = nn.Conv2d(dim, 2 * dim, 3, padding=1)
+        nn.init.zeros_(self.modulate.weight)
+        nn.init.zeros_(self.modulate.bias)
+
+    def forward(self, decoded: Tensor, encoded: Tensor, tokens: Tensor | None, fidelity: float | Tensor) -> Tensor:
+        """decoded, encoded: (B, C, H, W); fidelity: a number or (B, 1, 1, 1) in [0, 1]."""
+        x = self.mix(torch.cat([decoded, encoded], dim=1))
+        if self.condition is not None:
+            x = self._look(x, tokens)
+        scale, shift = self.modulate(x).chunk(2, dim=1)
+        return decoded + fidelity * (decoded * scale + shift)
+
+    def _look(self, x: Tensor, tokens: Tensor) -> Tensor:
+        flat = self.condition(x.flatten(2).transpose(1, 2), tokens)  # (B, C, H, W) -> (B, HW, C)
+        return flat.transpose(1, 2).unflatten(2, x.shape[2:])  # (B, HW, C) -> (B, C, H, W)

@@ -1,0 +1,221 @@
+"""IQPFR itself: a degraded face in, the face at the quality that is asked for out."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from .. import checkpoint, hub
+from ..codes import Codes, Optimisation, guide, optimise
+from ..embedding import ScoreEmbedding
+from ..quality import ANY, Quality, ScoreScale, as_quality
+from .autoencoder import Decoder, Encoder
+from .fidelity import FidelityFusion
+from .presets import IQPFRConfig
+from .tokenizer import DualCodebook, Tokenizer, as_grid
+from .transformer import CodeTransformer
+
+if TYPE_CHECKING:
+    from ..scorer import Scorer
+
+
+class Prediction(NamedTuple):
+    """What the Transformer says of a batch: code logits of both codebooks, and what the decoder needs besides."""
+
+    code_logits: Codes
+    features: list[Tensor]
+    tokens: Tensor | None
+
+
+class IQPFR(nn.Module):
+    """Blind face restoration with an image quality prior.
+
+        lq ── encoder ── Transformer ◄── tokens ◄── quality
+                 │            └── codes (common, HQ+) ── decoder ──► restored
+                 └──────────── fidelity path ──────────────┘
+
+    Source: IQPFR (arXiv 2503.09294), whose code is not public; what each part decides on its own is said where it is.
+
+    Args:
+        config: sizes, see `presets`.
+        score_scale: the scale of the metric that conditions the model.
+        fidelity: default weight of the fidelity path, 0 (codes alone) to 1 (trusts the input most).
+    """
+
+    def __init__(self, config: IQPFRConfig, score_scale: ScoreScale | None = None, fidelity: float = 0.5):
+        super().__init__()
+        self.config, self.score_scale, self.fidelity = config, score_scale, fidelity
+        self.quality: Quality = "best" if config.condition else "any"
+        token_dim = config.token_dim if config.condition else None
+        self.encoder = Encoder(config.patch, config.widths, config.encoder_blocks)
+        self.transformer = CodeTransformer(config)
+        self.books = DualCodebook(config)
+        self.decoder = Decoder(2 * config.code_dim, config.patch, config.widths, config.decoder_blocks)
+        self.fusions = nn.ModuleDict({str(i): FidelityFusion(config.widths[i], token_dim) for i in config.fused_levels})
+        self.embedding = ScoreEmbedding(config.token_dim, config.tokens) if config.condition else None
+
+    @property
+    def resolution(self) -> int:
+        """Side of the pictures it works on, in pixels."""
+        return self.config.resolution
+
+    @property
+    def device(self) -> torch.device:
+        return self.books.null.device
+
+    def predict(self, lq: Tensor, quality: Tensor, scale: float = 1.0) -> Prediction:
+        """lq (B, 3, R, R) in [0, 1] and quality (B, 1) -> code logits; `scale` is the guidance on them."""
+        features = self.encoder(lq)
+        if self.embedding is None:
+            return Prediction(self.transformer(features[-1], None), features, None)
+        tokens = self.embedding(quality)
+        logits = self.transformer(features[-1], tokens)
+        if scale != 1:
+            null = self.embedding(torch.full_like(quality, ANY))
+            null_logits = self.transformer(features[-1], null)
+            logits = tuple(guide(a, b, scale) for a, b in zip(null_logits, logits, strict=True))
+            tokens = null.lerp(tokens, min(max(scale, 0.0), 1.0))
+        return Prediction(logits, features, tokens)
+
+    def decode(self, code_tokens: Tensor, prediction: Prediction, fidelity: float | Tensor = 0.0) -> Tensor:
+        """Code tokens (B, L, 2D), as `books` makes them -> pictures (B, 3, R, R) in [0, 1] (not clamped)."""
+        if isinstance(fidelity, Tensor):
+            fidelity = fidelity.reshape(-1, 1, 1, 1)
+        fuse = {
+            int(level): partial(
+                fusion, encoded=prediction.features[int(level)], tokens=prediction.tokens, fidelity=fidelity
+            )
+            for level, fusion in self.fusions.items()
+        }
+        return self.decoder(as_grid(code_tokens), fuse)
+
+    def forward(
+        self,
+        lq: Tensor,
+        quality: Quality | None = "default",
+        scale: float = 1.0,
+        fidelity: float | Tensor | None = None,
+    ) -> tuple[Tensor, Codes]:
+        """
+        Args:
+            lq: (B, 3, R, R) RGB in [0, 1], aligned faces at the model's resolution.
+            quality: a number in [0, 1], (B,) numbers, "best", "any" or None for no preference; "default" is `self.quality`.
+            scale: guidance on the code logits; 0 ignores the quality, 1 follows it, above 1 overshoots.
+            fidelity: weight of the fidelity path in [0, 1], a number or (B,); None is `self.fidelity`.
+
+        Returns:
+            restored pictures (B, 3, R, R), not clamped, and the code logits of both codebooks.
+        """
+        prediction = self.predict(lq, self._quality(quality, len(lq)), scale)
+        code_tokens = self.books.lookup(*(x.argmax(-1) for x in prediction.code_logits))
+        return self.decode(code_tokens, prediction, self._fidelity(fidelity)), prediction.code_logits
+
+    @torch.no_grad()
+    def restore(
+        self,
+        lq: Tensor,
+        quality: Quality | None = "default",
+        scale: float = 1.0,
+        fidelity: float | Tensor | None = None,
+    ) -> Tensor:
+        """Restores aligned faces (B, 3, H, W) RGB in [0, 1] of any size -> same shape, dtype and device, in [0, 1]."""
+        restored, _ = self(self._fit(lq), quality, scale, fidelity)
+        return _like(restored, lq)
+
+    def optimise(
+        self,
+        lq: Tensor,
+        metric: str | Scorer = "iqp-lite",
+        steps: int = 20,
+        quality: Quality | None = "default",
+        fidelity: float | Tensor | None = None,
+        leash: float = 1.0,
+    ) -> Tensor:
+        """Restores, then raises the metric further by choosing other codes; see `codes.optimise`.
+
+        Args:
+            lq: as in `restore`, as is what is returned.
+            metric: name of a differentiable metric, or a `Scorer`.
+            steps: number of updates.
+            leash: price of leaving the model's own code distribution, in points of the metric per nat.
+        """
+        scorer = self._scorer(metric)
+        sign = -1.0 if scorer.lower_better else 1.0
+        weight = self._fidelity(fidelity)
+        with torch.no_grad():
+            prediction = self.predict(self._fit(lq), self._quality(quality, len(lq)))
+        best, _ = optimise(
+            prediction.code_logits,
+            lambda weights: self.decode(self.books.mix(*weights), prediction, weight).clamp(0, 1),
+            lambda images: sign * scorer(images),
+            Optimisation(steps=steps, leash=leash),
+        )
+        with torch.no_grad():
+            return _like(self.decode(self.books.lookup(*best), prediction, weight), lq)
+
+    @torch.no_grad()
+    def adopt(self, tokenizer: Tokenizer) -> None:
+        """Starts from stage 1: its codebooks and decoder, and its encoder as the encoder of degraded pictures."""
+        self.encoder.load_state_dict(tokenizer.encoder.state_dict())
+        self.decoder.load_state_dict(tokenizer.decoder.state_dict())
+        trained = tokenizer.books.state_dict()
+        self.books.load_state_dict({key: trained[key] for key in self.books.state_dict()})
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path = "tiny", revision: str | None = None) -> IQPFR:
+        """Loads a model in eval mode: "tiny" (ships with the library), a folder, or a Hugging Face Hub id."""
+        folder = hub.resolve(name, prefix="iqpfr-", revision=revision)
+        config, state = checkpoint.load(folder)
+        scale = config["score_scale"]
+        model = cls(
+            IQPFRConfig.from_dict(config["model"]), scale and ScoreScale.from_dict(scale), fidelity=config["fidelity"]
+        )
+        checkpoint.load_strict(model, {key: value.float() for key, value in state.items()}, source=str(folder))
+        return model.eval()
+
+    def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32, **facts: Any) -> None:
+        """Writes config.json and model.safetensors; `facts` (training, data, ...) are kept in the config."""
+        config = {
+            "model": self.config.to_dict(),
+            "score_scale": self.score_scale and self.score_scale.to_dict(),
+            "fidelity": self.fidelity,
+            **facts,
+        }
+        checkpoint.save(Path(folder), {key: value.to(dtype) for key, value in self.state_dict().items()}, config)
+
+    def _quality(self, quality: Quality | None, batch: int) -> Tensor:
+        quality = self.quality if isinstance(quality, str) and quality == "default" else quality
+        metric = self.score_scale.metric if self.score_scale else "quality"
+        return as_quality("any" if quality is None else quality, batch, [metric], self.device)
+
+    def _fidelity(self, fidelity: float | Tensor | None) -> float | Tensor:
+        return self.fidelity if fidelity is None else fidelity
+
+    def _fit(self, lq: Tensor) -> Tensor:
+        if lq.ndim != 4 or lq.shape[1] != 3:
+            raise ValueError(f"lq has shape {tuple(lq.shape)}, expected (B, 3, H, W) RGB in [0, 1]")
+        return resize(lq.to(self.device, torch.float32), (self.resolution, self.resolution))
+
+    def _scorer(self, metric: str | Scorer) -> Scorer:
+        from ..scorer import Scorer
+
+        scorer = Scorer(metric, device=self.device) if isinstance(metric, str) else metric
+        if not scorer.differentiable:
+            raise ValueError(f"{scorer.metric} has no gradient and cannot be optimised; use 'iqp-lite' or 'niqe'")
+        return scorer
+
+
+def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Images (B, 3, H, W) at another size (h, w), bicubic and free of aliasing; the same tensor where nothing changes."""
+    if images.shape[-2:] == size:
+        return images
+    return interpolate(images, size, mode="bicubic", antialias=True)
+
+
+def _like(restored: Tensor, lq: Tensor) -> Tensor:
+    return resize(restored, tuple(lq.shape[-2:])).clamp(0, 1).to(lq)

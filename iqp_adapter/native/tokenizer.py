@@ -1,0 +1,103 @@
+"""Stage 1: pictures to codes of two codebooks and back, with the HQ+ branch reserved for pictures of high quality."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..codes import Codes
+from .autoencoder import Decoder, Encoder
+from .codebook import Codebook, MovingCodebook
+from .presets import IQPFRConfig
+
+NULL = 0
+"""The HQ+ code that says: nothing to add. The entries of the HQ+ codebook are codes 1 to K'."""
+
+
+class DualCodebook(nn.Module):
+    """The common codebook holds universal structure, HQ+ what only high-scoring pictures have; a learned null stands in.
+
+    Source: dual-branch codebook of IQPFR (arXiv 2503.09294). Not stated in the paper: how the branches are joined and
+    trained apart; here entries are concatenated per token, and HQ+ sees only pictures above a quality quantile.
+    """
+
+    def __init__(self, config: IQPFRConfig, codebook: type[Codebook] = Codebook):
+        super().__init__()
+        self.common = codebook(config.common_codes, config.code_dim)
+        self.plus = codebook(config.plus_codes, config.code_dim)
+        self.null = nn.Parameter(torch.zeros(1, config.code_dim))
+
+    @property
+    def plus_entries(self) -> Tensor:
+        """Entries by HQ+ code, the null first: (K' + 1, D)."""
+        return torch.cat([self.null, self.plus.entries])
+
+    def lookup(self, common: Tensor, plus: Tensor) -> Tensor:
+        """Code indices (B, L) of both branches -> tokens (B, L, 2D)."""
+        return torch.cat([self.common.lookup(common), self.plus_entries[plus]], dim=-1)
+
+    def mix(self, common: Tensor, plus: Tensor) -> Tensor:
+        """Code weights (B, L, K) and (B, L, K' + 1) -> tokens (B, L, 2D), differentiable."""
+        return torch.cat([self.common.mix(common), plus @ self.plus_entries.to(plus.dtype)], dim=-1)
+
+
+class Quantised(NamedTuple):
+    """What stage 1 makes of a batch: tokens (B, L, 2D), codes (B, L) of both branches, commitment (), raw tokens."""
+
+    tokens: Tensor
+    codes: Codes
+    commitment: Tensor
+    common_tokens: Tensor
+    plus_tokens: Tensor
+
+
+class Tokenizer(nn.Module):
+    """The autoencoder of stage 1: its codes are what stage 2 learns to predict, its decoder is kept."""
+
+    def __init__(self, config: IQPFRConfig):
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config.patch, config.widths, config.encoder_blocks)
+        self.to_codes = nn.Conv2d(config.widths[-1], 2 * config.code_dim, 1)
+        self.books = DualCodebook(config, MovingCodebook)
+        self.decoder = Decoder(2 * config.code_dim, config.patch, config.widths, config.decoder_blocks)
+
+    def quantise(self, hq: Tensor, quality: Tensor) -> Quantised:
+        """hq (B, 3, R, R) with its quality (B,): the best pictures get HQ+ codes, the others the null."""
+        return self.quantise_features(self.encoder(hq)[-1], quality)
+
+    def quantise_features(self, features: Tensor, quality: Tensor) -> Quantised:
+        grid = self.to_codes(features).float()
+        common, plus = grid.flatten(2).transpose(1, 2).chunk(2, dim=-1)  # (B, 2D, h, w) -> (B, L, D) twice
+        common_entries, common_codes, common_cost = self.books.common.quantise(common)
+        plus_entries, plus_codes, plus_cost = self.books.plus.quantise(plus)
+        rich = quality > self.config.plus_above  # (B,)
+        plus_entries = torch.where(rich[:, None, None], plus_entries, self.books.null)
+        plus_codes = torch.where(rich[:, None], plus_codes + 1, NULL)
+        tokens = torch.cat([common_entries, plus_entries], dim=-1)
+        commitment = common_cost.mean() + (plus_cost * rich).mean()
+        return Quantised(tokens, (common_codes, plus_codes), commitment, common, plus[rich])
+
+    def decode(self, tokens: Tensor) -> Tensor:
+        """tokens (B, L, 2D) -> pictures (B, 3, R, R)."""
+        return self.decoder(as_grid(tokens))
+
+    def forward(self, hq: Tensor, quality: Tensor) -> tuple[Tensor, Quantised]:
+        quantised = self.quantise(hq, quality)
+        return self.decode(quantised.tokens), quantised
+
+    @torch.no_grad()
+    def update_codebooks(self, quantised: Quantised) -> None:
+        """The moving averages of one training step; the null is a parameter and learns by gradient."""
+        common, plus = quantised.codes
+        self.books.common.update(quantised.common_tokens.flatten(0, 1), common.flatten())
+        chosen = plus[plus[:, 0] != NULL].flatten() - 1
+        self.books.plus.update(quantised.plus_tokens.flatten(0, 1), chosen)
+
+
+def as_grid(tokens: Tensor) -> Tensor:
+    """tokens (B, L, C) of a square grid -> (B, C, h, w)."""
+    side = round(tokens.shape[1] ** 0.5)
+    return tokens.transpose(1, 2).unflatten(2, (side, side)).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,86 @@
+"""What a training run is made of, as data: one YAML file describes the three stages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One stage of training.
+
+    Args:
+        steps: number of updates.
+        batch: pictures per update and process.
+        rate: peak learning rate; warmed up over `warmup` steps, then a cosine down to a tenth.
+        warmup: steps until the peak.
+        clip: largest norm of a gradient.
+        ema: decay of the averaged weights, which are what is kept.
+        weights: factor of every loss term by name; the stage says which terms it has.
+        options: what only this stage knows, see its class.
+    """
+
+    steps: int
+    batch: int
+    rate: float
+    warmup: int = 100
+    clip: float = 1.0
+    ema: float = 0.999
+    weights: dict[str, float] = field(default_factory=dict)
+    options: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A run of native training.
+
+    Args:
+        preset: size of the model, see `native.presets`.
+        stages: settings of stage 1, 2 and 3.
+        changes: single values of the preset to change.
+        metric: of the scores that condition the model.
+        perceptual: backbone of the perceptual loss, "lite0" (needs no download) or "lpips".
+        precision: "fp32" or "bf16" (autocast).
+        seed: of every draw.
+        workers: processes that prepare samples; 0 prepares them in line.
+        save_every: steps between checkpoints.
+        watch_every: steps between sample grids.
+    """
+
+    preset: str
+    stages: tuple[StageConfig, StageConfig, StageConfig]
+    changes: dict[str, Any] = field(default_factory=dict)
+    metric: str = "iqp-lite"
+    perceptual: str = "lite0"
+    precision: str = "bf16"
+    seed: int = 0
+    workers: int = 0
+    save_every: int = 100
+    watch_every: int = 200
+
+    @classmethod
+    def load(cls, path: str | Path) -> TrainConfig:
+        """Reads a YAML file; an unknown or missing name is named in one line."""
+        import yaml
+
+        data = yaml.safe_load(Path(path).read_text())
+        try:
+            stages = [_make(StageConfig, data["stages"][number]) for number in (1, 2, 3)]
+        except (KeyError, TypeError):
+            raise ValueError(f"{path} does not describe stages 1, 2 and 3; see examples/native_tiny.yaml") from None
+        return _make(cls, {**data, "stages": tuple(stages)})
+
+    def stage(self, number: int) -> StageConfig:
+        return self.stages[number - 1]
+
+
+def _make(kind: type, values: dict[str, Any]) -> Any:
+    known = {item.name for item in fields(kind)}
+    if unknown := sorted(set(values) - known):
+        raise ValueError(f"unknown setting {', '.join(unknown)}; {kind.__name__} knows {', '.join(sorted(known))}")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ValueError(f"{kind.__name__}: {str(error).split('__init__() ')[-1]}") from None

@@ -1,0 +1,184 @@
+"""The one training loop: turns of the players, averaged weights, checkpoints that survive a kill, and what people watch."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ..files import atomic_path
+from .config import StageConfig
+from .record import Record
+from .stages import Batch, Stage, Terms
+
+logger = logging.getLogger(__name__)
+
+Batches = Callable[[int], Iterator[Batch]]
+"""The stream of batches from a step on: the same batch at the same step, whenever it starts."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often the loop writes: scalars, checkpoints, sample grids, in steps (checkpoints fall on logged steps)."""
+
+    log: int = 10
+    save: int = 100
+    watch: int = 200
+
+
+class Loop:
+    """Runs one stage from its last checkpoint, or from the start, to its end.
+
+    Every random draw is keyed by step or sample and the state holds all else, so that a run that was killed goes on to
+    the same weights, bit for bit on a CPU.
+
+    Args:
+        stage: what is learned.
+        batches: gives the stream of batches from a step on.
+        watched: a fixed batch whose restorations are drawn.
+        folder: where state, log, curves and grids are kept.
+        accelerator: device, precision and processes.
+        pace: how often things are written.
+    """
+
+    def __init__(
+        self, stage: Stage, batches: Batches, watched: Batch, folder: Path, accelerator: Accelerator, pace: Pace
+    ):
+        self.stage, self.batches, self.watched, self.pace = stage, batches, watched, pace
+        self.config: StageConfig = stage.config
+        self.folder, self.accelerator = folder, accelerator
+        networks = stage.players()
+        self.players = {name: _Player(network, self.config) for name, network in networks.items()}
+        first = next(iter(networks.values()))
+        self.averaged = AveragedModel(first, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema))
+        self.step = self._resume()
+        self.record = Record(folder, resume_at=self.step) if accelerator.is_main_process else None
+
+    def run(self, progress: Callable[[int, dict[str, float]], None] = lambda step, terms: None) -> nn.Module:
+        """Trains to the last step and returns the averaged network in eval mode; `progress` is told every step."""
+        window: dict[str, list[Tensor]] = {}
+        for batch in self.batches(self.step):
+            if self.step >= self.config.steps:
+                break
+            terms = self._update(batch)
+            self.step += 1
+            for name, value in terms.items():
+                window.setdefault(name, []).append(value.detach().float())
+            progress(self.step, {name: float(values[-1]) for name, values in window.items()})
+            self._write(window)
+        return self.averaged.module.eval()
+
+    def _update(self, batch: Batch) -> Terms:
+        seen: Terms = {}
+        turns = self.stage.turns(batch, self.step)
+        while True:
+            with self.accelerator.autocast():
+                turn = next(turns, None)
+            if turn is None:
+                break
+            name, terms = turn
+            loss = sum(self.config.weights.get(key, 1.0) * value for key, value in terms.items())
+            self._check(loss, terms)
+            self.players[name].update(loss, self.step, self.accelerator)
+            seen |= terms
+        self.averaged.update_parameters(next(iter(self.players.values())).network)
+        return seen | self.stage.after_step(self.step)
+
+    def _check(self, loss: Tensor, terms: Terms) -> None:
+        if not bool(loss.isfinite()):
+            bad = ", ".join(name for name, value in terms.items() if not bool(value.isfinite())) or "their sum"
+            raise FloatingPointError(
+                f"loss is not finite at step {self.step} ({bad}); the last checkpoint in {self.folder} is good: "
+                "lower the stage's rate, or use precision fp32, and run the same command again"
+            )
+
+    def _write(self, window: dict[str, list[Tensor]]) -> None:
+        last = self.step == self.config.steps
+        if self.record is None:
+            return
+        if self.step % self.pace.log == 0 or last:
+            self.record.row(self.step, {name: float(torch.stack(values).mean()) for name, values in window.items()})
+            window.clear()
+        if self.step % self.pace.save == 0 or last:
+            self._save()
+        if self.step % self.pace.watch == 0 or last:
+            self.draw()
+
+    def draw(self) -> None:
+        """Loss curves, and a grid of what the averaged network makes of the watched batch."""
+        network = self.averaged.module
+        network.eval()
+        with torch.no_grad():
+            rows = self.stage.look(network, self.watched)
+        self.record.grid(f"step_{self.step:06d}", list(rows.values()), list(rows))
+        self.record.curves()
+
+    def _save(self) -> None:
+        state = {
+            "step": self.step,
+            "players": {name: player.state_dict() for name, player in self.players.items()},
+            "averaged": self.averaged.state_dict(),
+        }
+        with atomic_path(self.folder / "state.pt") as path:
+            torch.save(state, path)
+
+    def _resume(self) -> int:
+        path = self.folder / "state.pt"
+        if not path.exists():
+            return 0
+        state = torch.load(path, map_location=self.accelerator.device, weights_only=True)
+        for name, player in self.players.items():
+            player.load_state_dict(state["players"][name])
+        self.averaged.load_state_dict(state["averaged"])
+        logger.info("resuming %s at step %d", self.folder, state["step"])
+        return state["step"]
+
+
+class _Player:
+    """A network with its optimiser and its rate."""
+
+    def __init__(self, network: nn.Module, config: StageConfig):
+        self.network, self.config = network, config
+        self.learning = [p for p in network.parameters() if p.requires_grad]
+        self.adam = torch.optim.AdamW(self.learning, lr=config.rate, betas=(0.9, 0.99), weight_decay=0.01)
+
+    def update(self, loss: Tensor, step: int, accelerator: Accelerator) -> None:
+        self.adam.zero_grad()
+        accelerator.backward(loss)
+        _average_gradients(self.learning, accelerator)
+        nn.utils.clip_grad_norm_(self.learning, self.config.clip)
+        for group in self.adam.param_groups:
+            group["lr"] = self.config.rate * rate_share(step, self.config)
+        self.adam.step()
+
+    def state_dict(self) -> dict[str, object]:
+        return {"network": self.network.state_dict(), "adam": self.adam.state_dict()}
+
+    def load_state_dict(self, state: dict[str, dict]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.adam.load_state_dict(state["adam"])
+
+
+def rate_share(step: int, config: StageConfig) -> float:
+    """Share of the peak learning rate at a step: linear warm-up, then half a cosine down to a tenth."""
+    if step < config.warmup:
+        return (step + 1) / config.warmup
+    done = (step - config.warmup) / max(config.steps - config.warmup, 1)
+    return 0.1 + 0.45 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
+def _average_gradients(parameters: list[nn.Parameter], accelerator: Accelerator) -> None:
+    """Means over processes, in one message; stages may then call their networks in any way they like."""
+    if accelerator.num_processes == 1:
+        return
+    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
+    mean = accelerator.reduce(torch.cat([g.flatten() for g in gradients]), reduction="mean")
+    for parameter, part in zip(parameters, mean.split([p.numel() for p in parameters]), strict=True):
+        parameter.grad = part.view_as(parameter)

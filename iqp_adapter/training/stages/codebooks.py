@@ -1,0 +1,70 @@
+"""Stage 1: the dual-branch codebook and the decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from ...native import Tokenizer
+from .. import losses
+from ..config import StageConfig
+from ..discriminator import PatchDiscriminator
+from ..rng import torch_generator
+from .base import Batch, Grid, Stage, Terms
+
+
+class CodebookStage(Stage):
+    """Learns to write pictures as codes of two codebooks and to read them back.
+
+    Terms: l1, perceptual, commitment, and adversarial once `adversarial_from` steps have passed.
+    """
+
+    defaults = {"adversarial_from": 1e9, "revive_every": 25, "revive_until": 0.8}
+
+    def __init__(self, config: StageConfig, perceptual: nn.Module, tokenizer: Tokenizer, seed: int):
+        super().__init__(config, perceptual)
+        self.tokenizer, self.discriminator, self.seed = tokenizer, PatchDiscriminator(), seed
+
+    def players(self) -> dict[str, nn.Module]:
+        return {"tokenizer": self.tokenizer, "discriminator": self.discriminator}
+
+    def turns(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
+        restored, quantised = self.tokenizer(batch.hq, batch.quality)
+        restored = restored.float()
+        terms = {
+            "l1": losses.l1(restored, batch.hq),
+            "perceptual": self.perceptual(restored, batch.hq),
+            "commitment": quantised.commitment,
+        }
+        adversarial = step >= self.options["adversarial_from"]
+        if adversarial:
+            self.discriminator.requires_grad_(False)
+            terms["adversarial"] = losses.hinge_generator(self.discriminator(restored))
+            self.discriminator.requires_grad_(True)
+        yield "tokenizer", terms
+        self.quantised = quantised
+        if adversarial:
+            real, fake = self.discriminator(batch.hq), self.discriminator(restored.detach())
+            yield "discriminator", {"discriminator": losses.hinge_discriminator(real, fake)}
+
+    def after_step(self, step: int) -> Terms:
+        books = self.tokenizer.books
+        self.tokenizer.update_codebooks(self.quantised)
+        revived = 0
+        if step % self.options["revive_every"] == 0 and step < self.options["revive_until"] * self.config.steps:
+            generator = torch_generator(self.seed + step)
+            revived += books.common.revive(self.quantised.common_tokens.flatten(0, 1), generator)
+            if len(self.quantised.plus_tokens):
+                revived += books.plus.revive(self.quantised.plus_tokens.flatten(0, 1), generator)
+        return {
+            "common_perplexity": books.common.perplexity(),
+            "plus_perplexity": books.plus.perplexity(),
+            "revived": torch.tensor(float(revived)),
+        }
+
+    def look(self, model: nn.Module, batch: Batch) -> Grid:
+        without_plus, _ = model(batch.hq, torch.zeros_like(batch.quality))
+        with_plus, _ = model(batch.hq, torch.ones_like(batch.quality))
+        return {"target": batch.hq, "common + HQ+": with_plus, "common only": without_plus}

@@ -1,0 +1,77 @@
+"""Stage 2: from degraded pictures to the codes of their targets, at the quality that the targets have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from ...native import IQPFR, Tokenizer
+from ...native.model import Prediction
+from ...quality import ANY, BEST
+from .. import losses
+from ..config import StageConfig
+from .base import Batch, Grid, Stage, Terms
+
+
+class PredictionStage(Stage):
+    """Trains the encoder of degraded pictures, the quality-conditioned Transformer and the fidelity path.
+
+    Terms: common and plus (cross-entropy of the codes), feature, and l1 and perceptual of pictures decoded at a random
+    fidelity, which teach the fidelity path. The condition is the target's own quality, dropped at times so that
+    "any" is learned too.
+    """
+
+    defaults = {"drop": 0.15, "smoothing": 0.1, "pictures": 4}
+
+    def __init__(self, config: StageConfig, perceptual: nn.Module, model: IQPFR, tokenizer: Tokenizer):
+        super().__init__(config, perceptual)
+        self.model, self.tokenizer = model, tokenizer.eval().requires_grad_(False)
+        model.books.requires_grad_(False)
+        model.decoder.requires_grad_(False)
+
+    def players(self) -> dict[str, nn.Module]:
+        return {"model": self.model}
+
+    def turns(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
+        dropped = batch.uniform(1) < self.options["drop"]
+        quality = torch.where(dropped, ANY, batch.quality)[:, None]
+        prediction = self.model.predict(batch.lq, quality)
+        terms = self.code_terms(prediction, batch)
+        yield "model", terms | self.picture_terms(prediction, batch)
+
+    def code_terms(self, prediction: Prediction, batch: Batch) -> Terms:
+        with torch.no_grad():
+            wanted = self.tokenizer.encoder(batch.hq)[-1]
+            common, plus = self.tokenizer.quantise_features(wanted, batch.quality).codes
+        common_logits, plus_logits = prediction.code_logits
+        return {
+            "common": losses.code_cross_entropy(common_logits, common, self.options["smoothing"]),
+            "plus": losses.code_cross_entropy(plus_logits, plus, self.options["smoothing"]),
+            "feature": losses.feature_distance(prediction.features[-1], wanted),
+        }
+
+    def picture_terms(self, prediction: Prediction, batch: Batch) -> Terms:
+        """Of the first few samples only: decoding costs as much as all the rest."""
+        few = slice(int(self.options["pictures"]))
+        some = Prediction(
+            tuple(x[few] for x in prediction.code_logits),
+            [x[few] for x in prediction.features],
+            None if prediction.tokens is None else prediction.tokens[few],
+        )
+        code_tokens = self.model.books.lookup(*(x.argmax(-1) for x in some.code_logits))
+        restored = self.model.decode(code_tokens, some, batch.uniform(2)[few]).float()
+        return {"l1": losses.l1(restored, batch.hq[few]), "perceptual": self.perceptual(restored, batch.hq[few])}
+
+    def look(self, model: nn.Module, batch: Batch) -> Grid:
+        return look_at_dial(model, batch)
+
+
+def look_at_dial(model: IQPFR, batch: Batch) -> Grid:
+    """The degraded pictures, the dial at three places without and with the fidelity path, and the targets."""
+    rows = {"lq": batch.lq}
+    for fidelity in (0.0, 0.5, 1.0):
+        for quality in (0.1, 0.5, BEST):
+            rows[f"q {quality} w {fidelity}"] = model.restore(batch.lq, quality=quality, fidelity=fidelity)
+    return rows | {"target": batch.hq}

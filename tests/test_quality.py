@@ -1,0 +1,91 @@
+"""Score scales: any metric's scores become a quality in [0, 1] and come back."""
+
+import math
+
+import pytest
+import torch
+
+from iqp_adapter.quality import BEST, ScoreScale, as_quality
+
+UP = ScoreScale.fit("musiq", False, torch.linspace(20, 80, 301))
+DOWN = ScoreScale.fit("niqe", True, torch.linspace(3, 9, 301))
+
+
+@pytest.mark.parametrize(("scale", "worst", "best"), [(UP, 20, 80), (DOWN, 9, 3)])
+def test_quality_is_one_at_the_best_score_whatever_the_direction(scale, worst, best):
+    scores = torch.tensor([worst, (worst + best) / 2, best], dtype=torch.float64)
+    torch.testing.assert_close(scale.quality(scores), torch.tensor([0, 0.5, 1], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("scale", [UP, DOWN])
+def test_score_is_the_inverse_of_quality(scale):
+    quality = torch.linspace(0, 1, 57)
+    torch.testing.assert_close(scale.quality(scale.score(quality)), quality)
+
+
+def test_quality_is_the_share_of_training_scores_below():
+    skewed = torch.cat([torch.zeros(50).uniform_(0, 1, generator=torch.manual_seed(0)), torch.linspace(10, 20, 50)])
+    scale = ScoreScale.fit("musiq", False, skewed)
+    assert float(scale.quality(torch.tensor(15.0))) == pytest.approx(0.75, abs=0.01)
+
+
+def test_quality_never_leaves_its_range_and_has_a_gradient_inside():
+    scores = torch.tensor([-1e6, 50.1, 1e6], requires_grad=True)
+    quality = UP.quality(scores)
+    quality.sum().backward()
+    assert quality.tolist() == [0, pytest.approx(30.1 / 60), 1]
+    torch.testing.assert_close(scores.grad, torch.tensor([0, 1 / 60, 0]), atol=1e-5, rtol=1e-4)
+
+
+def test_equal_scores_are_no_division_by_zero():
+    scale = ScoreScale.fit("niqe", True, [5.0, 5.0, 5.0])
+    assert scale.quality(torch.tensor([4.0, 5.0, 6.0])).isfinite().all()
+
+
+def test_scale_survives_being_stored():
+    assert ScoreScale.from_dict(DOWN.to_dict()) == DOWN
+
+
+def test_quantiles_in_the_wrong_order_are_refused():
+    with pytest.raises(ValueError, match="from worst to best"):
+        ScoreScale("niqe", True, (3.0, 9.0))
+
+
+@pytest.mark.parametrize("scores", [[1.0], [1.0, math.nan]])
+def test_scores_that_make_no_scale_are_refused(scores):
+    with pytest.raises(ValueError, match="two or more finite"):
+        ScoreScale.fit("niqe", True, scores)
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (0.3, [[0.3, 0.3]] * 2),
+        ("best", [[BEST, BEST]] * 2),
+        (torch.tensor([0.1, 0.9]), [[0.1, 0.1], [0.9, 0.9]]),
+        (torch.tensor([[0.1, 0.2], [0.3, 0.4]]), [[0.1, 0.2], [0.3, 0.4]]),
+    ],
+)
+def test_every_way_to_ask(asked, expected):
+    torch.testing.assert_close(as_quality(asked, 2, ["musiq", "niqe"]), torch.tensor(expected))
+
+
+def test_any_is_no_preference():
+    assert as_quality("any", 3, ["musiq"]).isnan().all()
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ("bset", "quality is 'bset'; use a number in .* 'best' or 'any'"),
+        (1.2, "must lie in"),
+        (-0.1, "must lie in"),
+        (torch.rand(4), r"shape \(4, 1\), expected \(2, 2\).*musiq, niqe"),
+        (torch.rand(2, 3), r"shape \(2, 3\)"),
+        (torch.rand(2, 1, 1), r"shape \(2, 1, 1\)"),
+    ],
+)
+def test_what_cannot_be_asked_is_said_in_one_line(asked, words):
+    with pytest.raises(ValueError, match=words) as error:
+        as_quality(asked, 2, ["musiq", "niqe"])
+    assert "\n" not in str(error.value)
