@@ -1,6 +1,6 @@
 """A folder of faces as training samples, each decided by (seed, epoch, index) and by nothing else.
 
-    loader = DataLoader(dataset, batch_sampler=KeyedBatches(len(dataset), batch_size=8, seed=0, start_step=step))
+Loaded by `DataLoader(dataset, batch_sampler=KeyedBatches(len(dataset), batch_size, seed=seed, start_step=step))`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .ladder import Ladder
 from .rng import numpy_rng, sample_seed
 
 _log = logging.getLogger(__name__)
-_LUMA = np.float32([0.299, 0.587, 0.114])
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # all that Pillow raises on bad files
 
 

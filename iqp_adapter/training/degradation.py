@@ -5,17 +5,19 @@ Source: GFPGAN (arXiv:2101.04061) and CodeFormer (arXiv:2206.11253), with BasicS
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from functools import lru_cache
 from types import ModuleType
 
 import numpy as np
+from PIL import Image
 
 from ..compat import make_importable
 from .rng import global_seed, numpy_rng
 
 _KERNELS = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso")
-_LUMA = np.float32([0.299, 0.587, 0.114])
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,8 @@ class Degradation:
             lq = cv2.filter2D(hq, -1, self._kernel(strength))
             lq = cv2.resize(lq, small, interpolation=cv2.INTER_LINEAR)
             lq = _basicsr().random_add_gaussian_noise(lq, _milder(self.noise, strength))
-        lq = jpeg(lq, round(rng.uniform(*sorted(_milder(self.jpeg[::-1], strength)))))
+        best, worst = _milder(self.jpeg[::-1], strength)
+        lq = jpeg(lq, round(rng.uniform(worst, best)))
         lq = cv2.resize(lq, (width, height), interpolation=cv2.INTER_LINEAR)
         return self._discolour(lq, rng)
 
@@ -122,17 +125,16 @@ class Degradation:
 def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
     """The picture after JPEG compression.
 
-    BasicSR's `add_jpg_compression` without its floats in the encoder, at which OpenCV 5 prints a warning.
+    In place of BasicSR's `add_jpg_compression`, whose floats make OpenCV 5 print a warning at every call.
 
     Args:
         image: (H, W, 3) float32, RGB in [0, 1].
         quality: 1 to 100.
     """
-    import cv2
-
-    bgr = cv2.cvtColor((np.clip(image, 0, 1) * 255).round().astype(np.uint8), cv2.COLOR_RGB2BGR)
-    _, code = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return cv2.cvtColor(cv2.imdecode(code, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB).astype(np.float32) / 255
+    file = io.BytesIO()
+    Image.fromarray((np.clip(image, 0, 1) * 255).round().astype(np.uint8)).save(file, "JPEG", quality=quality)
+    with Image.open(file) as compressed:
+        return np.asarray(compressed, np.float32) / 255
 
 
 def check_range(name: str, ends: tuple[float, float], low: float, high: float) -> None:
