@@ -1,0 +1,162 @@
+"""Native training: it learns, it resumes to the bit after being killed, and it says what is wrong."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from training_run import config
+
+from iqp_adapter.native import IQPFR
+from iqp_adapter.training import loop
+from iqp_adapter.training.config import StageConfig, TrainConfig
+from iqp_adapter.training.native import NativeTraining
+
+SCRIPT = Path(__file__).with_name("training_run.py")
+EXAMPLE = Path(__file__).parents[1] / "examples" / "native_tiny.yaml"
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    """A dozen crops of scikit-image's astronaut around her face."""
+    from skimage.data import astronaut
+
+    folder = tmp_path_factory.mktemp("faces")
+    for i, (top, left) in enumerate(np.random.default_rng(0).integers(0, 60, (12, 2))):
+        Image.fromarray(astronaut()[top : top + 200, left + 100 : left + 300]).resize((96, 96)).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(faces, tmp_path_factory):
+    """All three stages, run once without interruption, in a process of their own."""
+    run = tmp_path_factory.mktemp("run")
+    subprocess.run([sys.executable, SCRIPT, faces, run, "1", "2", "3"], check=True)
+    return run
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_a_stage_leaves_weights_log_curves_grids_and_its_environment(finished, stage):
+    folder = finished / f"stage{stage}"
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [10, 12]
+    names = {path.name for path in folder.iterdir()}
+    assert {"curves.png", "step_000012.png", "environment.json", "model", "state.pt"} <= names
+
+
+def test_what_is_trained_restores(finished):
+    model = IQPFR.from_pretrained(finished / "stage3" / "model")
+    assert model.score_scale.metric == "iqp-lite"
+    assert model.restore(torch.rand(1, 3, 64, 64), quality=0.5).shape == (1, 3, 64, 64)
+
+
+def test_stage_two_and_three_leave_the_codebooks_and_the_decoder_alone(finished):
+    first, second = (torch.load(finished / f"stage{i}" / "state.pt", weights_only=True)["averaged"] for i in (1, 2))
+    third = IQPFR.from_pretrained(finished / "stage3" / "model").state_dict()
+    shared = [key for key in second if key.startswith(("module.decoder", "module.books.common.entries"))]
+    assert len(shared) > 20
+    for key in shared:
+        assert torch.equal(first[key], second[key])
+        assert torch.equal(second[key], third[key.removeprefix("module.")])
+
+
+def test_stage_one_learns(faces, tmp_path):
+    settings = config()
+    longer = replace(settings.stages[0], steps=120, options={})
+    training = NativeTraining(replace(settings, stages=(longer, *settings.stages[1:])), faces, tmp_path)
+    training.run(1)
+    rows = [json.loads(line) for line in (tmp_path / "stage1" / "log.jsonl").read_text().splitlines()]
+    assert rows[-1]["l1"] < 0.6 * rows[0]["l1"]
+
+
+def killed_runs(faces, run, stage, moments, seed=0):
+    """Starts the stage again and again, killing it at random moments, every third time while it writes its state."""
+    draw = random.Random(seed)
+    for moment in range(moments):
+        process = subprocess.Popen([sys.executable, SCRIPT, faces, run, stage])
+        folder = run / f"stage{stage}"
+        log = folder / "log.jsonl"
+        while process.poll() is None and not log.exists() and not (folder / "state.pt").exists():
+            time.sleep(0.01)
+        if moment % 3 == 0:
+            while process.poll() is None and not list(folder.glob(".state.pt.*")):
+                time.sleep(0.0005)
+        else:
+            time.sleep(draw.uniform(0, 3))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def assert_same_weights(a, b):
+    a, b = (torch.load(path, weights_only=True) for path in (a, b))
+    assert a["step"] == b["step"]
+    assert [key for key, value in a["averaged"].items() if not torch.equal(value, b["averaged"][key])] == []
+    network, other = (state["players"].popitem()[1]["network"] for state in (a, b))
+    assert [key for key, value in network.items() if not torch.equal(value, other[key])] == []
+
+
+@pytest.mark.parametrize("moments", [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_at_any_moment_it_goes_on_to_the_same_bits(faces, finished, tmp_path, moments):
+    killed_runs(faces, tmp_path, "1", moments)
+    subprocess.run([sys.executable, SCRIPT, faces, tmp_path, "1"], check=True)
+    assert_same_weights(finished / "stage1" / "state.pt", tmp_path / "stage1" / "state.pt")
+    rows, expected = ((run / "stage1" / "log.jsonl").read_text() for run in (tmp_path, finished))
+    assert rows == expected
+
+
+def test_a_finished_stage_is_not_trained_again(finished, faces):
+    before = (finished / "stage1" / "state.pt").stat().st_mtime_ns
+    NativeTraining(config(), faces, finished).run(1)
+    assert (finished / "stage1" / "state.pt").stat().st_mtime_ns == before
+
+
+def test_a_loss_that_is_not_finite_stops_with_what_to_do(faces, tmp_path, monkeypatch):
+    training = NativeTraining(config(), faces, tmp_path)
+    monkeypatch.setattr("iqp_adapter.training.losses.l1", lambda restored, hq: restored.mean() * float("nan"))
+    with pytest.raises(FloatingPointError, match=r"not finite at step 0 \(l1\).*lower the stage's rate"):
+        training.run(1)
+
+
+def test_a_stage_wants_the_one_before(faces, tmp_path):
+    with pytest.raises(FileNotFoundError, match="stage 1 is not finished .* run it first with --stage 1"):
+        NativeTraining(config(), faces, tmp_path).run(2)
+
+
+def test_the_rate_warms_up_and_falls_to_a_tenth():
+    settings = StageConfig(steps=100, batch=1, rate=1.0, warmup=10)
+    shares = [loop.rate_share(step, settings) for step in range(101)]
+    assert shares[0] == pytest.approx(0.1)
+    assert max(shares) == shares[9] == pytest.approx(1.0)
+    assert shares[100] == pytest.approx(0.1)
+
+
+def test_the_shipped_configuration_is_readable():
+    assert TrainConfig.load(EXAMPLE).stage(1).weights["l1"] > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"sede": 1}, "unknown setting sede; TrainConfig knows"), ({"stages": {1: {}}}, "does not describe stages 1, 2 and 3")],
+)
+def test_a_wrong_configuration_is_said_in_one_line(tmp_path, change, words):
+    import yaml
+
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(EXAMPLE.read_text()) | change))
+    with pytest.raises(ValueError, match=words):
+        TrainConfig.load(path)
+
+
+def test_unknown_options_of_a_stage_are_refused(faces, tmp_path):
+    settings = config()
+    wrong = replace(settings.stages[0], options={"adversarial_form": 3})
+    with pytest.raises(ValueError, match="unknown option adversarial_form; this stage knows"):
+        NativeTraining(replace(settings, stages=(wrong, *settings.stages[1:])), faces, tmp_path).run(1)
