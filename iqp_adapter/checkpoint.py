@@ -1,93 +1,186 @@
-"""Checkpoints: config.json and model.safetensors in one folder, written whole, read strictly; and foreign .pth files."""
+"""Checkpoints: a folder with model.safetensors and config.json, written whole, read strictly; and foreign weight files.
+
+The config is stored inside model.safetensors too, and that copy is the one that is read: a single file is replaced in a
+single step, so weights never meet the config of another save. config.json is there for people and for the Hub.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from .files import atomic_path
+from .version import __version__
+
+logger = logging.getLogger(__name__)
+
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+_HEADER = "iqp_adapter"
+_WRAPPINGS = ("params_ema", "params", "state_dict", "g_ema")
 
 
-def save(folder: str | Path, state: dict[str, Tensor], config: dict[str, Any]) -> None:
-    """Writes a checkpoint as a pair: both files are of this save, or the folder stays as it was.
+def save(folder: str | Path, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
+    """Writes a checkpoint; an earlier one is replaced in one step, and other files of the folder are left alone.
+
+    Args:
+        folder: made where it is missing.
+        state: every tensor of the model, by name.
+        config: all that is needed to build the model again; what JSON can hold.
 
     Raises:
-        ValueError: for an empty state, or a folder that holds something other than a checkpoint.
+        ValueError: for an empty state, and for a folder whose files of these names are not ours to replace.
+        TypeError: for a state or config that holds something else.
     """
     folder = Path(folder)
-    if not any(value.numel() for value in state.values()):
-        raise ValueError(f"nothing to save in {folder}: the state has no numbers; train the model first")
-    if folder.exists() and any(folder.iterdir()) and not (folder / CONFIG).exists():
-        raise ValueError(f"{folder} holds something other than a checkpoint; choose a new folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".partial"))
-    try:
-        save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, partial / WEIGHTS)
-        (partial / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
-        _replace(folder, partial)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _replace(folder: Path, partial: Path) -> None:
-    """Puts `partial` in the place of `folder`; other files of the folder move along."""
-    for file in partial.iterdir():
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
-    if folder.exists():
-        for file in folder.iterdir():
-            if file.name not in (CONFIG, WEIGHTS):
-                shutil.copy2(file, partial / file.name)
-        old = partial.with_suffix(".old")
-        folder.rename(old)
-        partial.rename(folder)
-        shutil.rmtree(old)
-    else:
-        partial.rename(folder)
+    tensors = _plain(state)
+    text = json.dumps(config, indent=2, allow_nan=False)
+    header = json.dumps({"version": __version__, "sha256": _digest(tensors), "config": text})
+    _refuse_foreign(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(folder / WEIGHTS) as path:
+        save_file(tensors, path, {_HEADER: header})
+    with atomic_path(folder / CONFIG) as path:
+        path.write_text(text + "\n", encoding="utf-8")
 
 
 def load(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Reads a checkpoint folder: its config and its state.
+    """Reads a checkpoint: its config, and its tensors on the CPU.
 
     Raises:
-        FileNotFoundError: where a file is missing.
-        ValueError: where a file is damaged.
+        FileNotFoundError: where there is none.
+        ValueError: for a damaged file, and for weights that `save` did not write.
     """
     folder = Path(folder)
-    for name in (CONFIG, WEIGHTS):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder} has no {name}; a checkpoint is a folder with {CONFIG} and {WEIGHTS}")
-    try:
-        return json.loads((folder / CONFIG).read_text()), load_file(folder / WEIGHTS)
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise ValueError(f"{folder} is damaged ({error}); fetch or save it again") from None
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        raise FileNotFoundError(f"no checkpoint in {folder}; it would be a folder with {WEIGHTS} and {CONFIG}")
+    metadata, state = _read(weights)
+    if _HEADER not in metadata:
+        raise ValueError(f"{weights} has no config inside, so iqp_adapter did not save it; load it by read_foreign")
+    header = json.loads(metadata[_HEADER])
+    if _digest(state) != header["sha256"]:
+        raise ValueError(f"{weights} is damaged: its content does not have its own checksum; fetch or save it again")
+    _compare(folder / CONFIG, header["config"])
+    return json.loads(header["config"]), state
 
 
-def load_strict(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
-    """Loads a state in which no key is missing, none is left over and every shape fits.
+def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Fills a module from a state in which no key is missing, none is left over and every shape fits.
+
+    Args:
+        source: where the state comes from, for the message.
 
     Raises:
-        ValueError: names what does not fit.
+        ValueError: names what does not fit; the module is then as it was.
     """
     own = module.state_dict()
     missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    misshapen = sorted(key for key in own.keys() & state.keys() if own[key].shape != state[key].shape)
+    misshapen = [
+        f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}"
+        for key in sorted(own.keys() & state.keys())
+        if own[key].shape != state[key].shape
+    ]
     if missing or unexpected or misshapen:
         raise ValueError(
             f"{source} does not fit {type(module).__name__}: {_few(missing)} missing, {_few(unexpected)} unexpected, "
-            f"{_few(misshapen)} of another shape; was it saved by another model or version?"
+            f"{_few(misshapen)} of another shape; use the model and config it was saved with"
         )
     module.load_state_dict(state)
 
 
-def _few(keys: list[str]) -> str:
-    return f"{len(keys)} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})" if keys else "0"
+def read_foreign(path: str | Path) -> dict[str, Tensor]:
+    """Tensors of a weight file of another project: .safetensors, or .pth and .ckpt without running code in them.
+
+    The usual wrappings (`params_ema`, `params`, `state_dict`, `g_ema`, in this order) and a prefix `module.` come off.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: for a damaged file, one that holds code, and one without weights.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no weight file {path}; give a .safetensors, .pth or .ckpt file")
+    content = _read(path)[1] if path.suffix == ".safetensors" else _read_pickled(path)
+    inner = _unwrap(content)
+    others = sorted(key for key, value in inner.items() if not isinstance(value, Tensor))
+    if others or not inner:
+        raise ValueError(
+            f"{path} holds {_few(others)} entries that are no tensors, expected a state dict, bare or under one of "
+            f"{', '.join(_WRAPPINGS)}; save its weights alone"
+        )
+    return {key.removeprefix("module."): value for key, value in inner.items()}
+
+
+def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as safetensors takes them: on the CPU, contiguous, none sharing memory with another."""
+    others = sorted(key for key, value in state.items() if not isinstance(value, Tensor))
+    if others:
+        raise TypeError(f"the state holds {_few(others)} values that are no tensors; put them into the config")
+    if not any(value.numel() for value in state.values()):
+        raise ValueError(
+            f"the state is empty ({len(state)} tensors without numbers), nothing was saved; pass model.state_dict()"
+        )
+    return {
+        key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in sorted(state.items())
+    }
+
+
+def _refuse_foreign(folder: Path) -> None:
+    weights = folder / WEIGHTS
+    if weights.is_file() and _HEADER in _read(weights)[0]:
+        return
+    for path in (weights, folder / CONFIG):
+        if path.exists():
+            raise ValueError(f"{path} was not written by iqp_adapter and is not overwritten; choose another folder")
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no iterator
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged ({error}); fetch or save it again") from None
+
+
+def _read_pickled(path: Path) -> Mapping[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise ValueError(
+            f"{path} is damaged, or holds code, which is never run; fetch it again, or convert it to .safetensors"
+        ) from error
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path} holds a {type(content).__name__}, expected a state dict; save its weights alone")
+    return content
+
+
+def _unwrap(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    return next((content[name] for name in _WRAPPINGS if isinstance(content.get(name), Mapping)), content)
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for key, value in sorted(tensors.items()):
+        digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _compare(path: Path, text: str) -> None:
+    if not path.is_file() or path.read_text(encoding="utf-8") != text + "\n":
+        logger.warning("%s is not the config of the weights beside it, which is stored in them and used instead", path)
+
+
+def _few(names: Iterable[str]) -> str:
+    names = list(names)
+    return f"{len(names)} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else "0"

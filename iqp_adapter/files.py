@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from glob import glob, has_magic
@@ -17,12 +17,16 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Lends a temporary path in the same folder, which takes the place of `path` once it is written whole.
 
-    On an error, or when the process dies, `path` stays as it was.
+    On an error, or when the process dies, `path` stays as it was. The temporary name is hidden and keeps the suffix, by
+    which many writers choose the format.
+
+    Raises:
+        FileNotFoundError: where the folder does not exist.
     """
     path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-    os.close(handle)
-    partial = Path(name)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"no folder {path.parent} to write {path.name} into; make it first")
+    partial = path.with_name(f".{path.stem}.{secrets.token_hex(6)}{path.suffix}")
     try:
         yield partial
         with partial.open("rb") as file:
@@ -42,11 +46,16 @@ def sha256_of(path: str | Path) -> str:
 
 
 def list_images(paths: Iterable[str | Path]) -> list[Path]:
-    """Image files of files, folders (not their subfolders) and globs, sorted, each once.
+    """Image files of files, folders (not their subfolders, nothing hidden) and globs, sorted, each once.
+
+    A file that is named is taken whatever its suffix; in folders and globs the suffix decides.
 
     Raises:
         FileNotFoundError: where one of `paths` matches nothing.
+        TypeError: for a single path in the place of a list of them.
     """
+    if isinstance(paths, (str, Path)):
+        raise TypeError(f"paths is {str(paths)!r}, expected a list of paths; put it in brackets")
     found: set[Path] = set()
     for path in map(Path, paths):
         matches = set(_images(path))
@@ -59,5 +68,12 @@ def list_images(paths: Iterable[str | Path]) -> list[Path]:
 def _images(path: Path) -> Iterable[Path]:
     if path.is_file():
         return [path]
-    inside = path.iterdir() if path.is_dir() else map(Path, glob(str(path))) if has_magic(str(path)) else []
-    return (item for item in inside if item.suffix.lower() in IMAGE_SUFFIXES and item.is_file())
+    if path.is_dir():
+        matches: Iterable[Path] = path.iterdir()
+    else:
+        matches = map(Path, glob(str(path), recursive=True)) if has_magic(str(path)) else []
+    return (match for match in matches if _is_image(match))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()

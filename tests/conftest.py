@@ -1,0 +1,50 @@
+"""What tests share: the device, the faces that are not in the repository, tolerances, and no network."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 1e-2}
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository; tests only read it."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def device() -> torch.device:
+    """The accelerator of this machine, else the CPU."""
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return found or torch.device("cpu")
+
+
+@pytest.fixture(scope="session")
+def faces() -> Path:
+    """Folder of aligned faces with the parts train, dev and val, kept beside the repository and never in it."""
+    folder = ROOT.parent / "shared" / "faces"
+    if not folder.is_dir():
+        pytest.skip(f"needs the aligned faces in {folder}")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A test that reaches for another machine fails at once, with or without a network."""
+    connect = socket.socket.connect
+
+    def only_here(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and not address[0].startswith(("127.", "::1", "localhost")):
+            raise ConnectionError(f"tests use no network, but this one asked for {address[0]}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", only_here)
+    yield
