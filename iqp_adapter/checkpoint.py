@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
 from .files import atomic_path
@@ -48,7 +48,7 @@ def save(folder: str | Path, state: Mapping[str, Tensor], config: Mapping[str, A
     _refuse_foreign(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / WEIGHTS) as path:
-        save_file(tensors, path, {_HEADER: header})
+        path.write_bytes(serialised(tensors, {_HEADER: header}))
     with atomic_path(folder / CONFIG) as path:
         path.write_text(text + "\n", encoding="utf-8")
 

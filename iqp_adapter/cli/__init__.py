@@ -1,0 +1,55 @@
+"""The command `iqp`. What a command needs is imported when it runs, so that `iqp --help` answers at once."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from ..version import __version__
+from . import score, train
+
+USER_ERRORS = (ValueError, TypeError, OSError, ImportError, FloatingPointError)
+"""What the library raises for something that its user can mend, in one line that says how."""
+
+
+class _OneLineErrors(TyperGroup):
+    """Shows an error of the library as one red line, exit status 2; with --debug the trace as well."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise
+        except USER_ERRORS as error:
+            if ctx.params["debug"]:
+                raise
+            line = " ".join(str(error).split()) or type(error).__name__
+            typer.secho(f"iqp: {line}", fg="red", err=True)
+            raise typer.Exit(2) from None
+
+
+app = typer.Typer(
+    name="iqp", cls=_OneLineErrors, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"iqp {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the whole trace of an error.")] = False,
+) -> None:
+    """Restore faces, with a dial for their quality."""
+
+
+app.command()(score.score)
+app.add_typer(train.app, name="train")
