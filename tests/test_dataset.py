@@ -72,6 +72,39 @@ def test_a_sample(folder):
     assert torch.equal(data[5]["hq"], data[0, 5]["hq"])
 
 
+def test_the_parts_of_a_sample_are_drawn_apart(folder):
+    draws: dict[str, list[float]] = {"pose": [], "ladder": [], "degradation": []}
+
+    class Pose(Augmentation):
+        def pose(self, rng):
+            draws["pose"].append(rng.uniform())
+            return super().pose(rng)
+
+    class Rungs(Ladder):
+        def severity(self, seed):
+            draws["ladder"].append(numpy_rng(seed).uniform())
+            return 0.5
+
+    def degrade(hq, seed):
+        draws["degradation"].append(numpy_rng(seed).uniform())
+        return hq / 2
+
+    data = build(folder, augmentation=Pose(), ladder=Rungs(), degradation=degrade)
+    keys = {data[epoch, index]["key"] for epoch, index in itertools.product(range(40), range(7))}
+    correlations = np.corrcoef(list(draws.values()))[np.triu_indices(3, 1)]
+    assert np.abs(correlations).max() < 0.2
+    assert len(keys) == 280
+
+
+def test_the_input_tells_nothing_of_the_quality_of_its_target(folder):
+    def degrade(hq, seed):
+        return hq / 2
+
+    kept, lowered = (build(folder, ladder=Ladder(originals=share), degradation=degrade)[1, 2] for share in (1, 0))
+    assert not torch.equal(kept["hq"], lowered["hq"])
+    assert torch.equal(kept["lq"], lowered["lq"])
+
+
 def test_global_generators_are_left_as_found(folder):
     before = np.random.get_state()[1].tolist(), random.getstate(), torch.get_rng_state().tolist()
     batches(build(folder), 3, batch_size=3)

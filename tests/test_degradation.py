@@ -185,6 +185,16 @@ def test_ladder_is_decided_by_its_seed_and_keeps_originals(hq):
     assert states() == before
 
 
+def test_ladder_draws_severity_and_strengths_apart(hq):
+    """The first draw of `severity` decides on originals; it must not also be that of the softness."""
+    ladder = Ladder(noise=0, jpeg=98, blur_sigma=(0.5, 2), downsample=(1.5, 4))
+    first = [numpy_rng(seed).uniform() for seed in range(200)]
+    softness = [sharpness(ladder.degrade(hq, 1, seed)) for seed in range(200)]
+    kind = np.array(softness) > np.mean(softness)  # reduced and enlarged, or blurred
+    for group in (kind, ~kind):
+        assert abs(np.corrcoef(np.array(first)[group], np.array(softness)[group])[0, 1]) < 0.4
+
+
 def test_ladder_gets_softer_with_severity(hq):
     def mean_sharpness(severity: float) -> float:
         return float(np.mean([sharpness(Ladder().degrade(hq, severity, seed)) for seed in range(16)]))

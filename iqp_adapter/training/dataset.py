@@ -76,7 +76,8 @@ class FaceFolder(Dataset[dict[str, Any]]):
         file ── augmentation ──┬── ladder ──────► hq
                                └── degradation ──► lq, which does not know how good hq is
 
-    Everything random comes from `sample_seed(seed, epoch, index)`, so workers, processes and restarts change nothing.
+    Everything random comes from `sample_seed(seed, epoch, index, part)`: workers, processes and restarts change
+    nothing, and pose, target quality and degradation do not follow from each other.
     The pose is applied while reducing the stored picture to the training size, so that it costs no sharpness.
     Pictures are decoded once, when built, as long as they fit into `cache_bytes`; later ones each time. Files that
     cannot be read or are smaller than `resolution` are named in one warning each and left out; one that turns out bad
@@ -129,10 +130,13 @@ class FaceFolder(Dataset[dict[str, Any]]):
         """
         epoch, index = item if isinstance(item, tuple) else (0, item)
         key = sample_seed(self.seed, epoch, index)
-        clean = self._augmented(self._picture(index), numpy_rng(key))
-        severity = self.ladder.severity(key) if self.ladder else 0.0
-        hq = self.ladder.degrade(clean, severity, key) if self.ladder else clean
-        lq = self.degradation(clean, key) if self.degradation else hq
+        for_pose, for_ladder, for_lq = (
+            sample_seed(self.seed, epoch, index, part) for part in ("pose", "ladder", "degradation")
+        )
+        clean = self._augmented(self._picture(index), numpy_rng(for_pose))
+        severity = self.ladder.severity(for_ladder) if self.ladder else 0.0
+        hq = self.ladder.degrade(clean, severity, for_ladder) if self.ladder else clean
+        lq = self.degradation(clean, for_lq) if self.degradation else hq
         return {"hq": _tensor(hq), "lq": _tensor(lq), "key": key, "index": index, "severity": severity}
 
     def _augmented(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
