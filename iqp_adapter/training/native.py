@@ -24,6 +24,7 @@ from .ladder import Ladder
 from .loop import Loop, Pace
 from .losses import perceptual_distance
 from .record import write_environment
+from .rng import torch_generator
 from .stages import Batch, CodebookStage, PredictionStage, QualityStage, Stage
 
 logger = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ class NativeTraining:
         return FaceFolder(
             root,
             self.size.resolution,
-            degradation=Degradation(),
+            degradation=Degradation.for_resolution(self.size.resolution),
             ladder=Ladder(),
             augmentation=augmentation,
             seed=self.config.seed,
@@ -126,7 +127,13 @@ class NativeTraining:
                 rank=self.accelerator.process_index,
                 world_size=self.accelerator.num_processes,
             )
-            for samples in DataLoader(self.data, batch_sampler=order, num_workers=self.config.workers):
+            loader = DataLoader(
+                self.data,
+                batch_sampler=order,
+                num_workers=self.config.workers,
+                generator=torch_generator(self.config.seed),
+            )
+            for samples in loader:
                 yield self._batch(samples)
 
         return stream
