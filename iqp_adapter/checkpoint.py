@@ -115,8 +115,8 @@ def read_foreign(path: str | Path) -> dict[str, Tensor]:
     others = sorted(key for key, value in inner.items() if not isinstance(value, Tensor))
     if others or not inner:
         raise ValueError(
-            f"{path} holds {_few(others)} entries that are no tensors, expected a state dict, bare or under one of "
-            f"{', '.join(_WRAPPINGS)}; save its weights alone"
+            f"{path} holds {len(inner)} entries, {_few(others)} of them no tensors; save a state dict alone or under "
+            f"one of {', '.join(_WRAPPINGS)}"
         )
     return {key.removeprefix("module."): value for key, value in inner.items()}
 
@@ -177,7 +177,7 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _compare(path: Path, text: str) -> None:
-    if not path.is_file() or path.read_text(encoding="utf-8") != text + "\n":
+    if path.is_file() and path.read_text(encoding="utf-8") != text + "\n":
         logger.warning("%s is not the config of the weights beside it, which is stored in them and used instead", path)
 
 

