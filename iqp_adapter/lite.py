@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -24,7 +26,7 @@ class IqpLite(nn.Module):
         width: hidden units of the head.
     """
 
-    def __init__(self, levels: tuple[int, ...] = (0, 1, 2, 3, 4), width: int = 128) -> None:
+    def __init__(self, levels: Sequence[int] = (0, 1, 2, 3), width: int = 128) -> None:
         super().__init__()
         self.levels = tuple(levels)
         self.features = efficientnet_lite("lite0")
@@ -53,7 +55,7 @@ class LiteHead(nn.Module):
 
     def forward(self, statistics: Tensor) -> Tensor:
         standard = (statistics - self.center) / self.spread
-        return 50 + 25 * self.layers(standard).squeeze(1)  # (B, 1) -> (B,)
+        return 100 * self.layers(standard).squeeze(1).sigmoid()  # (B, 1) -> (B,)
 
 
 def _mean_and_deviation(features: Tensor) -> Tensor:

@@ -75,7 +75,16 @@ class TestCodebook:
 
     def test_perplexity_counts_entries_in_use(self):
         book = MovingCodebook(16, 4)
-        assert float(book.perplexity()) == pytest.approx(16)
+        for _ in range(3):
+            book.update(torch.randn(8, 4), torch.arange(8))
+        assert float(book.perplexity()) == pytest.approx(8)
+
+    def test_the_first_revival_places_all_entries_on_tokens(self):
+        book, tokens = MovingCodebook(16, 4), torch.randn(1, 4)
+        assert book.revive(tokens, torch.Generator().manual_seed(0)) == 0
+        book.update(tokens, torch.tensor([3]))
+        assert book.revive(tokens, torch.Generator().manual_seed(0)) == 15
+        torch.testing.assert_close(book.entries, (tokens / tokens.norm() * book.length).expand(16, 4))
 
 
 class TestTokenizer:

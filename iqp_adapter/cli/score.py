@@ -6,26 +6,91 @@ import csv
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-DEFAULT_CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "iqp_adapter" / "scores.sqlite"
+if TYPE_CHECKING:
+    from ..score_cache import FileScores
+    from ..scorer import Scorer
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "iqp_adapter" / "scores.sqlite"
 
 
 def score(
-    paths: Annotated[list[str], typer.Argument(help="image files, folders or globs")],
-    metric: Annotated[list[str], typer.Option("--metric", "-m", help="metric name, repeatable")] = ["iqp-lite"],
-    csv_file: Annotated[Path | None, typer.Option("--csv", help="write the table here")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="write scores and protocols here")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; by default the best there is")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="images scored together")] = 8,
-    weights: Annotated[Path | None, typer.Option(help="local weight file, for a single metric")] = None,
-    cache: Annotated[Path, typer.Option(help="file that remembers scores")] = DEFAULT_CACHE,
+    paths: Annotated[list[str], typer.Argument(help="Images, folders of images, or globs in quotes.")],
+    metric: Annotated[list[str], typer.Option("-m", "--metric", help="Metric, may be repeated.")] = ["iqp-lite"],  # noqa: B006
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write a table here.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write scores and protocols here.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; by default the best there is.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Images scored together.")] = 8,
+    weights: Annotated[Path | None, typer.Option(help="Local weight file of the one metric.")] = None,
+    cache: Annotated[Path, typer.Option(help="File that remembers scores by image content.")] = CACHE,
 ) -> None:
-    """Score images by one or more no-reference metrics; scores are remembered, so a second run is quick."""
-    from rich.progress import track
+    """Score images by no-reference metrics; a second run, or one after a break, scores only what is new."""
+    from rich.progress import Progress
 
-    from iqp_adapter.files import list_images
-    from iqp_adapter.score_cache import ScoreCache, score_files
-    from iqp_adapter.scorer import Scorer
+    from ..files import list_images
+    from ..score_cache import ScoreCache, score_files
+    from ..scorer import Scorer
+
+    if weights and len(metric) > 1:
+        raise ValueError(f"--weights belongs to one metric, got {', '.join(metric)}; score them one after the other")
+    taken = [str(file) for file in (csv_file, json_file) if file and file.exists()]
+    if taken:
+        raise FileExistsError(f"{' and '.join(taken)} would be overwritten; name another file")
+    files = list_images(paths)
+    scorers = [Scorer(name, device=device, weights=weights) for name in dict.fromkeys(metric)]
+    with ScoreCache(cache) as known, Progress(transient=True) as progress:
+        results = list(progress.track(score_files(files, scorers, known, batch), len(files), description="scoring"))
+    _show(results, scorers)
+    if csv_file:
+        _write_csv(csv_file, results, scorers)
+    if json_file:
+        _write_json(json_file, results, scorers)
+    if any(file.error for file in results):
+        raise typer.Exit(1)
+
+
+def _show(results: list[FileScores], scorers: list[Scorer]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("file")
+    for scorer in scorers:
+        table.add_column(f"{scorer.metric} {'↓' if scorer.lower_better else '↑'}", justify="right")
+    for file in results:
+        if file.scores:
+            table.add_row(str(file.path), *(_cell(file, scorer) for scorer in scorers))
+    console = Console()
+    console.print(table)
+    for file in results:
+        if file.error:
+            console.print(f"not scored: {file.path}: {file.error}", style="red", soft_wrap=True, markup=False)
+
+
+def _cell(file: FileScores, scorer: Scorer) -> str:
+    return f"{file.scores[scorer.metric]:.3f}" if scorer.metric in file.scores else ""
+
+
+def _write_csv(path: Path, results: list[FileScores], scorers: list[Scorer]) -> None:
+    from ..files import atomic_path
+
+    names = [scorer.metric for scorer in scorers]
+    with atomic_path(path) as partial, partial.open("w", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(["file", *names, "error"])
+        table.writerows([file.path, *(file.scores.get(name, "") for name in names), file.error] for file in results)
+
+
+def _write_json(path: Path, results: list[FileScores], scorers: list[Scorer]) -> None:
+    from ..files import atomic_path
+
+    report = {
+        "metrics": {s.metric: {"protocol": s.protocol, "lower_better": s.lower_better} for s in scorers},
+        "files": [
+            {"file": str(file.path), "sha256": file.content, "scores": file.scores, "error": file.error} for file in results
+        ],
+    }
+    with atomic_path(path) as partial:
+        partial.write_text(json.dumps(report, indent=2) + "\n")

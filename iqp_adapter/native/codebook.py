@@ -63,8 +63,8 @@ class MovingCodebook(Codebook):
     def __init__(self, size: int, dim: int, decay: float = 0.99):
         super().__init__(size, dim)
         self.decay = decay
-        self.register_buffer("sums", self.entries / self.length)
-        self.register_buffer("counts", torch.ones(size))
+        self.register_buffer("sums", torch.zeros(size, dim))
+        self.register_buffer("counts", torch.zeros(size))
 
     @torch.no_grad()
     def update(self, tokens: Tensor, indices: Tensor) -> None:
@@ -78,12 +78,19 @@ class MovingCodebook(Codebook):
         self.entries[used] = normalize(self.sums[used], dim=-1) * self.length
 
     @torch.no_grad()
-    def revive(self, tokens: Tensor, generator: torch.Generator, below: float = 0.05) -> int:
-        """Puts entries that are chosen less than `below` times a step onto random tokens (N, D); returns how many."""
-        dead = (self.counts < below).nonzero()[:, 0]
+    def revive(self, tokens: Tensor, generator: torch.Generator, below: float = 0.1) -> int:
+        """Puts dead entries onto random tokens (N, D) and returns how many; the first call places them all.
+
+        Args:
+            tokens: of the current step; those of the first process are taken.
+            generator: picks the tokens.
+            below: share of an equal share of choices under which an entry is dead.
+        """
+        dead = (self.counts < below * self.counts.mean()).nonzero()[:, 0]
         picks = torch.randint(len(tokens), (len(dead),), generator=generator).to(tokens.device)
-        fresh = normalize(tokens[picks].float(), dim=-1)
-        self.entries[dead], self.sums[dead], self.counts[dead] = fresh * self.length, fresh, 1.0
+        fresh = _of_first_process(normalize(tokens[picks].float(), dim=-1))
+        self.entries[dead], self.sums[dead] = fresh * self.length, fresh
+        self.counts[dead] = self.counts.mean().clamp_min(1.0)
         return len(dead)
 
     def perplexity(self) -> Tensor:
@@ -95,4 +102,10 @@ class MovingCodebook(Codebook):
 def _over_processes(x: Tensor) -> Tensor:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.all_reduce(x)
+    return x
+
+
+def _of_first_process(x: Tensor) -> Tensor:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.broadcast(x, src=0)
     return x
