@@ -1,6 +1,6 @@
 """Restores the aligned face in a picture at three qualities and puts them side by side.
 
-    python examples/restore_face.py face.png restored.png
+python examples/restore_face.py face.png restored.png
 """
 
 import sys

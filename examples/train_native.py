@@ -2,7 +2,8 @@
 
     python examples/train_native.py examples/native_tiny.yaml path/to/faces runs/tiny
 
-What `iqp train native` does, without the progress bar. Several processes: `accelerate launch examples/train_native.py ...`.
+What `iqp train native` does, without the progress bar.
+Several processes: `accelerate launch examples/train_native.py ...`.
 """
 
 import sys

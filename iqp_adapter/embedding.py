@@ -27,6 +27,8 @@ class ScoreEmbedding(nn.Module):
         octaves: the fastest wave makes 2 ** (octaves - 2) turns between quality 0 and 1.
     """
 
+    speeds: Tensor
+
     def __init__(self, dim: int, tokens: int = 4, metrics: int = 1, octaves: int = 4):
         super().__init__()
         if tokens < 2:

@@ -31,7 +31,9 @@ def faces(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("faces")
     for i, (top, left) in enumerate(np.random.default_rng(0).integers(0, 60, (12, 2))):
-        Image.fromarray(astronaut()[top : top + 200, left + 100 : left + 300]).resize((96, 96)).save(folder / f"{i}.png")
+        Image.fromarray(astronaut()[top : top + 200, left + 100 : left + 300]).resize((96, 96)).save(
+            folder / f"{i}.png"
+        )
     return folder
 
 
@@ -144,7 +146,10 @@ def test_the_shipped_configuration_is_readable():
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"sede": 1}, "unknown setting sede; TrainConfig knows"), ({"stages": {1: {}}}, "does not describe stages 1, 2 and 3")],
+    [
+        ({"sede": 1}, "unknown setting sede; TrainConfig knows"),
+        ({"stages": {1: {}}}, "does not describe stages 1, 2 and 3"),
+    ],
 )
 def test_a_wrong_configuration_is_said_in_one_line(tmp_path, change, words):
     import yaml

@@ -1,4 +1,4 @@
-"""A native training run small enough for tests; `python tests/training_run.py FACES RUN STAGE...` is what gets killed."""
+"""A native training run small enough for tests; `python training_run.py FACES RUN STAGE...` is what gets killed."""
 
 import sys
 from pathlib import Path

@@ -51,11 +51,12 @@ class Encoder(nn.Module):
     def __init__(self, patch: int, widths: Sequence[int], blocks: int):
         super().__init__()
         self.stem = nn.Sequential(nn.PixelUnshuffle(patch), _conv(3 * patch**2, widths[0]))
-        self.levels = nn.ModuleList([nn.Sequential(*(ResBlock(widths[0]) for _ in range(blocks)))])
+        levels: list[list[nn.Module]] = [[ResBlock(widths[0]) for _ in range(blocks)]]
         for dim, out_dim in pairwise(widths):
             down = nn.Conv2d(dim, out_dim, 3, stride=2, padding=1)
-            self.levels.append(nn.Sequential(down, *(ResBlock(out_dim) for _ in range(blocks))))
-        self.levels[-1].extend([SelfAttention(widths[-1]), ResBlock(widths[-1]), _norm(widths[-1]), nn.SiLU()])
+            levels.append([down, *(ResBlock(out_dim) for _ in range(blocks))])
+        levels[-1] += [SelfAttention(widths[-1]), ResBlock(widths[-1]), _norm(widths[-1]), nn.SiLU()]
+        self.levels = nn.ModuleList(nn.Sequential(*level) for level in levels)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         features = [self.stem(2 * x - 1)]

@@ -22,6 +22,8 @@ class Codebook(nn.Module):
         dim: width D of an entry.
     """
 
+    entries: Tensor
+
     def __init__(self, size: int, dim: int):
         super().__init__()
         self.length = dim**0.5
@@ -59,6 +61,9 @@ class MovingCodebook(Codebook):
         size, dim: as in `Codebook`.
         decay: of the moving averages, per step.
     """
+
+    sums: Tensor
+    counts: Tensor
 
     def __init__(self, size: int, dim: int, decay: float = 0.99):
         super().__init__(size, dim)

@@ -20,17 +20,18 @@ class FidelityFusion(nn.Module):
         self.mix = nn.Sequential(nn.Conv2d(2 * dim, dim, 3, padding=1), nn.SiLU())
         self.condition = open_site(dim, token_dim, inner=64) if token_dim else None
         self.modulate = nn.Conv2d(dim, 2 * dim, 3, padding=1)
-        nn.init.zeros_(self.modulate.weight)
-        nn.init.zeros_(self.modulate.bias)
+        for parameter in self.modulate.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, decoded: Tensor, encoded: Tensor, tokens: Tensor | None, fidelity: float | Tensor) -> Tensor:
         """decoded, encoded: (B, C, H, W); fidelity: a number or (B, 1, 1, 1) in [0, 1]."""
         x = self.mix(torch.cat([decoded, encoded], dim=1))
         if self.condition is not None:
-            x = self._look(x, tokens)
+            x = _on_grid(self.condition, x, tokens)
         scale, shift = self.modulate(x).chunk(2, dim=1)
         return decoded + fidelity * (decoded * scale + shift)
 
-    def _look(self, x: Tensor, tokens: Tensor) -> Tensor:
-        flat = self.condition(x.flatten(2).transpose(1, 2), tokens)  # (B, C, H, W) -> (B, HW, C)
-        return flat.transpose(1, 2).unflatten(2, x.shape[2:])  # (B, HW, C) -> (B, C, H, W)
+
+def _on_grid(site: nn.Module, x: Tensor, tokens: Tensor | None) -> Tensor:
+    flat = site(x.flatten(2).transpose(1, 2), tokens)  # (B, C, H, W) -> (B, HW, C)
+    return flat.transpose(1, 2).unflatten(2, x.shape[2:])  # (B, HW, C) -> (B, C, H, W)

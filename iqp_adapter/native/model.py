@@ -15,6 +15,7 @@ from ..codes import Codes, Optimisation, guide, optimise
 from ..embedding import ScoreEmbedding
 from ..quality import ANY, Quality, ScoreScale, as_quality
 from .autoencoder import Decoder, Encoder
+from .codebook import Codebook
 from .fidelity import FidelityFusion
 from .presets import IQPFRConfig
 from .tokenizer import DualCodebook, Tokenizer, as_grid
@@ -54,7 +55,7 @@ class IQPFR(nn.Module):
         token_dim = config.token_dim if config.condition else None
         self.encoder = Encoder(config.patch, config.widths, config.encoder_blocks)
         self.transformer = CodeTransformer(config)
-        self.books = DualCodebook(config)
+        self.books = DualCodebook(config, Codebook)
         self.decoder = Decoder(2 * config.code_dim, config.patch, config.widths, config.decoder_blocks)
         self.fusions = nn.ModuleDict({str(i): FidelityFusion(config.widths[i], token_dim) for i in config.fused_levels})
         self.embedding = ScoreEmbedding(config.token_dim, config.tokens) if config.condition else None
@@ -104,7 +105,7 @@ class IQPFR(nn.Module):
         """
         Args:
             lq: (B, 3, R, R) RGB in [0, 1], aligned faces at the model's resolution.
-            quality: a number in [0, 1], (B,) numbers, "best", "any" or None for no preference; "default" is `self.quality`.
+            quality: a number in [0, 1], (B,) numbers, "best", "any" (as None: no preference) or "default": `self.quality`.
             scale: guidance on the code logits; 0 ignores the quality, 1 follows it, above 1 overshoots.
             fidelity: weight of the fidelity path in [0, 1], a number or (B,); None is `self.fidelity`.
 
@@ -211,11 +212,12 @@ class IQPFR(nn.Module):
 
 
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Images (B, 3, H, W) at another size (h, w), bicubic and free of aliasing; the same tensor where nothing changes."""
+    """Images (B, 3, H, W) at another size (h, w), bicubic without aliasing; the same tensor where nothing changes."""
     if images.shape[-2:] == size:
         return images
     return interpolate(images, size, mode="bicubic", antialias=True)
 
 
 def _like(restored: Tensor, lq: Tensor) -> Tensor:
-    return resize(restored, tuple(lq.shape[-2:])).clamp(0, 1).to(lq)
+    height, width = lq.shape[-2:]
+    return resize(restored, (height, width)).clamp(0, 1).to(lq)

@@ -63,7 +63,8 @@ class IQPFRConfig:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> IQPFRConfig:
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
+        values: dict[str, Any] = {key: tuple(x) if isinstance(x, list) else x for key, x in data.items()}
+        return cls(**values)
 
 
 PRESETS = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,18 +12,20 @@ from .autoencoder import Decoder, Encoder
 from .codebook import Codebook, MovingCodebook
 from .presets import IQPFRConfig
 
+Book = TypeVar("Book", bound=Codebook)
+
 NULL = 0
 """The HQ+ code that says: nothing to add. The entries of the HQ+ codebook are codes 1 to K'."""
 
 
-class DualCodebook(nn.Module):
-    """The common codebook holds universal structure, HQ+ what only high-scoring pictures have; a learned null stands in.
+class DualCodebook(nn.Module, Generic[Book]):
+    """The common codebook holds universal structure, HQ+ what only high-scoring pictures have, or a null.
 
     Source: dual-branch codebook of IQPFR (arXiv 2503.09294). Not stated in the paper: how the branches are joined and
     trained apart; here entries are concatenated per token, and HQ+ sees only pictures above a quality quantile.
     """
 
-    def __init__(self, config: IQPFRConfig, codebook: type[Codebook] = Codebook):
+    def __init__(self, config: IQPFRConfig, codebook: type[Book]):
         super().__init__()
         self.common = codebook(config.common_codes, config.code_dim)
         self.plus = codebook(config.plus_codes, config.code_dim)

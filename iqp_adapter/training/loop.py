@@ -1,4 +1,4 @@
-"""The one training loop: turns of the players, averaged weights, checkpoints that survive a kill, and what people watch."""
+"""The one training loop: players in turn, averaged weights, checkpoints that survive a kill, and what people watch."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Loop:
             if turn is None:
                 break
             name, terms = turn
-            loss = sum(self.config.weights.get(key, 1.0) * value for key, value in terms.items())
+            loss = torch.stack([self.config.weights.get(key, 1.0) * value for key, value in terms.items()]).sum()
             self._check(loss, terms)
             self.players[name].update(loss, self.step, self.accelerator)
             seen |= terms
@@ -100,25 +100,25 @@ class Loop:
             )
 
     def _write(self, window: dict[str, list[Tensor]]) -> None:
-        last = self.step == self.config.steps
         if self.record is None:
             return
+        last = self.step == self.config.steps
         if self.step % self.pace.log == 0 or last:
             self.record.row(self.step, {name: float(torch.stack(values).mean()) for name, values in window.items()})
             window.clear()
         if self.step % self.pace.save == 0 or last:
             self._save()
         if self.step % self.pace.watch == 0 or last:
-            self.draw()
+            self._draw(self.record)
 
-    def draw(self) -> None:
+    def _draw(self, record: Record) -> None:
         """Loss curves, and a grid of what the averaged network makes of the watched batch."""
         network = self.averaged.module
         network.eval()
         with torch.no_grad():
             rows = self.stage.look(network, self.watched)
-        self.record.grid(f"step_{self.step:06d}", list(rows.values()), list(rows))
-        self.record.curves()
+        record.grid(f"step_{self.step:06d}", list(rows.values()), list(rows))
+        record.curves()
 
     def _save(self) -> None:
         state = {

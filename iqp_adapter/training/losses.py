@@ -60,7 +60,7 @@ def perceptual_distance(name: str) -> nn.Module:
 
 
 def hinge_generator(fake: Tensor) -> Tensor:
-    """The generator's side of the hinge GAN (arXiv 1705.02894): the discriminator's logits of its pictures should rise."""
+    """The generator's side of the hinge GAN (arXiv 1705.02894): the logits of its pictures should rise."""
     return -fake.float().mean()
 
 

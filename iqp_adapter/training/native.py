@@ -59,7 +59,7 @@ class NativeTraining:
             torch.manual_seed(self.config.seed + number)
             stage = self._stage(number)
         for network in stage.players().values():
-            network.to(self.accelerator.device, memory_format=torch.channels_last)
+            network.to(self.accelerator.device).to(memory_format=torch.channels_last)
         pace = Pace(save=self.config.save_every, watch=self.config.watch_every)
         loop = Loop(stage, self._batches(number), self._watched(), folder, self.accelerator, pace)
         if self.accelerator.is_main_process:
@@ -83,11 +83,11 @@ class NativeTraining:
         tokenizer = Tokenizer(self.size)
         _, state = checkpoint.load(self._finished(1))
         checkpoint.load_strict(tokenizer, state, source="stage 1")
-        return tokenizer.to(self.accelerator.device, memory_format=torch.channels_last)
+        return tokenizer.to(self.accelerator.device).to(memory_format=torch.channels_last)
 
     def _restorer(self) -> IQPFR:
         model = IQPFR.from_pretrained(self._finished(2))
-        return model.to(self.accelerator.device, memory_format=torch.channels_last)
+        return model.to(self.accelerator.device).to(memory_format=torch.channels_last)
 
     def _finished(self, number: int) -> Path:
         path = self.folder / f"stage{number}" / "model"

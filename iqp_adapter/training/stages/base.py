@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +70,6 @@ class Stage:
         """What happens besides gradients, and what is worth logging."""
         return {}
 
-    def look(self, model: nn.Module, batch: Batch) -> Grid:
+    def look(self, model: Any, batch: Batch) -> Grid:
         """Labelled rows of pictures that show how the (averaged) model does."""
         raise NotImplementedError

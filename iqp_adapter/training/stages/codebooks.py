@@ -64,7 +64,7 @@ class CodebookStage(Stage):
             "revived": torch.tensor(float(revived)),
         }
 
-    def look(self, model: nn.Module, batch: Batch) -> Grid:
+    def look(self, model: Tokenizer, batch: Batch) -> Grid:
         without_plus, _ = model(batch.hq, torch.zeros_like(batch.quality))
         with_plus, _ = model(batch.hq, torch.ones_like(batch.quality))
         return {"target": batch.hq, "common + HQ+": with_plus, "common only": without_plus}

@@ -64,7 +64,7 @@ class PredictionStage(Stage):
         restored = self.model.decode(code_tokens, some, batch.uniform(2)[few]).float()
         return {"l1": losses.l1(restored, batch.hq[few]), "perceptual": self.perceptual(restored, batch.hq[few])}
 
-    def look(self, model: nn.Module, batch: Batch) -> Grid:
+    def look(self, model: IQPFR, batch: Batch) -> Grid:
         return look_at_dial(model, batch)
 
 

@@ -20,8 +20,8 @@ from .prediction import look_at_dial
 class QualityStage(Stage):
     """Teaches the Transformer to choose codes whose picture scores what was asked for.
 
-    Codes are drawn by straight-through Gumbel-softmax and decoded by the frozen decoder; the score of the picture should
-    be the one that was asked for, half of the time the best. Terms: quality, and leash, the divergence from stage 2.
+    Codes are drawn by straight-through Gumbel-softmax and decoded by the frozen decoder; the score of the picture
+    should be the one that was asked for, half of the time the best. Terms: quality, and leash, the divergence from stage 2.
 
     Source: IQPFR (arXiv 2503.09294). Differs: the paper raises the score; here the asked-for score is the aim at every
     quality, so that the dial stays a dial.
@@ -32,10 +32,12 @@ class QualityStage(Stage):
     def __init__(self, config: StageConfig, perceptual: nn.Module, model: IQPFR, before: IQPFR, scorer: Scorer):
         super().__init__(config, perceptual)
         self.model, self.before, self.scorer = model, before.eval().requires_grad_(False), scorer
+        if model.embedding is None or model.score_scale is None:
+            raise ValueError("stage 3 aims at the quality asked for; a model with condition: false ends with stage 2")
         self.scale: ScoreScale = model.score_scale
         model.requires_grad_(False)
-        model.transformer.requires_grad_(True)
-        model.embedding.requires_grad_(True)
+        for learning in (model.transformer, model.embedding):
+            learning.requires_grad_(True)
 
     def players(self) -> dict[str, nn.Module]:
         return {"model": self.model}
@@ -56,9 +58,11 @@ class QualityStage(Stage):
             "model",
             {
                 "quality": losses.quality_shortfall(measured, self.scale.score(asked), spread),
-                "leash": sum(divergence(x, y.float()).mean() for x, y in zip(logits, before, strict=True)),
+                "leash": torch.stack([divergence(x, y.float()) for x, y in zip(logits, before, strict=True)])
+                .sum(0)
+                .mean(),
             },
         )
 
-    def look(self, model: nn.Module, batch: Batch) -> Grid:
+    def look(self, model: IQPFR, batch: Batch) -> Grid:
         return look_at_dial(model, batch)
