@@ -1,6 +1,6 @@
 """Discrete codes: guidance, straight-through sampling, and quality optimisation by choosing codes.
 
-The functions know logits (B, L, K) only; whose they are, a wrapped host's or the native model's, is the caller's affair.
+The functions know logits (B, L, K) only; a wrapped host's and the native model's are alike to them.
 Source: discrete quality optimisation after IQPFR (arXiv 2503.09294); Gumbel-softmax (arXiv 1611.01144).
 """
 

@@ -108,7 +108,7 @@ def as_quality(quality: Quality, batch: int, metrics: Sequence[str], device: tor
         values = values[:, None]  # (B,) -> (B, 1)
     if values.ndim and (values.ndim != 2 or values.shape[0] != batch or values.shape[1] not in (1, len(metrics))):
         raise ValueError(
-            f"quality has shape {tuple(values.shape)}, expected {shape}: a row an image, a column for {', '.join(metrics)}"
+            f"quality has shape {tuple(values.shape)}, expected {shape}: image by metric, {', '.join(metrics)}"
         )
     if bool(((values < 0) | (values > 1)).any()):
         raise ValueError(f"quality must lie in [0, 1], got {values.flatten().tolist()}; 1 is the best seen in training")

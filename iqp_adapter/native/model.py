@@ -105,7 +105,7 @@ class IQPFR(nn.Module):
         """
         Args:
             lq: (B, 3, R, R) RGB in [0, 1], aligned faces at the model's resolution.
-            quality: a number in [0, 1], (B,) numbers, "best", "any" (as None: no preference) or "default": `self.quality`.
+            quality: a number in [0, 1], (B,) numbers, "best", "any" (or None) or "default": `self.quality`.
             scale: guidance on the code logits; 0 ignores the quality, 1 follows it, above 1 overshoots.
             fidelity: weight of the fidelity path in [0, 1], a number or (B,); None is `self.fidelity`.
 

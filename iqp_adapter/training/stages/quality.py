@@ -21,7 +21,8 @@ class QualityStage(Stage):
     """Teaches the Transformer to choose codes whose picture scores what was asked for.
 
     Codes are drawn by straight-through Gumbel-softmax and decoded by the frozen decoder; the score of the picture
-    should be the one that was asked for, half of the time the best. Terms: quality, and leash, the divergence from stage 2.
+    should be the one that was asked for, half of the time the best. Terms: quality, and leash, which is the divergence
+    from stage 2.
 
     Source: IQPFR (arXiv 2503.09294). Differs: the paper raises the score; here the asked-for score is the aim at every
     quality, so that the dial stays a dial.
