@@ -1,0 +1,143 @@
+"""`iqp restore`: the faces of photos, restored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ..native import IQPFR
+    from ..photo.report import PhotoReport
+    from ..scorer import Scorer
+
+
+def restore(
+    photos: Annotated[list[str] | None, typer.Argument(help="Photos, folders of photos, or globs in quotes.")] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder for the results; for one photo, a file name will do.")
+    ] = Path("restored"),
+    model: Annotated[str, typer.Option(help="tiny, a folder, or a Hub id.")] = "tiny",
+    quality: Annotated[
+        str, typer.Option(help="best, any, a number from 0 to 1, or match: as good as the photo around the face.")
+    ] = "best",
+    scale: Annotated[float, typer.Option(help="Strength of the quality's guidance; 1 is as trained.")] = 1.0,
+    fidelity: Annotated[
+        float | None, typer.Option(help="The model's weight between detail (0) and likeness (1).")
+    ] = None,
+    aligned: Annotated[bool, typer.Option("--aligned", help="Every picture is one aligned face.")] = False,
+    skip_if: Annotated[
+        float | None, typer.Option(help="Leave faces alone whose quality, from 0 to 1, is above this.")
+    ] = None,
+    faces: Annotated[str, typer.Option(help="all, largest, or an index counted from the left, from 0.")] = "all",
+    min_face: Annotated[int, typer.Option(help="Least width and height of a face in pixels.")] = 16,
+    upscale: Annotated[int, typer.Option(help="Size of the result: 1, 2 or 4 times the photo's.")] = 1,
+    batch: Annotated[int, typer.Option(help="Faces restored at once.")] = 8,
+    force: Annotated[bool, typer.Option("--force", help="Restore faces too large for the model as well.")] = False,
+    detector: Annotated[str, typer.Option(help="centerface, or retinaface, which is downloaded.")] = "centerface",
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; by default the best there is.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write what was done to each face here, with scores, as JSON.")
+    ] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Write before and after side by side, too.")] = False,
+    demo: Annotated[bool, typer.Option("--demo", help="Restore an example photo.")] = False,
+) -> None:
+    """Restore the faces in photos; nothing is overwritten, and an interrupted run goes on where it stopped."""
+    from rich.progress import Progress
+
+    from ..photo import restore_files
+    from ..photo.detect import detector as named_detector
+    from ..scorer import default_device
+
+    sources, unread = _sources(photos or [], output if demo else None)
+    place = device or str(default_device())
+    network = _model(model, place)
+    runs = restore_files(
+        sources,
+        output,
+        network,
+        detector=named_detector(detector, place),
+        scorers=_scorers(network, place, driving=skip_if is not None or report is not None, judge=report is not None),
+        compare=compare or demo,
+        report=report,
+        quality=quality if quality in ("best", "any", "match") else _number("quality", quality),
+        scale=scale,
+        fidelity=fidelity,
+        aligned=aligned,
+        skip_if=skip_if,
+        faces=faces if faces in ("all", "largest") else int(_number("faces", faces)),
+        min_face=min_face,
+        upscale=upscale,
+        batch=batch,
+        force=force,
+    )
+    try:
+        with Progress(transient=True) as progress:
+            done = list(progress.track(runs, len(sources), description="restoring"))
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
+    _show(done, output)
+    _end(unread + [report.note for report in done if report.status == "failed"])
+
+
+def _sources(arguments: list[str], demo_output: Path | None) -> tuple[list[Path], list[str]]:
+    """The picture files, and a line for each argument that names none."""
+    from ..files import list_images
+    from ..photo.demo import write_demo
+
+    if demo_output is not None:
+        return [write_demo(demo_output / "degraded")], []
+    if not arguments:
+        raise ValueError("nothing to restore; name photos, folders or globs, or try --demo")
+    found: set[Path] = set()
+    unread = []
+    for argument in arguments:
+        try:
+            found |= set(list_images([argument]))
+        except OSError as error:
+            unread.append(f"{argument}: {error.strerror or error}")
+    return sorted(found), unread
+
+
+def _model(name: str, device: str) -> IQPFR:
+    from ..native import IQPFR
+
+    return IQPFR.from_pretrained(name).to(device).eval()
+
+
+def _scorers(model: IQPFR, device: str, driving: bool, judge: bool) -> list[Scorer]:
+    """The metric that conditions the model, and one that it never saw."""
+    from ..scorer import Scorer
+
+    metrics = [model.score_scale.metric] if driving and model.score_scale is not None else []
+    return [Scorer(metric, device=device) for metric in metrics + ["piqe"] * judge]
+
+
+def _number(option: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"--{option} is {text!r}, expected a number or a word that --help lists") from None
+
+
+def _show(photos: list[PhotoReport], output: Path) -> None:
+    faces = sum(photo.restored for photo in photos)
+    changed = sum(photo.restored > 0 for photo in photos)
+    again = sum(photo.status == "complete" for photo in photos)
+    earlier = f", {again} of them by an earlier run" if again else ""
+    typer.echo(f"restored {faces} faces in {changed} of {len(photos)} photos{earlier}: {output}")
+    for photo in photos:
+        for face in photo.faces:
+            if face.skipped:
+                typer.echo(f"left alone: {photo.source}, face {face.index}: {face.skipped}")
+        if photo.status == "unchanged" and not photo.faces:
+            typer.echo(f"no face found: {photo.source}")
+
+
+def _end(failures: list[str]) -> None:
+    for line in failures:
+        typer.secho(f"failed: {line}", fg="red", err=True)
+    if failures:
+        raise typer.Exit(1)

@@ -1,0 +1,27 @@
+"""Photos: find the faces, restore them in batches, put them back, and say what was done.
+
+    photo ─ detect ─ align ─┐                    ┌─ paste ─ photo
+    photo ─ detect ─ align ─┼─ model.restore(B) ─┼─ paste ─ photo
+    photo ─ detect ─ align ─┘                    └─ paste ─ photo
+
+`restore_photo` and `restore_photos` work on arrays, PIL images and files; `restore_files` works through folders.
+"""
+
+from __future__ import annotations
+
+from .detect import CenterFace, Detector, Faces, GivenFaces, RetinaFace
+from .folder import restore_files
+from .restore import Options, Restored, restore_photo, restore_photos
+
+__all__ = [
+    "CenterFace",
+    "Detector",
+    "Faces",
+    "GivenFaces",
+    "Options",
+    "Restored",
+    "RetinaFace",
+    "restore_files",
+    "restore_photo",
+    "restore_photos",
+]

@@ -1,0 +1,81 @@
+"""What can be asked of the pipeline, and what it asks of a model, a scorer and an embedder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from torch import Tensor
+
+
+class Restorer(Protocol):
+    """What the pipeline needs of a model, native or wrapped."""
+
+    @property
+    def resolution(self) -> int:
+        """Side of the aligned face in pixels."""
+
+    def restore(self, lq: Tensor, quality: Any = ..., scale: float = ..., fidelity: Any = ...) -> Tensor:
+        """Faces (B, 3, H, W) RGB in [0, 1] -> same shape, restored."""
+
+
+class FaceScorer(Protocol):
+    """What the report needs of a `Scorer`."""
+
+    metric: str
+
+    def __call__(self, images: Tensor) -> Tensor: ...
+
+
+class Embedder(Protocol):
+    """Faces (B, 3, H, W) in [0, 1], aligned -> identity vectors (B, D)."""
+
+    def __call__(self, images: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Options:
+    """How photos are restored.
+
+    Args:
+        quality: "best", "any", a number in [0, 1], or "match", which fits each face to the photo around it.
+        scale: strength of the quality's guidance, 1 as trained.
+        fidelity: the model's own weight between detail and likeness; None leaves it to the model.
+        faces: "all", "largest", or the index of one face, counted from left to right.
+        min_face: least width and height of a face's box in pixels.
+        skip_if: quality in [0, 1] above which a face is good enough and left untouched.
+        force: restore faces, too, that are so large that they lose detail.
+        aligned: every picture is one aligned face; no detection, no pasting.
+        upscale: 1, 2 or 4, the size of the result in units of the photo's.
+        batch: faces restored at once; about as many photos are in memory.
+
+    Raises:
+        ValueError: for values outside these.
+    """
+
+    quality: float | str | None = "best"
+    scale: float = 1.0
+    fidelity: float | None = None
+    faces: Literal["all", "largest"] | int = "all"
+    min_face: int = 16
+    skip_if: float | None = None
+    force: bool = False
+    aligned: bool = False
+    upscale: int = 1
+    batch: int = 8
+
+    def __post_init__(self) -> None:
+        if isinstance(self.quality, str) and self.quality not in ("best", "any", "match"):
+            raise ValueError(f'quality is {self.quality!r}, expected a number in [0, 1], "best", "any" or "match"')
+        if isinstance(self.quality, (int, float)) and not 0 <= self.quality <= 1:
+            raise ValueError(f"quality is {self.quality}, expected a number in [0, 1]")
+        if self.skip_if is not None and not 0 <= self.skip_if <= 1:
+            raise ValueError(f"skip_if is {self.skip_if}, expected a quality in [0, 1]")
+        if self.upscale not in (1, 2, 4):
+            raise ValueError(f"upscale is {self.upscale}, expected 1, 2 or 4")
+        if self.batch < 1 or self.min_face < 0:
+            raise ValueError(f"batch is {self.batch}, min_face {self.min_face}; expected at least 1 and 0")
+        if not (self.faces in ("all", "largest") or (isinstance(self.faces, int) and self.faces >= 0)):
+            raise ValueError(f'faces is {self.faces!r}, expected "all", "largest" or an index from 0')
+        if self.aligned and self.quality == "match":
+            raise ValueError("an aligned face has no photo around it to match; give a quality, or the whole photo")

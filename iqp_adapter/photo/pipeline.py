@@ -1,0 +1,346 @@
+"""The pipeline: photos stream through, their faces are restored in batches, a bounded number of photos is in memory."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..files import atomic_path
+from .align import align, similarity, square, template, zoom
+from .detect import Detector
+from .io import MAX_PIXELS, Photo, eight_bit, encode, one_line, open_photo, target_format
+from .match import LEVELS, best_match
+from .options import Embedder, FaceScorer, Options, Restorer
+from .paste import enlarge, paste, peak, replace
+from .report import FaceReport
+
+HELD_MEGAPIXELS = 64
+"""Photos that wait for a full batch are restored at once when they hold more than this."""
+
+LARGEST = 1.5
+"""A face whose square is larger than this multiple of the model's resolution would lose detail."""
+
+
+@dataclass(eq=False)
+class Restored:
+    """A photo with its faces restored, and what was done to each."""
+
+    photo: Photo
+    pixels: np.ndarray
+    """(H, W, 3) upright RGB, of the photo's own type."""
+    alpha: np.ndarray | None
+    faces: list[FaceReport]
+    changed: bool
+    """False where the photo is what it was, to the pixel."""
+    seconds: float
+    """Reading, detection and pasting, and its faces' share of the batches."""
+
+    @property
+    def image(self) -> Any:
+        """The picture as it was given: an array or a PIL image; for a file, a PIL image (16-bit colours: an array)."""
+        return self.photo.form.build(self.pixels, self.alpha)
+
+    def save(self, target: str | Path) -> None:
+        """Writes the picture to a new file: the kind that its suffix says, with EXIF, profile and alpha of the source.
+
+        Raises:
+            FileExistsError: where the target exists.
+            OSError, ValueError: where it can not be written; nothing is left behind then.
+        """
+        target = Path(target)
+        if target.exists():
+            raise FileExistsError(f"{target} exists; name a new file")
+        kind = target_format(self.photo, target)
+        with one_line(target), atomic_path(target) as partial:
+            self.encode(partial, kind)
+
+    def encode(self, file: Path, kind: str) -> None:
+        """Writes the picture as a file of that kind; one in which nothing changed is copied byte for byte."""
+        source = self.photo.path
+        if source is None or self.changed or kind != self.photo.format:
+            encode(self.photo, self.pixels, self.alpha, file, kind)
+        else:
+            shutil.copyfile(source, file)
+        if source is not None:
+            shutil.copymode(source, file)
+
+
+@dataclass(eq=False)
+class _Face:
+    """A face on its way through the pipeline."""
+
+    report: FaceReport
+    photo: np.ndarray
+    """(H, W, 3) the photo it is in."""
+    matrix: np.ndarray | None
+    """(2, 3) from the photo to the crop; None where landmarks span no face."""
+    crop: Tensor | None = None
+    """(3, R, R) in [0, 1]; None where the face is skipped."""
+    restored: np.ndarray | None = None
+    """(R, R, 3) float32 in [0, 1]."""
+
+    @property
+    def waits(self) -> bool:
+        return self.restored is None and not self.report.skipped
+
+
+@dataclass(eq=False)
+class _Job:
+    photo: Photo
+    faces: list[_Face]
+    seconds: float
+
+
+class Pipeline:
+    """Detects, aligns, restores in batches and pastes; see `restore_photos`."""
+
+    def __init__(
+        self,
+        model: Restorer,
+        options: Options,
+        detector: Detector,
+        scorers: Sequence[FaceScorer] = (),
+        embedder: Embedder | None = None,
+    ) -> None:
+        self.model = model
+        self.options = options
+        self.detector = detector
+        self.scorers = scorers
+        self.embedder = embedder
+        self.scale: Any = getattr(model, "score_scale", None)
+        if options.skip_if is not None and not any(self._drives(scorer) for scorer in scorers):
+            metric = "the metric it was trained with" if self.scale is None else self.scale.metric
+            raise ValueError(f"skip_if needs the model's score scale and scorers=[Scorer(...)] of {metric}")
+
+    def run(self, photos: Iterable[Any]) -> Iterator[Restored]:
+        """Restores arrays, PIL images, paths or `Photo`s, in their order."""
+        queue: deque[_Job] = deque()
+        for source in photos:
+            queue.append(self._find(source))
+            yield from self._finished(queue)
+            while self._is_full(queue):
+                self._restore(_waiting(queue)[: self.options.batch])
+                yield from self._finished(queue)
+        while queue:
+            self._restore(_waiting(queue)[: self.options.batch])
+            yield from self._finished(queue)
+
+    def _is_full(self, queue: deque[_Job]) -> bool:
+        held = sum(job.photo.megapixels for job in queue)
+        return max(len(queue), len(_waiting(queue))) >= self.options.batch or held > HELD_MEGAPIXELS
+
+    def _finished(self, queue: deque[_Job]) -> Iterator[Restored]:
+        while queue and not any(face.waits for face in queue[0].faces):
+            yield self._paste(queue.popleft())
+
+    # -- before the model
+
+    def _find(self, source: Any) -> _Job:
+        started = time.perf_counter()
+        photo = open_photo(source)
+        check_size(photo, self.options.upscale)
+        faces = [self._whole(photo.pixels)] if self.options.aligned else self._detected(photo.pixels)
+        for face in faces:
+            self._cut(face)
+        return _Job(photo, faces, time.perf_counter() - started)
+
+    def _whole(self, pixels: np.ndarray) -> _Face:
+        height, width = pixels.shape[:2]
+        ratio = self.model.resolution / max(height, width)
+        matrix = np.array([[ratio, 0, (ratio - 1) / 2], [0, ratio, (ratio - 1) / 2]])
+        unfit = "" if height == width else f"{width} x {height}, an aligned face is square"
+        return _Face(FaceReport(0, [0, 0, width, height], max(height, width), skipped=unfit), pixels, matrix)
+
+    def _detected(self, pixels: np.ndarray) -> list[_Face]:
+        found = self.detector(eight_bit(pixels))
+        points = template(self.model.resolution)
+        matrices = [similarity(landmarks, points) for landmarks in found.landmarks]
+        faces = []
+        for index, (box, matrix) in enumerate(zip(found.boxes, matrices, strict=True)):
+            side = 0.0 if matrix is None else self.model.resolution / zoom(matrix)
+            report = FaceReport(index, [round(float(edge), 1) for edge in box], round(side, 1))
+            faces.append(_Face(report, pixels, matrix))
+        self._choose(faces, found.boxes)
+        return faces
+
+    def _choose(self, faces: list[_Face], boxes: np.ndarray) -> None:
+        """Says of every face that is not wanted why."""
+        extent = boxes[:, 2:] - boxes[:, :2]
+        wanted = self.options.faces
+        largest = int(extent.prod(1).argmax()) if len(extent) else 0
+        for index, face in enumerate(faces):
+            if wanted != "all" and index != (largest if wanted == "largest" else wanted):
+                face.report.skipped = f"not asked for (faces {wanted})"
+            elif extent[index].min() < self.options.min_face:
+                face.report.skipped = f"{extent[index].min():.0f} px, smaller than min_face {self.options.min_face}"
+
+    def _cut(self, face: _Face) -> None:
+        size = self.model.resolution
+        if face.report.skipped:
+            return
+        if face.report.side > LARGEST * size and not self.options.force:
+            face.report.skipped = (
+                f"its square of {face.report.side:.0f} px is larger than {LARGEST} x the model's {size} px, "
+                "which would destroy detail; force restores it all the same"
+            )
+            return
+        crop = None if face.matrix is None else align(face.photo, face.matrix, size)
+        if crop is None:
+            face.report.skipped = "its landmarks span no face inside the photo"
+            return
+        face.crop = torch.from_numpy(crop / peak(face.photo.dtype)).permute(2, 0, 1).clamp(0, 1)
+
+    # -- the model
+
+    @torch.no_grad()
+    def _restore(self, faces: list[_Face]) -> None:
+        if not faces:
+            return
+        started = time.perf_counter()
+        lq = torch.stack([face.crop for face in faces if face.crop is not None])  # (B, 3, R, R)
+        self._score(faces, lq, "before")
+        good = [self._is_good(face) for face in faces]
+        chosen = [face for face, fine in zip(faces, good, strict=True) if not fine]
+        if chosen:
+            lq = lq[torch.tensor([not fine for fine in good])]
+            restored = self._ask(chosen, lq)
+            self._score(chosen, restored, "after")
+            self._identify(chosen, lq, restored)
+            for face, picture in zip(chosen, restored, strict=True):
+                face.restored = _array(picture)
+        for face in faces:
+            face.crop = None
+            face.report.seconds = (time.perf_counter() - started) / len(faces)
+
+    def _ask(self, faces: list[_Face], lq: Tensor) -> Tensor:
+        """(B, 3, R, R) restored, on the CPU."""
+        if self.options.quality != "match":
+            for face in faces:
+                face.report.quality = self.options.quality
+            return self._call(lq, self.options.quality)
+        ladder = torch.stack([self._call(lq, level) for level in LEVELS], 1)  # (B, levels, 3, R, R)
+        picked = [self._match(face, rungs) for face, rungs in zip(faces, ladder, strict=True)]
+        return torch.stack([rungs[index] for rungs, index in zip(ladder, picked, strict=True)])
+
+    def _match(self, face: _Face, rungs: Tensor) -> int:
+        assert face.matrix is not None  # faces without one are skipped
+        index = best_match(face.photo, [_array(picture) for picture in rungs], face.matrix)
+        face.report.quality = LEVELS[index]
+        return index
+
+    def _call(self, lq: Tensor, quality: float | str | None) -> Tensor:
+        device = getattr(self.model, "device", lq.device)
+        options = self.options
+        restored = self.model.restore(lq.to(device), quality=quality, scale=options.scale, fidelity=options.fidelity)
+        return restored.float().cpu()
+
+    # -- what is said of a face
+
+    def _drives(self, scorer: FaceScorer) -> bool:
+        return self.scale is not None and scorer.metric == self.scale.metric
+
+    def _score(self, faces: list[_Face], pictures: Tensor, when: str) -> None:
+        for scorer in self.scorers:
+            scores = scorer(pictures).float().cpu()  # (B,)
+            qualities = self.scale.quality(scores) if self._drives(scorer) else [None] * len(faces)
+            for face, score, quality in zip(faces, scores, qualities, strict=True):
+                entry = face.report.scores.setdefault(scorer.metric, {})
+                entry[when] = float(score)
+                if quality is not None:
+                    entry[f"quality_{when}"] = float(quality)
+
+    def _is_good(self, face: _Face) -> bool:
+        if self.options.skip_if is None:
+            return False
+        quality = face.report.scores[self.scale.metric]["quality_before"]
+        if quality <= self.options.skip_if:
+            return False
+        face.report.skipped = f"good already: quality {quality:.2f} is above skip_if {self.options.skip_if:g}"
+        return True
+
+    def _identify(self, faces: list[_Face], lq: Tensor, restored: Tensor) -> None:
+        if self.embedder is None:
+            return
+        alike = torch.cosine_similarity(self.embedder(lq), self.embedder(restored))
+        for face, cosine in zip(faces, alike, strict=True):
+            face.report.identity = float(cosine)
+
+    # -- after the model
+
+    def _paste(self, job: _Job) -> Restored:
+        started = time.perf_counter()
+        photo, factor = job.photo, self.options.upscale
+        done = [face for face in job.faces if face.restored is not None]
+        reports = [face.report for face in job.faces]
+        batches = sum(report.seconds for report in reports)
+        if not done and factor == 1:
+            return Restored(photo, photo.pixels, photo.alpha, reports, False, job.seconds + batches)
+        canvas = enlarge(photo.pixels, factor)
+        for face in done:
+            self._put(canvas, face, job.faces)
+        alpha = None if photo.alpha is None else enlarge(photo.alpha, factor)
+        seconds = job.seconds + batches + time.perf_counter() - started
+        return Restored(photo, canvas, alpha, reports, True, seconds)
+
+    def _put(self, canvas: np.ndarray, face: _Face, faces: list[_Face]) -> None:
+        assert face.restored is not None and face.matrix is not None  # only restored faces come here
+        started = time.perf_counter()
+        if self.options.aligned:
+            replace(canvas, face.restored)
+        else:
+            near = [other for other in faces if other is not face and _overlap(face, other)]
+            paste(
+                canvas,
+                face.restored,
+                face.matrix,
+                factor=self.options.upscale,
+                neighbours=[other.matrix for other in near if other.restored is not None and other.matrix is not None],
+                spared=[np.array(other.report.box) for other in near if other.restored is None],
+            )
+        face.report.seconds += time.perf_counter() - started
+
+
+def check_size(photo: Photo, upscale: int) -> None:
+    """Refuses a photo whose result would be larger than any photo may be.
+
+    Raises:
+        ValueError: says how many megapixels it would have.
+    """
+    megapixels = photo.megapixels * upscale**2
+    if megapixels * 1e6 > MAX_PIXELS:
+        raise ValueError(
+            f"{photo.path or 'the photo'}: {megapixels:.0f} megapixels after upscale {upscale}, "
+            f"at most {MAX_PIXELS // 10**6}; ask for a smaller upscale"
+        )
+
+
+def _waiting(queue: Iterable[_Job]) -> list[_Face]:
+    return [face for job in queue for face in job.faces if face.waits]
+
+
+def _array(picture: Tensor) -> np.ndarray:
+    """(3, R, R) -> (R, R, 3)"""
+    return np.ascontiguousarray(picture.permute(1, 2, 0).numpy())
+
+
+def _overlap(face: _Face, other: _Face) -> bool:
+    """Whether the other face's square or box reaches into the face's square."""
+    one, two = _bounds(face), _bounds(other)
+    return bool((one[:2] < two[2:]).all() and (two[:2] < one[2:]).all())
+
+
+def _bounds(face: _Face) -> np.ndarray:
+    """Left, top, right, bottom of all that a face may change, or must keep."""
+    if face.restored is None or face.matrix is None:
+        return np.array(face.report.box)
+    corners = square(face.matrix, len(face.restored))
+    return np.concatenate([corners.min(0), corners.max(0)])

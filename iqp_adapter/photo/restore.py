@@ -1,0 +1,54 @@
+"""Restoring photos from Python: arrays, PIL images and paths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from .detect import CenterFace, Detector
+from .options import Embedder, FaceScorer, Options, Restorer
+from .pipeline import Pipeline, Restored
+
+
+def restore_photo(photo: Any, model: Restorer, out: str | Path | None = None, **options: Any) -> Any:
+    """Restores the faces of one photo and returns it as what it was given.
+
+    Args:
+        photo: RGB array (H, W, 3), or (H, W), (H, W, 1), (H, W, 4), of uint8, uint16 or floating point in [0, 1];
+            a PIL image; or a path, which needs `out`.
+        out: where to write the result; a path is returned then.
+        options: as `restore_photos` takes them.
+    """
+    if isinstance(photo, (str, Path)) and out is None:
+        raise ValueError(f"where should the restored {photo} go? pass out=")
+    [restored] = restore_photos([photo], model, **options)
+    if out is None:
+        return restored.image
+    restored.save(out)
+    return Path(out)
+
+
+def restore_photos(
+    photos: Iterable[Any],
+    model: Restorer,
+    *,
+    detector: Detector | None = None,
+    scorers: Sequence[FaceScorer] = (),
+    embedder: Embedder | None = None,
+    **options: Any,
+) -> Iterator[Restored]:
+    """Restores photos one after the other while their faces share batches.
+
+    Args:
+        photos: arrays, PIL images, paths, or what `open_photo` returned; read when their turn comes.
+        model: restores aligned faces (B, 3, H, W); native or wrapped.
+        detector: finds the faces; `CenterFace()` by default, `GivenFaces(landmarks)` where you know them.
+        scorers: score each face before and after, for the report.
+        embedder: says how alike each face is before and after.
+        options: the fields of `Options`.
+
+    Yields:
+        The photos in their order.
+    """
+    return Pipeline(model, Options(**options), detector or CenterFace(), scorers, embedder).run(photos)
