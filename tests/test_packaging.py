@@ -1,0 +1,120 @@
+"""The library works however it is installed, and finds the adapter files each time. Nothing is downloaded."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+LOOK = """
+import json, pkgutil
+from importlib import import_module, resources
+import iqp_adapter, iqp_adapter.adapters
+names = [module.name for module in pkgutil.iter_modules(iqp_adapter.adapters.__path__)]
+hosts = {name: import_module(f"iqp_adapter.adapters.{name}").HOST for name in names}
+inside = [path.name for folder in ("", "weights") for path in (resources.files("iqp_adapter") / folder).iterdir()]
+print(json.dumps({"file": iqp_adapter.__file__, "hosts": hosts, "inside": inside}))
+"""
+PARTS = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "iqp_adapter", "adapters")
+
+
+def run(*command: object, cwd: Path, **settings: str) -> str:
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | settings
+    done = subprocess.run([str(word) for word in command], cwd=cwd, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def source(root, tmp_path_factory) -> Path:
+    """A copy of the source tree, with one adapter file more: building writes into it."""
+    folder = tmp_path_factory.mktemp("source")
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for part in PARTS:
+        if (root / part).is_dir():
+            shutil.copytree(root / part, folder / part, ignore=ignored)
+        else:
+            shutil.copy(root / part, folder)
+    (folder / "adapters" / "toyhost.py").write_text('"""A host for tests."""\n\nHOST = "toy"\n')
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(source, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "pip", "wheel", source, "--no-deps", "--no-build-isolation", "-w", folder, cwd=folder)
+    [wheel] = folder.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture
+def environment(tmp_path) -> Path:
+    """A fresh environment that borrows the dependencies of this one, so that none is downloaded: its Python."""
+    run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv", cwd=tmp_path)
+    python = tmp_path / "venv" / "bin" / "python"
+    scheme = json.loads(
+        run(python, "-c", "import json, sysconfig; print(json.dumps(sysconfig.get_paths()))", cwd=tmp_path)
+    )
+    (Path(scheme["purelib"]) / "borrowed.pth").write_text(sysconfig.get_path("purelib"))
+    return python
+
+
+def install(python: Path, *what: object) -> None:
+    options = ("--no-deps", "--no-index", "--no-build-isolation")
+    run(sys.executable, "-m", "pip", "--python", python, "install", *options, *what, cwd=python.parent)
+
+
+def look(python: Path, cwd: Path, home: Path, **settings: str) -> None:
+    """Asks the library in an environment what it finds; `home` is where it should lie."""
+    seen = json.loads(run(python, "-c", LOOK, cwd=cwd, **settings))
+    assert Path(seen["file"]).is_relative_to(home)
+    expected = {path.stem for path in (Path(__file__).parents[1] / "adapters").glob("*.py")} | {"toyhost"}
+    assert set(seen["hosts"]) == expected and seen["hosts"]["toyhost"] == "toy"
+    assert {"py.typed", "iqp-lite"} <= set(seen["inside"])
+
+
+def test_wheel(source, wheel, environment, tmp_path):
+    install(environment, wheel)
+    look(environment, cwd=tmp_path, home=environment.parents[1])
+    look(environment, cwd=source, home=source)
+    assert run(environment.parent / "iqp", "--version", cwd=tmp_path).startswith("iqp ")
+    assert "train" in run(environment.parent / "iqp", "--help", cwd=tmp_path)
+
+
+def test_editable_install(source, environment, tmp_path):
+    install(environment, "-e", source)
+    look(environment, cwd=tmp_path, home=source)
+    look(environment, cwd=source, home=source)
+    (source / "adapters" / "later.py").write_text('HOST = "new"\n')
+    try:
+        assert '"later": "new"' in run(environment, "-c", LOOK, cwd=tmp_path)
+    finally:
+        (source / "adapters" / "later.py").unlink()
+
+
+def test_no_install(source, environment, tmp_path):
+    look(environment, cwd=source, home=source)
+    look(environment, cwd=tmp_path, home=source, PYTHONPATH=str(source))
+
+
+def test_contents_of_the_wheel(source, wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    info = next(name.split("/")[0] for name in names if ".dist-info/" in name)
+    assert {name.split("/")[0] for name in names} == {"iqp_adapter", info}
+    shipped = {
+        path.relative_to(source).as_posix()
+        for path in (source / "iqp_adapter").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert shipped - names == {"iqp_adapter/adapters/__init__.py"}
+    assert any(name.endswith("LICENSE") for name in names)
+    assert "iqp_adapter/adapters/toyhost.py" in names
