@@ -1,0 +1,60 @@
+"""The command `iqp` as such: its commands, its version, and errors in one line."""
+
+from __future__ import annotations
+
+import pytest
+from typer.testing import CliRunner
+
+from iqp_adapter import __version__, files
+from iqp_adapter.cli import USER_ERRORS, app
+
+
+def run(*words: str):
+    return CliRunner().invoke(app, words)
+
+
+def test_version():
+    assert run("--version").stdout == f"iqp {__version__}\n"
+
+
+@pytest.mark.parametrize("words", [[], ["--help"]])
+def test_help_names_every_command(words):
+    shown = run(*words).output
+    assert all(f" {command} " in shown for command in ("restore", "score", "train"))
+
+
+@pytest.mark.parametrize("command", ["restore", "score", "train native"])
+def test_every_command_has_help(command):
+    result = run(*command.split(), "--help")
+    assert result.exit_code == 0 and "Usage" in result.output
+
+
+def test_a_user_error_is_one_line_and_status_2(tmp_path):
+    result = run("score", str(tmp_path / "no.png"))
+    assert result.exit_code == 2
+    assert (
+        result.output
+        == f"iqp: no image at {tmp_path / 'no.png'}; give an image, a folder of images or a glob in quotes\n"
+    )
+
+
+@pytest.mark.parametrize("kind", USER_ERRORS)
+def test_every_kind_of_user_error_loses_its_trace(monkeypatch, kind):
+    def fail(paths):
+        raise kind("what was given;\n what to try")
+
+    monkeypatch.setattr(files, "list_images", fail)
+    result = run("score", "a.png")
+    assert (result.exit_code, result.output) == (2, "iqp: what was given; what to try\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [(["--debug"], ValueError), ([], KeyError), ([], RuntimeError)],
+)
+def test_with_debug_and_for_our_own_mistakes_the_trace_is_kept(monkeypatch, words, kind):
+    def fail(paths):
+        raise kind("oh")
+
+    monkeypatch.setattr(files, "list_images", fail)
+    assert isinstance(run(*words, "score", "a.png").exception, kind)
