@@ -1,0 +1,82 @@
+"""What the full-size model costs: parameters by part, and time and memory of one forward and one backward at 512 px.
+
+python -m benchmarks.native.paper_size --threads 2
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any
+
+import torch
+import typer
+
+from benchmarks.native.report import RESULTS, OutOption, provenance, write_json
+from iqp_adapter.native import IQPFR, Tokenizer, preset
+
+PRESET = "paper"
+
+
+def parameters(module: torch.nn.Module) -> dict[str, int]:
+    """Parameters of each part, and of all."""
+    parts = {name: sum(p.numel() for p in part.parameters()) for name, part in module.named_children()}
+    return parts | {"all": sum(p.numel() for p in module.parameters())}
+
+
+def restore(model: IQPFR, lq: torch.Tensor) -> None:
+    model.restore(lq, quality=0.9)
+
+
+def train(model: IQPFR, lq: torch.Tensor) -> None:
+    """One forward and one backward through everything that stage 2 trains."""
+    restored, logits = model(lq, quality=torch.tensor([0.9]), fidelity=1.0)
+    (restored.square().mean() + sum(x.logsumexp(-1).mean() for x in logits)).backward()
+
+
+RUNS = {"restore": restore, "forward and backward": train}
+
+
+def measure(run: str, threads: int) -> dict[str, float]:
+    """One run in a process of its own: seconds, and peak memory with and without what came before, in MiB."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    model = IQPFR(preset(PRESET))
+    lq = torch.rand(1, 3, model.resolution, model.resolution)
+    before, started = peak_memory(), time.perf_counter()
+    RUNS[run](model, lq)
+    seconds = time.perf_counter() - started
+    return {"seconds": seconds, "peak_MiB": peak_memory(), "peak_MiB_before": before}
+
+
+def peak_memory() -> float:
+    """Peak resident memory of this process in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def alone(run: str, threads: int) -> dict[str, float]:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(measure, run, threads).result()
+
+
+def main(threads: int = 2, out: OutOption = RESULTS) -> None:
+    """Batch 1, float32, CPU; the first call, as someone who restores one picture meets it."""
+    config = preset(PRESET)
+    runs: dict[str, Any] = {run: alone(run, threads) for run in RUNS}
+    content = {
+        "preset": {"name": PRESET} | config.to_dict(),
+        "parameters": {"IQPFR": parameters(IQPFR(config)), "Tokenizer": parameters(Tokenizer(config))},
+        "threads": threads,
+        "runs": runs,
+    }
+    for run, facts in runs.items():
+        typer.echo(f"{run}: {facts['seconds']:.1f} s, peak {facts['peak_MiB']:.0f} MiB")
+    write_json(out / "paper_size.json", content | provenance(0))
+
+
+if __name__ == "__main__":
+    typer.run(main)

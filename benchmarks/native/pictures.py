@@ -1,0 +1,57 @@
+"""Faces and models as the benchmarks take them: known people, seeded degradations, batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from torch import Tensor
+
+from benchmarks.judges import person_of
+from iqp_adapter.native import IQPFR
+from iqp_adapter.scorer import default_device
+from iqp_adapter.training.dataset import FaceFolder
+from iqp_adapter.training.degradation import Degradation
+from iqp_adapter.training.ladder import Ladder
+
+ModelOption = Annotated[str, typer.Option(help='"tiny", the folder of a model, or a Hub id')]
+FacesOption = Annotated[Path, typer.Option(help="folder of aligned faces, named <person>_<take>")]
+SeedsOption = Annotated[int, typer.Option(min=1, help="degradations of every picture")]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Every face under every degradation.
+
+    Attributes:
+        original, degraded: (N, 3, R, R) RGB in [0, 1].
+        people: who is on each picture (N,).
+    """
+
+    original: Tensor
+    degraded: Tensor
+    people: list[str]
+
+
+def load_pictures(faces: Path, resolution: int, seeds: int, ladder: Ladder | None = None) -> Pictures:
+    """A folder's pictures, degraded as in training, `seeds` times each; a ladder makes originals vary in quality."""
+    folder = FaceFolder(faces, resolution, degradation=Degradation(), ladder=ladder)
+    samples = [folder[seed, index] for seed in range(seeds) for index in range(len(folder))]
+    return Pictures(
+        torch.stack([sample["hq"] for sample in samples]),
+        torch.stack([sample["lq"] for sample in samples]),
+        [person_of(folder.paths[sample["index"]]) for sample in samples],
+    )
+
+
+def load_model(name: str | Path) -> IQPFR:
+    """A model ready to restore, on the accelerator where there is one."""
+    return IQPFR.from_pretrained(name).to(memory_format=torch.channels_last).to(default_device())
+
+
+def restore(model: IQPFR, degraded: Tensor, batch: int = 10, **dial: Any) -> Tensor:
+    """`model.restore` for any number of pictures (N, 3, R, R), on the CPU; `dial` is passed on."""
+    return torch.cat([model.restore(part.to(model.device), **dial).cpu() for part in degraded.split(batch)])
