@@ -130,9 +130,7 @@ def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         raise ValueError(
             f"the state is empty ({len(state)} tensors without numbers), nothing was saved; pass model.state_dict()"
         )
-    return {
-        key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in sorted(state.items())
-    }
+    return {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
 
 
 def _refuse_foreign(folder: Path) -> None:
