@@ -64,6 +64,7 @@ def _chunks(data: bytes) -> Iterator[bytes]:
         start += 12 + length
 
 
+_ASCII = 2
 _TEXTS = (270, 271, 272, 305, 306, 315, 33432)
 """TIFF tags for description, maker, model, software, date, artist, copyright."""
 
@@ -84,5 +85,5 @@ def _write_tiff(pixels: np.ndarray, source: Path, target: Path) -> None:
         iccprofile=info.get("icc_profile"),
         resolution=(float(horizontal), float(vertical)),
         resolutionunit="inch" if "dpi" in info else "none",
-        extratags=[(tag, "ascii", None, str(tags[tag]), True) for tag in _TEXTS if tag in tags],
+        extratags=[(tag, _ASCII, None, str(tags[tag]), True) for tag in _TEXTS if tag in tags],
     )

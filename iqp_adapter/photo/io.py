@@ -122,7 +122,8 @@ def target_format(photo: Photo, target: Path) -> str:
 
 def luma(pixels: np.ndarray) -> np.ndarray:
     """Brightness (H, W) of RGB (H, W, 3), same type; grey stays exactly what it is."""
-    grey = pixels @ np.array([0.299, 0.587, 0.114])
+    red, green, blue = np.moveaxis(pixels if pixels.dtype.kind == "f" else pixels.astype(np.float32), -1, 0)
+    grey = green + 0.299 * (red - green) + 0.114 * (blue - green)
     return (grey if pixels.dtype.kind == "f" else grey.round()).astype(pixels.dtype)
 
 

@@ -71,7 +71,7 @@ def texture(luma: np.ndarray, where: np.ndarray) -> Texture:
     """Measures the pixels of a grey picture (H, W) in [0, 255] where the mask (H, W) is true.
 
     Sources: noise after Immerkaer (1996), with the median, which edges do not move, in the place of the mean;
-    sharpness by re-blurring after Crete et al. (2007).
+    sharpness by re-blurring after Crete et al. (2007), with gradient energies, less what the noise adds to them.
     """
     import cv2
 
@@ -79,14 +79,21 @@ def texture(luma: np.ndarray, where: np.ndarray) -> Texture:
     grain = np.abs(cv2.sepFilter2D(luma, -1, second, second, borderType=cv2.BORDER_REFLECT_101))[where]
     noise = np.median(grain) / (6 * 0.6745)
     soft = cv2.GaussianBlur(luma, (0, 0), 1.0, borderType=cv2.BORDER_REFLECT_101)
-    sharpness = np.log((_steepness(luma)[where].mean() + 0.1) / (_steepness(soft)[where].mean() + 0.1))
+    sharp_energy = _energy(luma)[where].mean() - _NOISE_ENERGY * noise**2
+    soft_energy = _energy(soft)[where].mean() - _SOFT_NOISE_ENERGY * noise**2
+    sharpness = 0.5 * np.log((max(sharp_energy, 0) + 1) / (max(soft_energy, 0) + 1))
     return Texture(float(sharpness), float(np.log2(max(noise, 0.5))))
 
 
-def _steepness(luma: np.ndarray) -> np.ndarray:
+_NOISE_ENERGY, _SOFT_NOISE_ENERGY = 24.0, 2.609
+"""What `_energy` makes of white noise of variance 1, before and after the slight blur."""
+
+
+def _energy(luma: np.ndarray) -> np.ndarray:
+    """Squared length of the gradient, by Sobel."""
     import cv2
 
-    return np.hypot(cv2.Sobel(luma, -1, 1, 0), cv2.Sobel(luma, -1, 0, 1))
+    return cv2.Sobel(luma, -1, 1, 0) ** 2 + cv2.Sobel(luma, -1, 0, 1) ** 2
 
 
 def _from_centre(shape: tuple[int, ...], matrix: np.ndarray, size: int) -> np.ndarray:

@@ -1,0 +1,321 @@
+"""The pipeline: the same type comes back, faces share batches, photos stream, and untouched means untouched."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from photo_standins import BOX, FACE, LANDMARKS, Brightness, Echo, Negative, Scored, embed, photo
+from PIL import Image
+
+from iqp_adapter.photo import GivenFaces, Options, restore_photo, restore_photos
+from iqp_adapter.photo.io import MAX_PIXELS
+from iqp_adapter.photo.pipeline import check_size
+
+PAIR = GivenFaces(np.stack([LANDMARKS, LANDMARKS + [512, 0]]), np.stack([BOX, BOX + [512, 0, 512, 0]]))
+"""Two faces far apart, in two astronauts side by side."""
+
+
+def pair() -> np.ndarray:
+    return np.concatenate([photo(), photo()], 1)
+
+
+def nobody(rgb: np.ndarray) -> Any:
+    return GivenFaces(np.zeros((0, 5, 2)))(rgb)
+
+
+def changed(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Which columns differ."""
+    return (one != other).any((0, 2))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("kind", ["grey", "rgb", "rgba"])
+def test_an_array_comes_back_as_such_an_array(dtype: Any, kind: str) -> None:
+    top = 1 if dtype == np.float32 else np.iinfo(dtype).max
+    whole = np.dstack([photo(), np.full((512, 512), 77, np.uint8)])
+    given = (whole[..., {"grey": 0, "rgb": slice(3), "rgba": slice(4)}[kind]] / 255 * top).astype(dtype)
+    restored = restore_photo(given, Negative(), detector=FACE)
+    assert restored.shape == given.shape and restored.dtype == given.dtype
+    x, y = LANDMARKS[2].round().astype(int)
+    assert np.any(restored[y, x] != given[y, x]) and np.array_equal(restored[400:], given[400:])
+    assert kind != "rgba" or np.array_equal(restored[..., 3], given[..., 3])
+
+
+def test_an_image_comes_back_as_an_image() -> None:
+    given = Image.fromarray(photo()).convert("L")
+    restored = restore_photo(given, Negative(), detector=FACE)
+    assert isinstance(restored, Image.Image) and restored.mode == "L" and restored.size == given.size
+
+
+def test_the_given_array_is_not_written_to() -> None:
+    given = photo()
+    restore_photo(given, Negative(), detector=FACE)
+    assert np.array_equal(given, photo())
+
+
+@pytest.mark.parametrize("upscale", [1, 2, 4])
+def test_upscale_enlarges_the_whole_picture(upscale: int) -> None:
+    given = np.dstack([photo(), photo()[..., :1]])
+    assert restore_photo(given, Echo(), detector=FACE, upscale=upscale).shape == (512 * upscale, 512 * upscale, 4)
+
+
+def test_what_is_asked_reaches_the_model() -> None:
+    model = Echo()
+    restore_photo(photo(), model, detector=FACE, quality=0.3, scale=1.5, fidelity=0.2)
+    assert model.asked == [{"quality": 0.3, "scale": 1.5, "fidelity": 0.2}]
+
+
+# -- batches and streams
+
+
+def test_faces_of_many_photos_share_batches() -> None:
+    model = Echo()
+    done = list(restore_photos([photo() for _ in range(10)], model, detector=FACE, batch=4))
+    assert model.batches == [4, 4, 2] and len(done) == 10
+
+
+def test_a_batch_gives_the_pictures_of_single_calls() -> None:
+    photos = [np.roll(photo(), 3 * shift, 2) for shift in range(3)]
+    together = [r.pixels for r in restore_photos(photos, Negative(), detector=FACE, batch=8)]
+    alone = [restore_photo(one, Negative(), detector=FACE, batch=1) for one in photos]
+    assert all(np.array_equal(a, b) for a, b in zip(together, alone, strict=True))
+
+
+def test_photos_come_in_their_order_with_and_without_faces() -> None:
+    photos = [np.full((40 + index, 50, 3), 9, np.uint8) for index in range(9)]
+
+    def every_third(rgb: np.ndarray) -> Any:
+        return GivenFaces(LANDMARKS[None] / 5)(rgb) if len(rgb) % 3 == 0 else nobody(rgb)
+
+    done = list(restore_photos(photos, Echo(), detector=every_third, batch=2))
+    assert [len(r.pixels) for r in done] == list(range(40, 49))
+    assert [len(r.faces) for r in done] == [int(height % 3 == 0) for height in range(40, 49)]
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("detector", [FACE, nobody])
+def test_memory_does_not_grow_with_the_number_of_photos(batch: int, detector: Any) -> None:
+    alive: list[weakref.ref[Any]] = []
+    most = 0
+
+    class Tracked(np.ndarray):
+        pass
+
+    def stream() -> Iterator[np.ndarray]:
+        nonlocal most
+        for _ in range(12):
+            given = photo().view(Tracked)
+            alive.append(weakref.ref(given))
+            yield given
+            del given
+            most = max(most, sum(ref() is not None for ref in alive))
+
+    for _ in restore_photos(stream(), Echo(), detector=detector, batch=batch):
+        pass
+    assert len(alive) == 12
+    assert 0 < most <= batch + 1 if detector is FACE else most <= 2
+
+
+def test_large_photos_do_not_wait_for_a_full_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("iqp_adapter.photo.pipeline.HELD_MEGAPIXELS", 0.4)  # more than one astronaut, less than two
+    model = Echo()
+    list(restore_photos([photo()] * 4, model, detector=FACE, batch=8))
+    assert model.batches == [2, 2]
+
+
+def test_nothing_is_read_before_its_turn() -> None:
+    def stream() -> Iterator[np.ndarray]:
+        yield photo()
+        yield photo()
+        raise AssertionError("read too early")
+
+    assert next(restore_photos(stream(), Echo(), detector=FACE, batch=1)).changed
+
+
+# -- which faces
+
+
+@pytest.mark.parametrize(
+    ("wanted", "left", "right"), [("all", True, True), (0, True, False), (1, False, True), (5, False, False)]
+)
+def test_only_the_wanted_faces_change(wanted: Any, left: bool, right: bool) -> None:
+    [restored] = restore_photos([pair()], Negative(), detector=PAIR, faces=wanted)
+    columns = changed(restored.pixels, pair())
+    assert (columns[:512].any(), columns[512:].any()) == (left, right)
+    assert [not face.skipped for face in restored.faces] == [left, right]
+    assert all("not asked for" in face.skipped for face in restored.faces if face.skipped)
+
+
+def test_the_largest_face_is_the_one_with_the_largest_box() -> None:
+    boxes = np.stack([BOX, BOX + [512, 0, 520, 8]])
+    detector = GivenFaces(np.stack([LANDMARKS, LANDMARKS + [512, 0]]), boxes)
+    [restored] = restore_photos([pair()], Negative(), detector=detector, faces="largest")
+    assert [bool(face.skipped) for face in restored.faces] == [True, False]
+
+
+def test_small_faces_are_left_alone() -> None:
+    [restored] = restore_photos([photo()], Negative(), detector=FACE, min_face=100)
+    assert restored.faces[0].skipped == "90 px, smaller than min_face 100"
+    assert not restored.changed and np.array_equal(restored.pixels, photo())
+
+
+def test_faces_too_large_for_the_model_are_left_alone_unless_forced() -> None:
+    [restored] = restore_photos([photo()], Negative(64), detector=FACE)
+    assert "larger than 1.5 x the model's 64 px" in restored.faces[0].skipped and "force" in restored.faces[0].skipped
+    assert not restored.changed
+    assert restore_photo(photo(), Negative(128), detector=FACE).tobytes() != photo().tobytes()
+    [forced] = restore_photos([photo()], Negative(64), detector=FACE, force=True)
+    assert forced.changed and not forced.faces[0].skipped
+
+
+def test_landmarks_that_span_no_face_are_named() -> None:
+    detector = GivenFaces(np.stack([np.full((5, 2), 50.0), LANDMARKS + 3000]), np.stack([BOX, BOX]))
+    [restored] = restore_photos([photo()], Negative(), detector=detector)
+    assert [face.skipped for face in restored.faces] == ["its landmarks span no face inside the photo"] * 2
+
+
+# -- leaving good faces alone
+
+
+def test_a_good_face_is_untouched_to_the_pixel_beside_a_restored_one() -> None:
+    bright = pair()
+    bright[:, 512:] = 255 - (255 - bright[:, 512:]) // 4
+    [restored] = restore_photos([bright], Scored(), detector=PAIR, scorers=[Brightness()], skip_if=0.7)
+    columns = changed(restored.pixels, bright)
+    assert columns[:512].any() and not columns[512:].any()
+    assert "good already: quality 0." in restored.faces[1].skipped and "above skip_if 0.7" in restored.faces[1].skipped
+
+
+def test_a_good_neighbour_inside_the_square_is_untouched() -> None:
+    box = np.array([275.0, 80.0, 300.0, 130.0])
+    detector = GivenFaces(np.stack([LANDMARKS, LANDMARKS + [80, 0]]), np.stack([BOX, box]))
+    [restored] = restore_photos([photo()], Negative(), detector=detector, min_face=30)
+    [alone] = restore_photos([photo()], Negative(), detector=FACE)
+    assert not np.array_equal(alone.pixels[80:130, 275:300], photo()[80:130, 275:300])  # the square does reach there
+    assert np.array_equal(restored.pixels[80:130, 275:300], photo()[80:130, 275:300])
+
+
+def test_nothing_changed_is_said() -> None:
+    [restored] = restore_photos([photo()], Negative(), detector=nobody)
+    assert not restored.changed and np.array_equal(restored.image, photo())
+
+
+@pytest.mark.parametrize("model", [Negative(), Scored()])
+def test_skip_if_without_a_score_is_refused(model: Any) -> None:
+    with pytest.raises(ValueError, match="skip_if needs the model's score scale and scorers="):
+        restore_photo(photo(), model, detector=FACE, skip_if=0.5)
+
+
+# -- the report
+
+
+def test_the_report_tells_of_each_face() -> None:
+    [restored] = restore_photos([photo()], Scored(), detector=FACE, scorers=[Brightness()], embedder=embed)
+    [face] = restored.faces
+    assert face.box == BOX.tolist() and 160 < face.side < 200
+    scores = face.scores["brightness"]
+    assert scores["before"] == pytest.approx(100 - scores["after"], abs=0.01)
+    assert scores["quality_before"] == pytest.approx(scores["before"] / 100, abs=1e-3)
+    assert face.identity is not None and face.identity < 0.99
+    assert face.seconds > 0 and restored.seconds >= face.seconds
+    assert face.quality == "best"
+
+
+def test_identity_of_an_unchanged_face_is_one() -> None:
+    [restored] = restore_photos([photo()], Echo(), detector=FACE, embedder=embed)
+    assert restored.faces[0].identity == pytest.approx(1)
+
+
+def test_match_tries_five_levels_in_batches_and_says_which() -> None:
+    from photo_standins import Dial
+
+    model = Dial()
+    [restored] = restore_photos([pair()], model, detector=PAIR, quality="match", batch=2)
+    assert model.batches == [2] * 5
+    assert all(face.quality in (0.05, 0.275, 0.5, 0.725, 0.95) for face in restored.faces)
+
+
+# -- aligned pictures
+
+
+@pytest.mark.parametrize("size", [256, 300, 200])
+def test_an_aligned_picture_is_the_face(size: int) -> None:
+    given = np.ascontiguousarray(photo()[:size, :size])
+    [restored] = restore_photos([given], Negative(), aligned=True)
+    assert restored.pixels.shape == given.shape
+    assert np.abs(restored.pixels.astype(int) - (255 - given)).mean() < (0.01 if size == 256 else 6)
+
+
+def test_an_aligned_picture_of_the_models_size_is_passed_to_the_bit() -> None:
+    seen = []
+
+    class Watch(Echo):
+        def restore(self, lq: torch.Tensor, **asked: Any) -> torch.Tensor:
+            seen.append(lq)
+            return lq
+
+    given = np.ascontiguousarray(photo()[:256, :256])
+    restore_photo(given, Watch(), aligned=True)
+    assert torch.equal((seen[0][0].permute(1, 2, 0) * 255).round().byte(), torch.from_numpy(given))
+
+
+def test_an_aligned_picture_is_square() -> None:
+    [restored] = restore_photos([photo()[:200]], Negative(), aligned=True)
+    assert restored.faces[0].skipped == "512 x 200, an aligned face is square" and not restored.changed
+
+
+# -- refusals
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"quality": "bset"}, 'quality is \'bset\', expected a number in \\[0, 1\\], "best", "any" or "match"'),
+        ({"quality": 1.2}, r"quality is 1.2, expected a number in \[0, 1\]"),
+        ({"skip_if": 80}, "skip_if is 80"),
+        ({"upscale": 3}, "upscale is 3, expected 1, 2 or 4"),
+        ({"batch": 0}, "batch is 0"),
+        ({"faces": "biggest"}, "faces is 'biggest'"),
+        ({"faces": -1}, "faces is -1"),
+        ({"aligned": True, "quality": "match"}, "no photo around it to match"),
+    ],
+)
+def test_options_out_of_range_are_refused_in_one_line(option: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Options(**option)
+
+
+def test_a_path_without_a_place_for_the_result_is_refused() -> None:
+    with pytest.raises(ValueError, match="where should the restored photo.jpg go"):
+        restore_photo("photo.jpg", Echo())
+
+
+def test_a_result_too_large_is_refused_before_it_is_made() -> None:
+    class Huge:
+        megapixels = 100.0
+        path = None
+
+    check_size(Huge(), 1)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="400 megapixels after upscale 2, at most 178"):
+        check_size(Huge(), 2)  # type: ignore[arg-type]
+    assert MAX_PIXELS // 10**6 == 178
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1)])
+def test_odd_sizes_go_through(shape: tuple[int, int]) -> None:
+    given = np.full((*shape, 3), 9, np.uint8)
+    assert np.array_equal(restore_photo(given, Negative()), given)
+
+
+@pytest.mark.slow
+def test_a_hundred_megapixels_go_through() -> None:
+    given = np.zeros((10_000, 10_000, 3), np.uint8)
+    given[5000:5512, 5000:5512] = photo()
+    detector = GivenFaces(LANDMARKS[None] + 5000, BOX[None] + 5000)
+    restored = restore_photo(given, Negative(), detector=detector)
+    assert restored.shape == given.shape and (restored[5000:5512, 5000:5512] != photo()).any()
