@@ -178,9 +178,18 @@ class TestDial:
         assert verdict["spearman"].mean > 0.99
         assert verdict["top - bottom"].mean == pytest.approx(1, abs=0.05)
 
-    @pytest.mark.parametrize("values", [-RISING, RISING[[8, 1, 2, 3, 4, 5, 6, 7, 0]], RISING * [1, 1, -1, -1]])
-    def test_others_do_not(self, values):
-        assert not dial.judge(values, People(PEOPLE))["holds"]
+    def test_a_falling_dial_does_not(self):
+        assert not dial.judge(-self.RISING, People(PEOPLE))["holds"]
+
+    def test_one_that_rises_for_some_people_only_does_not(self):
+        verdict = dial.judge(self.RISING * [3, 3, -1, -1], People(PEOPLE))
+        assert verdict["spearman"].mean > 0.9
+        assert not verdict["holds"]
+
+    def test_one_that_goes_to_and_fro_does_not(self):
+        verdict = dial.judge(self.RISING[[0, 3, 1, 5, 2, 7, 4, 6, 8]], People(PEOPLE))
+        assert verdict["top - bottom"].low > 0
+        assert not verdict["holds"]
 
 
 class TestCourt:
@@ -261,11 +270,12 @@ class TestConditioning:
         model, tokenizer, quality = small_model(), Tokenizer(SMALL).eval(), torch.tensor([0.2, 0.7, 0.9])
         codes = conditioning.wanted_codes(tokenizer, pictures, quality, batch=2)
         losses = conditioning.code_losses(model, pictures, quality, codes, batch=2)
+        last = conditioning.code_losses(model, pictures[2:], quality[2:], tuple(x[2:] for x in codes))
         stage = PredictionStage(StageConfig(1, 3, 1e-3), torch.nn.Identity(), model, tokenizer)
         batch = Batch(pictures, pictures, quality, [1, 2, 3])
         with torch.no_grad():
             terms = stage.code_terms(model.predict(pictures, quality[:, None]), batch)
-        assert losses.shape == (2, 3)
+        assert losses[:, 2] == pytest.approx(last[:, 0], rel=1e-5)
         assert losses.mean(1) == pytest.approx([float(terms["common"]), float(terms["plus"])], rel=1e-5)
 
 
