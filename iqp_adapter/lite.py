@@ -1,4 +1,4 @@
-"""IQP-Lite, the scorer of this project: a no-reference quality score that needs no download and gives useful gradients."""
+"""IQP-Lite, the scorer of this project: no reference, no download, and a gradient to the image."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from iqp_adapter.backbones import efficientnet_lite
+from .backbones import efficientnet_lite
 
 
 class IqpLite(nn.Module):
-    """Scores how far a face photo is from an undegraded one: about 0 (ruined) to 100 (clean), higher is better.
+    """Scores how close a face photo is to an undegraded one: 0 (ruined) to 100 (clean), higher is better.
 
         images ─ frozen EfficientNet-Lite0 ─ mean and deviation of every channel ─ standardise ─ MLP ─ score
 
     The head has learned, without opinion scores, the full-reference quality (VIF and NLPD) of synthetic degradations.
-    Differentiable to the images; any height and width from 64 pixels.
+    Differentiable to the images; any height and width from 64 pixels. Noise, halos, checkerboards and ringing lower the
+    score, but pixels optimised freely against it can fool it, as they can any such network: as a reward it wants images
+    that are held to a decoder's range, and a judge beside it.
 
     Source: full-reference quality in the place of opinions, after BLISS (Ye, Kumar and Doermann, CVPR 2014).
     Differs: VIF and NLPD are the teachers, and the degradations include the failures of generators.

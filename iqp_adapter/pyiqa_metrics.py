@@ -8,20 +8,20 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import pickle
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from iqp_adapter.compat import make_importable
-from iqp_adapter.files import sha256_of
+from .checkpoint import read_foreign
+from .compat import make_importable
+from .files import sha256_of
 
 NO_GRADIENT = {"piqe", "entropy", "nrqm", "pi", "ilniqe"}
 NEEDS_FLOAT64 = {"niqe", "niqe_matlab", "ilniqe", "nrqm", "pi"}
@@ -30,7 +30,7 @@ SMALLEST = {"niqe": 96, "niqe_matlab": 96, "pi": 96, "liqe": 224, "liqe_mix": 22
 
 _NOT_OF_ONE_IMAGE = {"fid", "sfid", "fid_dinov2", "inception_score", "clipscore"}  # listed as NR all the same
 _FACE_CROPS = {name: {"align_crop_face": False} for name in ("topiq_nr-face", "topiq_nr-face-v1")}
-_WHOLE_IN_ONE_FILE = {"topiq": {"backbone_pretrain": False}, "musiq-ava": {"num_class": 10}}
+_ALL_IN_ONE_FILE: dict[str, dict[str, Any]] = {"topiq": {"backbone_pretrain": False}, "musiq-ava": {"num_class": 10}}
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +73,8 @@ def build(name: str, weights: Path | None, options: dict[str, Any]) -> Metric:
             tags.insert(0, "basicsr-params")
         pyiqa = _pyiqa()
         model = pyiqa.create_metric(name, device="cpu", **settings)
+    if weights and weights.suffix != ".mat":
+        _refuse_unread(name, model.net, read_foreign(weights))
     return Metric(model.net, model.lower_better, "@".join([f"pyiqa-{pyiqa.__version__}/{name}", *tags]))
 
 
@@ -97,19 +99,25 @@ def _niqe_parameters(folder: Path) -> str:
 
 
 def _local_file(name: str, weights: Path, folder: Path) -> dict[str, Any]:
-    """Settings that make a metric read this file alone. pyiqa unpickles whatever it is given, so it is read here first."""
+    """Settings that make a metric read this file alone; read here first, since pyiqa would run code in it."""
+    state = {} if weights.suffix == ".mat" else read_foreign(weights)
     if weights.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        torch.save({"params": load_file(weights)}, folder / "weights.pth")
         weights = folder / "weights.pth"
-    elif weights.suffix != ".mat":
-        try:
-            torch.load(weights, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:
-            raise ValueError(f"{weights} holds more than tensors and is not opened; convert it to safetensors") from error
-    extra = [settings for prefix, settings in _WHOLE_IN_ONE_FILE.items() if name.startswith(prefix)]
-    return {"pretrained_model_path": str(weights)} | (extra[0] if extra else {})
+        torch.save({"params": state}, weights)
+    settings = {"pretrained_model_path": str(weights)}
+    return next((settings | more for prefix, more in _ALL_IN_ONE_FILE.items() if name.startswith(prefix)), settings)
+
+
+def _refuse_unread(name: str, network: nn.Module, state: dict[str, Tensor]) -> None:
+    """pyiqa loads some networks without strictness: what is not in the file would stay random."""
+
+    def marks(values: Iterable[Tensor]) -> list[tuple[torch.Size, float]]:
+        return [(value.shape, float(value.double().sum())) for value in values]
+
+    held = set(marks(network.state_dict().values()))
+    read = sum(mark in held for mark in marks(state.values()))
+    if 2 * read < len(state):
+        raise ValueError(f"{name} does not take these weights: it knows {read} of their {len(state)} tensors")
 
 
 @contextlib.contextmanager

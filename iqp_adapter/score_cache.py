@@ -1,4 +1,4 @@
-"""Scores of image files, remembered by what is in the file: a second run, or one after a crash, scores only what is new."""
+"""Scores of image files, remembered by their content: a second run, or one after a crash, scores only what is new."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from iqp_adapter.files import sha256_of
-from iqp_adapter.scorer import Scorer
+from .files import sha256_of
+from .scorer import Scorer
 
 _TABLE = """CREATE TABLE IF NOT EXISTS scores (
     content TEXT, protocol TEXT, score REAL NOT NULL, PRIMARY KEY (content, protocol)
@@ -77,7 +77,7 @@ class FileScores:
 def score_files(
     paths: Iterable[Path], scorers: Sequence[Scorer], cache: ScoreCache, batch: int = 8
 ) -> Iterator[FileScores]:
-    """Scores files in their order, up to `batch` neighbours of one size together; memory does not grow with their number.
+    """Scores files in their order, neighbours of one size together; memory does not grow with their number.
 
     Args:
         paths: image files; one that can not be read or scored comes back with its `error`, and the rest goes on.

@@ -11,13 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from iqp_adapter import checkpoint, pyiqa_metrics
-from iqp_adapter.files import sha256_of
-from iqp_adapter.lite import IqpLite
-from iqp_adapter.pyiqa_metrics import Metric
+from . import checkpoint, hub, pyiqa_metrics
+from .files import sha256_of
+from .lite import IqpLite
+from .pyiqa_metrics import Metric
 
 LITE = "iqp-lite"
-_LITE_FOLDER = Path(__file__).parent / "weights" / LITE
 _SMALLEST = {LITE: 64} | pyiqa_metrics.SMALLEST
 
 
@@ -31,12 +30,12 @@ class Scorer:
         metric: its name.
         lower_better: True where a lower score is a better image (NIQE, PIQE).
         protocol: metric, version and weights in one word; equal protocols give comparable scores.
-        differentiable: whether the score has a gradient to the image.
+        differentiable: whether the score has a gradient to the image; where it has none, it has no graph either.
         device: where the metric runs; images come from and scores go back to their own.
 
     Args:
         metric: "iqp-lite" (about 0 to 100, higher is better), or a metric of pyiqa, see `Scorer.available()`.
-        device: where to run, by default the accelerator, else the CPU. Metrics in float64 run on the CPU instead of MPS.
+        device: where to run, by default the accelerator, else the CPU. Metrics in float64 leave MPS for the CPU.
         weights: a local weight file of the metric (iqp-lite: a folder) in the place of the published one. Files that
             hold code are refused.
         options: arguments of pyiqa's network, such as `color_space="ycbcr"` for NIQE.
@@ -94,8 +93,8 @@ class Scorer:
         """
         self._check(images)
         try:
-            with _repeatable(self.device):
-                scores = self._network(images.to(self.device, torch.float32).clamp(0, 1))
+            with _repeatable(self.device), torch.set_grad_enabled(torch.is_grad_enabled() and self.differentiable):
+                scores = self._network(images.to(self.device, torch.float32).clamp(0, 1).contiguous())
         except torch.linalg.LinAlgError as error:
             raise ValueError(f"{self.metric} has no score for a constant image; leave it out") from error
         scores = scores.reshape(len(images))  # (B,), (B, 1), (B, 1, 1) or () -> (B,)
@@ -106,9 +105,8 @@ class Scorer:
 
     def _check(self, images: Tensor) -> None:
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-            raise ValueError(
-                f"images are {images.dtype} {tuple(images.shape)}, expected float (B, 3, H, W); divide 8-bit values by 255"
-            )
+            given = f"{images.dtype} {tuple(images.shape)}"
+            raise ValueError(f"images are {given}, expected float (B, 3, H, W) in [0, 1]; divide 8-bit values by 255")
         height, width = images.shape[2:]
         smallest = _SMALLEST.get(self.metric, 32)
         if min(height, width) < smallest:
@@ -127,7 +125,7 @@ def default_device() -> torch.device:
 def _lite(weights: Path | None, options: dict[str, Any]) -> Metric:
     if options:
         raise ValueError(f"{LITE} takes no options, got {', '.join(options)}")
-    config, state = checkpoint.load(weights or _LITE_FOLDER)
+    config, state = checkpoint.load(weights or hub.BUILTIN / LITE)
     network = IqpLite(config["levels"], config["width"])
     checkpoint.load_strict(network.head, state, str(weights or LITE))
     version = f"v{config['version']}" if weights is None else sha256_of(weights / "model.safetensors")[:8]
@@ -138,7 +136,7 @@ def _known(metric: str) -> str:
     names = Scorer.available()
     if metric not in names:
         near = get_close_matches(metric, names, n=3, cutoff=0.4) or names[:3]
-        raise ValueError(f"unknown metric {metric!r}; nearest: {', '.join(near)}; Scorer.available() lists {len(names)}")
+        raise ValueError(f"unknown metric {metric!r}; nearest: {', '.join(near)}; Scorer.available() lists all")
     return metric
 
 

