@@ -51,6 +51,8 @@ def restore(
     from ..scorer import default_device
 
     sources, unread = _sources(photos or [], output if demo else None)
+    if not sources:
+        _end(unread)
     place = device or str(default_device())
     network = _model(model, place)
     runs = restore_files(
@@ -97,7 +99,7 @@ def _sources(arguments: list[str], demo_output: Path | None) -> tuple[list[Path]
         try:
             found |= set(list_images([argument]))
         except OSError as error:
-            unread.append(f"{argument}: {error.strerror or error}")
+            unread.append(f"{argument}: {error.strerror}" if error.strerror else str(error))
     return sorted(found), unread
 
 

@@ -6,6 +6,7 @@ downloaded. Source: CenterFace (arXiv:1911.03599, github.com/Star-Clouds/CenterF
 
 from __future__ import annotations
 
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -146,7 +147,9 @@ class RetinaFace:
 
         folder = None if weights is None else str(weights)
         try:
-            self._network = init_detection_model(network, device=device, model_rootpath=folder)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # facexlib speaks torchvision's older dialect
+                self._network = init_detection_model(network, device=device, model_rootpath=folder)
         except OSError as error:
             raise OSError(
                 f"no weights for {network} ({error}); connect, or pass the folder that holds them as weights=, "

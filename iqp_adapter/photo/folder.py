@@ -57,13 +57,11 @@ def restore_files(
         ValueError: where a result would take the place of a source, or two results have the same name.
         OSError: where the output folder can not be made, or the report would overwrite another file.
     """
-    settings = Options(**options)
-    finder = detector or CenterFace()
-    pipeline = Pipeline(model, settings, finder, scorers, embedder)
+    pipeline = Pipeline(model, Options(**options), detector or CenterFace(), scorers, embedder)
     tasks = plan(sources, out)
     if report is not None:
         check_report(report)
-    described = _describe(model, settings, finder, compare)
+    described = _describe(pipeline, compare)
     is_file = tasks[0].target == out if tasks else False
     (out.parent if is_file else out).mkdir(parents=True, exist_ok=True)
     run = _Run(pipeline, _Record(None if is_file else out / RECORD), _digest(described), compare)
@@ -224,14 +222,16 @@ def _holds(path: Path, digest: str) -> bool:
         return False
 
 
-def _describe(model: Restorer, options: Options, detector: Detector, compare: bool) -> dict[str, Any]:
-    """All that a result depends on."""
-    chosen = {key: value for key, value in asdict(options).items() if key != "batch"}
+def _describe(pipeline: Pipeline, compare: bool) -> dict[str, Any]:
+    """All that a result and its report depend on."""
+    chosen = {key: value for key, value in asdict(pipeline.options).items() if key != "batch"}
     return {
         **chosen,
-        "model": type(model).__name__,
-        "weights": _fingerprint(model),
-        "detector": type(detector).__name__,
+        "model": type(pipeline.model).__name__,
+        "weights": _fingerprint(pipeline.model),
+        "detector": type(pipeline.detector).__name__,
+        "metrics": [scorer.metric for scorer in pipeline.scorers],
+        "identity": pipeline.embedder is not None,
         "compare": compare,
         "version": __version__,
     }
@@ -242,7 +242,7 @@ def _fingerprint(model: Restorer) -> str:
     state = model.state_dict() if isinstance(model, torch.nn.Module) else {}
     for key, tensor in state.items():
         digest.update(key.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
