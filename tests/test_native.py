@@ -24,8 +24,8 @@ def tokenizer():
 def model():
     torch.manual_seed(0)
     built = IQPFR(SMALL, ScoreScale.fit("iqp-lite", False, torch.linspace(0, 100, 11)))
-    for fusion in built.fusions.values():
-        torch.nn.init.normal_(fusion.modulate.weight, std=0.1)
+    for layer in (built.transformer.refine, *(fusion.modulate for fusion in built.fusions.values())):
+        torch.nn.init.normal_(layer.weight, std=0.1)
     return built.eval()
 
 
@@ -174,6 +174,14 @@ class TestModel:
         assert torch.equal(model.books.common.entries, tokenizer.books.common.entries)
         assert torch.equal(model.decoder.stem[0].weight, tokenizer.decoder.stem[0].weight)
         assert torch.equal(model.encoder.stem[1].weight, tokenizer.encoder.stem[1].weight)
+
+    def test_what_it_adopts_is_where_prediction_starts(self, tokenizer, lq):
+        model = IQPFR(SMALL).eval()
+        model.adopt(tokenizer)
+        wanted = tokenizer.quantise(lq, torch.ones(3)).codes
+        common, plus = model(lq, quality=0.5)[1]
+        assert torch.equal(common.argmax(-1), wanted[0])
+        assert torch.equal(plus[..., 1:].argmax(-1) + 1, wanted[1])
 
     def test_saved_and_loaded_it_is_the_same(self, model, lq, tmp_path):
         model.save_pretrained(tmp_path / "model")

@@ -33,9 +33,13 @@ class Codebook(nn.Module):
     def size(self) -> int:
         return len(self.entries)
 
+    def similarity(self, tokens: Tensor) -> Tensor:
+        """Cosine of tokens (B, L, D) and entries: (B, L, K) in [-1, 1]."""
+        return normalize(tokens, dim=-1) @ (self.entries.T / self.length)
+
     def indices(self, tokens: Tensor) -> Tensor:
         """Index of the nearest entry: tokens (B, L, D) -> (B, L)."""
-        return (tokens @ self.entries.T).argmax(-1)
+        return self.similarity(tokens).argmax(-1)
 
     def lookup(self, indices: Tensor) -> Tensor:
         """Entries of code indices: (B, L) -> (B, L, D)."""

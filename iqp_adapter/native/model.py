@@ -73,12 +73,12 @@ class IQPFR(nn.Module):
         """lq (B, 3, R, R) in [0, 1] and quality (B, 1) -> code logits; `scale` is the guidance on them."""
         features = self.encoder(lq)
         if self.embedding is None:
-            return Prediction(self.transformer(features[-1], None), features, None)
+            return Prediction(self.transformer(features[-1], None, self.books), features, None)
         tokens = self.embedding(quality)
-        logits = self.transformer(features[-1], tokens)
+        logits = self.transformer(features[-1], tokens, self.books)
         if scale != 1:
             null = self.embedding(torch.full_like(quality, ANY))
-            null_logits = self.transformer(features[-1], null)
+            null_logits = self.transformer(features[-1], null, self.books)
             logits = tuple(guide(a, b, scale) for a, b in zip(null_logits, logits, strict=True))
             tokens = null.lerp(tokens, min(max(scale, 0.0), 1.0))
         return Prediction(logits, features, tokens)
@@ -162,6 +162,7 @@ class IQPFR(nn.Module):
     @torch.no_grad()
     def adopt(self, tokenizer: Tokenizer) -> None:
         """Starts from stage 1: its codebooks and decoder, and its encoder as the encoder of degraded pictures."""
+        self.transformer.to_codes.load_state_dict(tokenizer.to_codes.state_dict())
         self.encoder.load_state_dict(tokenizer.encoder.state_dict())
         self.decoder.load_state_dict(tokenizer.decoder.state_dict())
         trained = tokenizer.books.state_dict()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from ..attention import GatedCrossAttention
+from .codebook import Codebook
 from .presets import IQPFRConfig
+from .tokenizer import DualCodebook
 
 
 class Layer(nn.Module):
@@ -34,25 +38,36 @@ class Layer(nn.Module):
 class CodeTransformer(nn.Module):
     """Features of the degraded picture and condition tokens -> code logits of both codebooks.
 
+        grid ──┬── to_codes ──────────────── + ── cosine to every entry × sharpness ──► code logits
+               └── layers ◄── tokens ── refine ┘
+
+    Before it has learned anything it says what stage 1 would say of the same picture: `refine` starts at zero.
+
     Source: code prediction after CodeFormer (arXiv 2206.11253), conditioned after IQPFR (arXiv 2503.09294).
-    Differs: two heads, the HQ+ one with a class for the null, so that the dial can turn attributes off.
+    Differs: logits are similarities to the codebook, so that codes that look alike are likely together; the HQ+ branch
+    has a class for the null, so that the dial can turn attributes off.
     """
 
     def __init__(self, config: IQPFRConfig):
         super().__init__()
         token_dim = config.token_dim if config.condition else None
+        self.to_codes = nn.Conv2d(config.widths[-1], 2 * config.code_dim, 1)
         self.embed = nn.Linear(config.widths[-1], config.dim)
         self.positions = nn.Parameter(0.02 * torch.randn(config.grid**2, config.dim))
         self.layers = nn.ModuleList([Layer(config.dim, config.heads, token_dim) for _ in range(config.layers)])
         self.norm = nn.LayerNorm(config.dim)
-        self.common_head = nn.Linear(config.dim, config.common_codes)
-        self.plus_head = nn.Linear(config.dim, config.plus_codes + 1)
+        self.refine = nn.Linear(config.dim, 2 * config.code_dim)
+        self.null_head = nn.Linear(config.dim, 1)
+        self.log_sharpness = nn.Parameter(torch.full((2,), math.log(10)))
+        for parameter in self.refine.parameters():
+            nn.init.zeros_(parameter)
 
-    def forward(self, grid: Tensor, tokens: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(self, grid: Tensor, tokens: Tensor | None, books: DualCodebook[Codebook]) -> tuple[Tensor, Tensor]:
         """
         Args:
             grid: (B, C, h, w) deepest features of the degraded picture.
             tokens: (B, T, D) condition tokens; None for a model without condition.
+            books: the codebooks whose entries are predicted.
 
         Returns:
             code logits (B, L, K) and (B, L, K' + 1).
@@ -61,7 +76,11 @@ class CodeTransformer(nn.Module):
         for layer in self.layers:
             x = layer(x, tokens)
         x = self.norm(x)
-        return self.common_head(x), self.plus_head(x)
+        wanted = self.to_codes(grid).flatten(2).transpose(1, 2) + self.refine(x)  # (B, 2D, h, w) -> (B, L, 2D)
+        common, plus = wanted.float().chunk(2, dim=-1)
+        common_sharpness, plus_sharpness = self.log_sharpness.exp()
+        plus_logits = [self.null_head(x).float(), plus_sharpness * books.plus.similarity(plus)]
+        return common_sharpness * books.common.similarity(common), torch.cat(plus_logits, dim=-1)
 
 
 def open_site(dim: int, token_dim: int, inner: int = 128) -> GatedCrossAttention:
