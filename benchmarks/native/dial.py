@@ -96,6 +96,7 @@ def main(model: ModelOption, faces: FacesOption, seeds: SeedsOption = 5, out: Ou
         "claim": f"the dial works on {DRIVING} and on {second}",
         "holds": verdicts[DRIVING]["holds"] and verdicts[second]["holds"],
         "verdicts": verdicts,
+        "fidelity": network.fidelity,
         "levels": LEVELS,
         "curves": curves,
         "judges": panel.describe(),

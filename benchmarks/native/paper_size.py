@@ -5,6 +5,7 @@ python -m benchmarks.native.paper_size --threads 2
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 import time
@@ -22,9 +23,9 @@ PRESET = "paper"
 
 
 def parameters(module: torch.nn.Module) -> dict[str, int]:
-    """Parameters of each part, and of all."""
-    parts = {name: sum(p.numel() for p in part.parameters()) for name, part in module.named_children()}
-    return parts | {"all": sum(p.numel() for p in module.parameters())}
+    """Numbers that each part stores, and all: weights, and the codebooks, which are buffers."""
+    parts = {name: sum(x.numel() for x in part.state_dict().values()) for name, part in module.named_children()}
+    return parts | {"all": sum(x.numel() for x in module.state_dict().values())}
 
 
 def restore(model: IQPFR, lq: torch.Tensor) -> None:
@@ -41,15 +42,15 @@ RUNS = {"restore": restore, "forward and backward": train}
 
 
 def measure(run: str, threads: int) -> dict[str, float]:
-    """One run in a process of its own: seconds, and peak memory with and without what came before, in MiB."""
+    """One run in a process of its own: seconds of clock and of processors, and peak memory at its end and before it."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     model = IQPFR(preset(PRESET))
     lq = torch.rand(1, 3, model.resolution, model.resolution)
-    before, started = peak_memory(), time.perf_counter()
+    before, started, worked = peak_memory(), time.perf_counter(), time.process_time()
     RUNS[run](model, lq)
-    seconds = time.perf_counter() - started
-    return {"seconds": seconds, "peak_MiB": peak_memory(), "peak_MiB_before": before}
+    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - worked
+    return {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_MiB": peak_memory(), "peak_MiB_before": before}
 
 
 def peak_memory() -> float:
@@ -65,12 +66,13 @@ def alone(run: str, threads: int) -> dict[str, float]:
 
 def main(threads: int = 2, out: OutOption = RESULTS) -> None:
     """Batch 1, float32, CPU; the first call, as someone who restores one picture meets it."""
-    config = preset(PRESET)
+    config, load = preset(PRESET), os.getloadavg()[0]
     runs: dict[str, Any] = {run: alone(run, threads) for run in RUNS}
     content = {
         "preset": {"name": PRESET} | config.to_dict(),
         "parameters": {"IQPFR": parameters(IQPFR(config)), "Tokenizer": parameters(Tokenizer(config))},
         "threads": threads,
+        "load_before": load,
         "runs": runs,
     }
     for run, facts in runs.items():
