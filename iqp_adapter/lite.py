@@ -47,6 +47,9 @@ class IqpLite(nn.Module):
 class LiteHead(nn.Module):
     """The trained part of IQP-Lite: standardised statistics (B, C) -> scores (B,)."""
 
+    center: Tensor
+    spread: Tensor
+
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
         self.register_buffer("center", torch.zeros(channels))

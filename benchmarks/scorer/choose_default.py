@@ -5,65 +5,72 @@ python -m benchmarks.scorer.choose_default --faces FACES/dev
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
 
-from benchmarks.judges import person_of
+from benchmarks.judges import Interval, person_of
 from benchmarks.native.report import markdown, provenance, write_json, write_text
 from benchmarks.scorer.ladder import GROUPS, SEVERITIES, by_distortion, follows, scores_on_ladders
+from benchmarks.scorer.train_lite import RESULTS
 from iqp_adapter.files import list_images
 from iqp_adapter.scorer import Scorer
 
 CANDIDATES = ("iqp-lite", "niqe", "piqe", "entropy")
-RESULTS = Path(__file__).resolve().parents[1] / "results" / "scorer"
-NOTES = """
-Rank correlation (Spearman) of the score with the severity of {types} distortions, {levels} levels and the original, of
-{files} faces of {people} people; 95 % intervals over people. Per image: within one face and distortion. Pooled: over
-all faces and distortions at once. Raised: share of distorted faces that score better than their own original. iqp-lite
-was trained on other people, and on {seen} of the distortions (seen).
-"""
+SIZES = (256, 512)
+
+FacesOption = Annotated[Path, typer.Option(help="folder of aligned faces, named <person>_<take>")]
+EveryOption = Annotated[int, typer.Option(min=1, help="use every n-th face")]
 
 
-def main(
-    faces: Annotated[Path, typer.Option(help="folder of aligned faces on which choices are made")],
-    size: Annotated[list[int], typer.Option(help="side of the faces, may be repeated")] = [256, 512],  # noqa: B006
-    every: Annotated[int, typer.Option(help="use every n-th face")] = 2,
-    name: Annotated[str, typer.Option(help="of the result files")] = "choose_default",
-) -> None:
+def main(faces: FacesOption, every: EveryOption = 2) -> None:
     torch.set_num_threads(1)
     files = list_images([faces])[::every]
-    people = [person_of(file) for file in files]
     scorers = [Scorer(metric, device="cpu") for metric in CANDIDATES]
-    results: dict[str, Any] = {}
-    for side in size:
-        results[str(side)] = {
+    results = compare(files, scorers)
+    facts = provenance(0, faces) | {"protocols": [scorer.protocol for scorer in scorers], "severities": SEVERITIES}
+    write_json(RESULTS / "choose_default.json", facts | {"faces": len(files), "sizes": results})
+    write_text(
+        RESULTS / "choose_default.md", f"# Scores against severity on {faces.name}\n\n{explained(results, files)}"
+    )
+
+
+def compare(files: Sequence[Path], scorers: Sequence[Scorer]) -> dict[int, Any]:
+    """By side in pixels and metric: how its scores follow severity, over groups of distortions and for each."""
+    people = [person_of(file) for file in files]
+    return {
+        size: {
             metric: {group: follows(scores[:, positions], people) for group, positions in GROUPS.items()}
             | {"distortions": by_distortion(scores)}
-            for metric, scores in scores_on_ladders(files, side, scorers).items()
+            for metric, scores in scores_on_ladders(files, size, scorers).items()
         }
-    facts = provenance(0, faces) | {"protocols": {scorer.metric: scorer.protocol for scorer in scorers}}
-    write_json(RESULTS / f"{name}.json", facts | {"severities": SEVERITIES, "faces": len(files), "sizes": results})
-    notes = NOTES.format(
-        types=len(GROUPS["all"]),
-        levels=len(SEVERITIES),
-        files=len(files),
-        people=len(set(people)),
-        seen=len(GROUPS["seen"]),
-    )
-    write_text(RESULTS / f"{name}.md", f"# Scores against severity, faces/{faces.name}\n\n{table(results)}\n{notes}")
+        for size in SIZES
+    }
 
 
-def table(results: dict[str, Any]) -> str:
+def explained(results: dict[int, Any], files: Sequence[Path]) -> str:
+    """The comparison as a Markdown table, with what its columns mean."""
     lines = [["px", "metric", "per image", "pooled", "raised", "per image, seen", "per image, unseen"]]
-    for side, metrics in results.items():
+    for size, metrics in results.items():
         for metric, groups in metrics.items():
             cells = [groups["all"][key] for key in ("per_image", "pooled", "raised")]
             cells += [groups[group]["per_image"] for group in ("seen", "unseen")]
-            lines.append([side, metric, *(f"{cell.mean:.3f} [{cell.low:.3f}, {cell.high:.3f}]" for cell in cells)])
-    return markdown(lines)
+            lines.append([str(size), metric, *map(short, cells)])
+    return (
+        f"{markdown(lines)}\n\nRank correlation (Spearman) of the score with the severity of {len(GROUPS['all'])} "
+        f"distortions, {len(SEVERITIES)} severities and the original, of {len(files)} faces; 95 % intervals over "
+        "people. Per image: within one face and distortion, mean of all. Pooled: over all faces and distortions at "
+        "once. Raised: share of distorted faces that score better than their own original. Seen: iqp-lite was trained "
+        f"on this kind of distortion, of other people ({len(GROUPS['seen'])} kinds); unseen: it was not "
+        f"({len(GROUPS['unseen'])}).\n"
+    )
+
+
+def short(cell: Interval) -> str:
+    return f"{cell.mean:.3f} [{cell.low:.3f}, {cell.high:.3f}]"
 
 
 if __name__ == "__main__":

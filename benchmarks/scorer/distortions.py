@@ -19,6 +19,7 @@ from torch import Tensor
 Rng = np.random.Generator
 Distortion = Callable[[np.ndarray, float, Rng], np.ndarray]
 
+_LUMA = np.array([[0.299], [0.587], [0.114]], np.float32)
 _UP = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
 _DOWN = (*_UP, cv2.INTER_AREA)
 
@@ -60,7 +61,7 @@ def chroma_noise(image: np.ndarray, severity: float, rng: Rng) -> np.ndarray:
     grain = rng.integers(1, 5)
     blotches = rng.standard_normal((height // grain, width // grain, 3)).astype(np.float32)
     blotches = cv2.resize(blotches, (width, height), interpolation=cv2.INTER_LINEAR)
-    return image + geometric(0.008, 0.3, severity) * (blotches - blotches @ np.float32([[0.299], [0.587], [0.114]]))
+    return image + geometric(0.008, 0.3, severity) * (blotches - blotches @ _LUMA)
 
 
 def jpeg(image: np.ndarray, severity: float, rng: Rng) -> np.ndarray:
@@ -128,7 +129,7 @@ def displace(image: np.ndarray, severity: float, rng: Rng) -> np.ndarray:
     height, width = image.shape[:2]
     shift = cv2.GaussianBlur(rng.standard_normal((height, width, 2)).astype(np.float32), (0, 0), 1.5) * 5
     rows, columns = np.indices((height, width), dtype=np.float32)
-    shift *= geometric(0.1, 5, severity)
+    shift = shift * np.float32(geometric(0.1, 5, severity))
     return cv2.remap(image.astype(np.float32), columns + shift[..., 0], rows + shift[..., 1], cv2.INTER_CUBIC)
 
 

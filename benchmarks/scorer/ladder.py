@@ -55,10 +55,10 @@ def follows(scores: np.ndarray, people: Sequence[str]) -> dict[str, Interval]:
         `pooled`: the same over all images and distortions at once, which asks for comparable scores as well;
         `raised`: the share of distorted images that score better than their original, 0 is perfect.
     """
-    drawn = People(people)
+    drawn, levels = People(people), -np.arange(len(scores))[:, None, None]
     return {
         "per_image": drawn.interval(spearman(-scores).mean(0)),
-        "pooled": _pooled(scores, people),
+        "pooled": pooled(scores, np.broadcast_to(levels, scores.shape), people),
         "raised": drawn.interval((scores[1:] > scores[0]).mean((0, 1))),
     }
 
@@ -72,15 +72,15 @@ def by_distortion(scores: np.ndarray) -> Mapping[str, Any]:
     }
 
 
-def _pooled(scores: np.ndarray, people: Sequence[str], draws: int = 300) -> Interval:
+def pooled(scores: np.ndarray, truth: np.ndarray, people: Sequence[str], draws: int = 300) -> Interval:
+    """Rank correlation of scores and truth, both (..., N), over everything at once; N images of these people."""
     from scipy.stats import spearmanr
 
-    levels = np.broadcast_to(-np.arange(len(scores))[:, None, None], scores.shape)
     owned = [np.flatnonzero(np.array(people) == person) for person in sorted(set(people))]
     rng = np.random.default_rng(0)
 
     def correlation(files: np.ndarray) -> float:
-        return float(spearmanr(scores[..., files].ravel(), levels[..., files].ravel())[0])
+        return float(spearmanr(scores[..., files].ravel(), truth[..., files].ravel())[0])
 
     drawn = [np.concatenate([owned[i] for i in rng.integers(len(owned), size=len(owned))]) for _ in range(draws)]
-    return interval(correlation(np.arange(scores.shape[2])), np.array([correlation(files) for files in drawn]))
+    return interval(correlation(np.arange(scores.shape[-1])), np.array([correlation(files) for files in drawn]))

@@ -31,6 +31,7 @@ Samples = dict[str, Tensor]
 """N distorted faces: `statistics` (N, C) of all feature levels, for heads, and the teachers `vif`, `nlpd` (N,)."""
 
 ALL_LEVELS = (0, 1, 2, 3, 4)
+STORE = Path.home() / ".cache" / "iqp_adapter" / "distorted-faces"
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "scorer"
 
 
@@ -157,7 +158,7 @@ def agreement(head: LiteHead, statistics: Tensor, targets: Tensor) -> dict[str, 
 def main(
     faces: Annotated[Path, typer.Option(help="folder with train/ and dev/")],
     output: Annotated[Path, typer.Option(help="folder for config.json and model.safetensors")],
-    store: Annotated[Path, typer.Option(help="folder that keeps measured images")] = Path(".cache/iqp-lite"),
+    store: Annotated[Path, typer.Option(help="folder that keeps measured images")] = STORE,
     count: Annotated[int, typer.Option(help="distorted images to learn from")] = 4200,
     levels: Annotated[list[int], typer.Option(help="feature levels, 0 the finest")] = [0, 1, 2, 3],  # noqa: B006
     width: Annotated[int, typer.Option(help="hidden units of the head")] = 128,
