@@ -80,55 +80,33 @@ def perceptual(variant: str) -> Measure:
 
 def identity() -> Measure:
     """Distance of two faces to dlib's face recognition network: 0 is the same picture, above 0.6 is another person."""
-    return Measure("dlib_face_recognition_resnet_model_v1, template crop", Identity().distance)
+    from iqp_adapter.photo.identity import DlibIdentity
+
+    embed = Remembered(DlibIdentity())
+    return Measure(
+        "dlib_face_recognition_resnet_model_v1, template crop",
+        lambda restored, original: torch.linalg.vector_norm(embed(restored) - embed(original), dim=1),
+    )
 
 
-class Identity:
-    """Embeds aligned faces, both pictures of a pair cut out by the same landmarks: those of the template.
+class Remembered:
+    """Embeds a picture once: originals come back for every degradation and every method.
 
-    The crop is where dlib's own 150 px chips have the eyes of facexlib's template, so that no landmark detector, which
-    would see degraded and restored faces differently, has a say.
+    Args:
+        embed: pictures (B, 3, H, W) -> vectors (B, D).
     """
 
-    EYES = 0.2273, 0.2214, 0.7528  # of dlib's mean face: left eye's x, both eyes' y, right eye's x
-    PADDING = 0.25
+    def __init__(self, embed: Callable[[Tensor], Tensor]) -> None:
+        self._embed = embed
+        self._known: dict[bytes, Tensor] = {}
 
-    def __init__(self) -> None:
-        import dlib
-
-        spec = find_spec("openpibo_dlib_models")
-        assert spec and spec.submodule_search_locations
-        models = Path(spec.submodule_search_locations[0]) / "models"
-        self._network = dlib.face_recognition_model_v1(str(models / "dlib_face_recognition_resnet_model_v1.dat"))
-        self._known: dict[bytes, np.ndarray] = {}
-
-    def distance(self, restored: Tensor, original: Tensor) -> Tensor:
-        """Aligned faces (B, 3, R, R) in [0, 1] -> (B,)."""
-        return torch.linalg.vector_norm(self.embed(restored) - self.embed(original), dim=1)
-
-    def embed(self, faces: Tensor) -> Tensor:
-        """Aligned faces (B, 3, R, R) in [0, 1] -> (B, 128); a picture seen before is remembered."""
-        chips = [self.chip(face) for face in faces]
-        keys = [hashlib.sha256(chip.tobytes()).digest() for chip in chips]
-        new = {key: chip for key, chip in zip(keys, chips, strict=True) if key not in self._known}
+    def __call__(self, images: Tensor) -> Tensor:
+        """Pictures (B, 3, H, W) -> vectors (B, D)."""
+        keys = [hashlib.sha256(image.contiguous().numpy().tobytes()).digest() for image in images]
+        new = {key: image for key, image in zip(keys, images, strict=True) if key not in self._known}
         if new:
-            vectors = self._network.compute_face_descriptor(np.stack(list(new.values())))
-            self._known.update(zip(new, map(np.asarray, vectors), strict=True))
-        return torch.from_numpy(np.stack([self._known[key] for key in keys]))
-
-    def chip(self, face: Tensor) -> np.ndarray:
-        """(3, R, R) in [0, 1] -> (150, 150, 3) uint8."""
-        from PIL import Image
-
-        from iqp_adapter.photo.align import template
-
-        left, right = template(face.shape[-1])[:2] + 0.5  # pixel edges at integers, as Pillow has it
-        eye_x, eye_y, other_x = self.EYES
-        unit = (right[0] - left[0]) / (other_x - eye_x)
-        corner = left - (np.array([eye_x, eye_y]) + self.PADDING) * unit
-        box = (*corner, *(corner + (1 + 2 * self.PADDING) * unit))
-        pixels = (face.permute(1, 2, 0) * 255).round().byte().numpy()  # (3, R, R) -> (R, R, 3)
-        return np.asarray(Image.fromarray(pixels).resize((150, 150), Image.Resampling.BICUBIC, box))
+            self._known.update(zip(new, self._embed(torch.stack(list(new.values()))), strict=True))
+        return torch.stack([self._known[key] for key in keys])
 
 
 JUDGES: dict[str, Judge] = {
