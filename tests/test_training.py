@@ -1,7 +1,9 @@
 """Native training: it learns, it resumes to the bit after being killed, and it says what is wrong."""
 
 import json
+import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +23,9 @@ from iqp_adapter.training.config import StageConfig, TrainConfig
 from iqp_adapter.training.native import NativeTraining
 
 SCRIPT = Path(__file__).with_name("training_run.py")
-EXAMPLE = Path(__file__).parents[1] / "examples" / "native_tiny.yaml"
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+EXAMPLE = ROOT / "examples" / "native_tiny.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +45,7 @@ def faces(tmp_path_factory):
 def finished(faces, tmp_path_factory):
     """All three stages, run once without interruption, in a process of their own."""
     run = tmp_path_factory.mktemp("run")
-    subprocess.run([sys.executable, SCRIPT, faces, run, "1", "2", "3"], check=True)
+    subprocess.run([sys.executable, SCRIPT, faces, run, "2", "1", "2", "3"], check=True, env=ENVIRONMENT)
     return run
 
 
@@ -83,7 +87,7 @@ def killed_runs(faces, run, stage, moments, seed=0):
     """Starts the stage again and again, killing it at random moments, every third time while it writes its state."""
     draw = random.Random(seed)
     for moment in range(moments):
-        process = subprocess.Popen([sys.executable, SCRIPT, faces, run, stage])
+        process = subprocess.Popen([sys.executable, SCRIPT, faces, run, "2", stage], env=ENVIRONMENT)
         folder = run / f"stage{stage}"
         log = folder / "log.jsonl"
         while process.poll() is None and not log.exists() and not (folder / "state.pt").exists():
@@ -108,10 +112,21 @@ def assert_same_weights(a, b):
 @pytest.mark.parametrize("moments", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_at_any_moment_it_goes_on_to_the_same_bits(faces, finished, tmp_path, moments):
     killed_runs(faces, tmp_path, "1", moments)
-    subprocess.run([sys.executable, SCRIPT, faces, tmp_path, "1"], check=True)
+    subprocess.run([sys.executable, SCRIPT, faces, tmp_path, "2", "1"], check=True, env=ENVIRONMENT)
     assert_same_weights(finished / "stage1" / "state.pt", tmp_path / "stage1" / "state.pt")
     rows, expected = ((run / "stage1" / "log.jsonl").read_text() for run in (tmp_path, finished))
     assert rows == expected
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one_with_twice_the_batch(faces, tmp_path):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    subprocess.run([sys.executable, SCRIPT, faces, tmp_path / "one", "4", "1", "2"], check=True, env=ENVIRONMENT)
+    shutil.copytree(tmp_path / "one" / "stage1", tmp_path / "two" / "stage1")
+    subprocess.run([*launch, SCRIPT, faces, tmp_path / "two", "2", "2"], check=True, env=ENVIRONMENT)
+    one, two = (IQPFR.from_pretrained(tmp_path / run / "stage2" / "model").state_dict() for run in ("one", "two"))
+    for key in one:
+        torch.testing.assert_close(one[key], two[key], atol=1e-6, rtol=0)
 
 
 def test_a_finished_stage_is_not_trained_again(finished, faces):

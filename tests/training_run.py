@@ -1,4 +1,4 @@
-"""A native training run small enough for tests; `python training_run.py FACES RUN STAGE...` is what gets killed."""
+"""A native training run small enough for tests: `python training_run.py FACES RUN BATCH STAGE...` is what is killed."""
 
 import sys
 from pathlib import Path
@@ -14,19 +14,19 @@ SMALL = {
 }  # fmt: skip
 
 
-def config(steps: int = 12, **changes) -> TrainConfig:
+def config(steps: int = 12, batch: int = 2, **changes) -> TrainConfig:
     stages = (
-        StageConfig(steps, batch=2, rate=1e-3, warmup=2, options={"adversarial_from": 6, "revive_every": 4}),
-        StageConfig(steps, batch=2, rate=1e-3, warmup=2, options={"pictures": 1}),
-        StageConfig(steps, batch=2, rate=1e-3, warmup=2),
+        StageConfig(steps, batch, rate=1e-3, warmup=2, options={"adversarial_from": 6, "revive_every": 4}),
+        StageConfig(steps, batch, rate=1e-3, warmup=2, options={"pictures": batch}),
+        StageConfig(steps, batch, rate=1e-3, warmup=2),
     )
     settings = {"preset": "tiny", "stages": stages, "changes": SMALL, "precision": "fp32", "save_every": 2} | changes
     return TrainConfig(**{"watch_every": 1000} | settings)
 
 
-def main(faces: str, run: str, *stages: str) -> None:
+def main(faces: str, run: str, batch: str, *stages: str) -> None:
     torch.set_num_threads(1)
-    training = NativeTraining(config(), Path(faces), Path(run))
+    training = NativeTraining(config(batch=int(batch)), Path(faces), Path(run))
     for stage in stages:
         training.run(int(stage))
 
