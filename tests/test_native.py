@@ -143,6 +143,13 @@ class TestModel:
         torch.testing.assert_close(model.decode(codes, blank, 0.0), image)
         assert not torch.allclose(model(lq, quality=0.5, fidelity=1.0)[0], image)
 
+    def test_fidelity_brings_the_colours_of_large_areas(self, model, lq):
+        def cells(images):
+            return torch.nn.functional.adaptive_avg_pool2d(images, 8)
+
+        codes_alone, faithful = (cells(model(lq, fidelity=w)[0]) for w in (0.0, 1.0))
+        assert (faithful - cells(lq)).abs().mean() < 0.5 * (codes_alone - cells(lq)).abs().mean()
+
     def test_mixed_batches_give_the_rows_of_single_calls(self, model, lq):
         quality, fidelity = torch.tensor([0.1, 0.5, 0.9]), torch.tensor([0.0, 0.5, 1.0])
         _, together = model(lq, quality=quality, fidelity=fidelity)

@@ -16,7 +16,7 @@ from ..embedding import ScoreEmbedding
 from ..quality import ANY, Quality, ScoreScale, as_quality
 from .autoencoder import Decoder, Encoder
 from .codebook import Codebook
-from .fidelity import FidelityFusion
+from .fidelity import FidelityFusion, keep_colours
 from .presets import IQPFRConfig
 from .tokenizer import DualCodebook, Tokenizer, as_grid
 from .transformer import CodeTransformer
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 class Prediction(NamedTuple):
     """What the Transformer says of a batch: code logits of both codebooks, and what the decoder needs besides."""
 
+    lq: Tensor
     code_logits: Codes
     features: list[Tensor]
     tokens: Tensor | None
@@ -73,7 +74,7 @@ class IQPFR(nn.Module):
         """lq (B, 3, R, R) in [0, 1] and quality (B, 1) -> code logits; `scale` is the guidance on them."""
         features = self.encoder(lq)
         if self.embedding is None:
-            return Prediction(self.transformer(features[-1], None, self.books), features, None)
+            return Prediction(lq, self.transformer(features[-1], None, self.books), features, None)
         tokens = self.embedding(quality)
         logits = self.transformer(features[-1], tokens, self.books)
         if scale != 1:
@@ -81,7 +82,7 @@ class IQPFR(nn.Module):
             null_logits = self.transformer(features[-1], null, self.books)
             logits = tuple(guide(a, b, scale) for a, b in zip(null_logits, logits, strict=True))
             tokens = null.lerp(tokens, min(max(scale, 0.0), 1.0))
-        return Prediction(logits, features, tokens)
+        return Prediction(lq, logits, features, tokens)
 
     def decode(self, code_tokens: Tensor, prediction: Prediction, fidelity: float | Tensor = 0.0) -> Tensor:
         """Code tokens (B, L, 2D), as `books` makes them -> pictures (B, 3, R, R) in [0, 1] (not clamped)."""
@@ -93,7 +94,10 @@ class IQPFR(nn.Module):
             )
             for level, fusion in self.fusions.items()
         }
-        return self.decoder(as_grid(code_tokens), fuse)
+        image = self.decoder(as_grid(code_tokens), fuse)
+        if not self.config.colour_cells:
+            return image
+        return keep_colours(image, prediction.lq, self.config.colour_cells, fidelity)
 
     def forward(
         self,

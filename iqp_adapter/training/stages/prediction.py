@@ -56,6 +56,7 @@ class PredictionStage(Stage):
         """Of the first few samples only: decoding costs as much as all the rest."""
         few = slice(int(self.options["pictures"]))
         some = Prediction(
+            prediction.lq[few],
             tuple(x[few] for x in prediction.code_logits),
             [x[few] for x in prediction.features],
             None if prediction.tokens is None else prediction.tokens[few],
