@@ -315,7 +315,7 @@ def test_the_benchmarks_run(album, tmp_path, monkeypatch):
     names = {"second_metric", "dial", "restoration", "conditioning", "fidelity"}
     results = {name: json.loads((out / f"{name}.json").read_text()) for name in names}
     assert all(result["data"]["people"] == 2 and "dlib" not in result["command"] for result in results.values())
-    assert set(results["restoration"]["methods"]) == {"input", "best", "any", "unconditioned"}
+    assert set(results["restoration"]["methods"]) == {"bicubic", "best", "any", "unconditioned"}
     assert len(results["restoration"]["claims"]) == 4 + 2 * len(restoration.NEARNESS)
     assert (out / "dial.png").stat().st_size > 1000
 

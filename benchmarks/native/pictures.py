@@ -36,9 +36,11 @@ class Pictures:
     people: list[str]
 
 
-def load_pictures(faces: Path, resolution: int, seeds: int, ladder: Ladder | None = None) -> Pictures:
+def load_pictures(
+    faces: Path, resolution: int, seeds: int, ladder: Ladder | None = None, enlarge: str = "linear"
+) -> Pictures:
     """A folder's pictures, degraded as in training, `seeds` times each; a ladder makes originals vary in quality."""
-    folder = FaceFolder(faces, resolution, degradation=Degradation(), ladder=ladder)
+    folder = FaceFolder(faces, resolution, degradation=Degradation(enlarge=enlarge), ladder=ladder)
     samples = [folder[seed, index] for seed in range(seeds) for index in range(len(folder))]
     return Pictures(
         torch.stack([sample["hq"] for sample in samples]),

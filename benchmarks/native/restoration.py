@@ -74,7 +74,8 @@ def main(
     degraded, original = pictures.degraded, pictures.original
     court = Court(panel, People(pictures.people))
 
-    images = {"input": degraded} | {q: restore(network, degraded, quality=q) for q in ("best", "any")}
+    bicubic = load_pictures(faces, network.resolution, seeds, enlarge="cubic").degraded
+    images = {"bicubic": bicubic} | {q: restore(network, degraded, quality=q) for q in ("best", "any")}
     if unconditioned is not None:
         images["unconditioned"] = restore(load_model(unconditioned), degraded)
     scores = {method: panel(image, original) for method, image in images.items()}
@@ -85,7 +86,7 @@ def main(
     def best_at(fidelity: float) -> Scores:
         return panel(restore(network, degraded, quality="best", fidelity=fidelity), original, only=few)
 
-    claims = [court.beats("best beats the input", judge, scores["best"], scores["input"]) for judge in AGAINST_INPUT]
+    claims = [court.beats("best beats bicubic", judge, scores["best"], scores["bicubic"]) for judge in AGAINST_INPUT]
     for rival in list(images)[2:]:
         for nearness in few[1:]:
             ours = ((w, best_at(w)) for w in np.linspace(network.fidelity, 1, 5).tolist())

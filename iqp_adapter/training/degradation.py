@@ -40,6 +40,7 @@ class Degradation:
         downsample: factor by which the picture is reduced, 1 or more.
         noise: sigma of Gaussian noise at the reduced size, in 1/255.
         jpeg: quality at the reduced size, 1 to 100.
+        enlarge: how the reduced picture is brought back to its size, "linear" as in the source, or "cubic".
         strength: share of each range that a sample may use, in (0, 1].
         colour_shift_probability: chance that each channel is shifted by its own constant, for colour enhancement.
         colour_shift: largest such shift, in [0, 1].
@@ -53,6 +54,7 @@ class Degradation:
     downsample: tuple[float, float] = (1.0, 8.0)
     noise: tuple[float, float] = (0.0, 12.0)
     jpeg: tuple[int, int] = (40, 100)
+    enlarge: str = "linear"
     strength: tuple[float, float] = (0.2, 1.0)
     colour_shift_probability: float = 0.0
     colour_shift: float = 20 / 255
@@ -65,6 +67,8 @@ class Degradation:
         check_range("noise", self.noise, 0, 255)
         check_range("jpeg", self.jpeg, 1, 100)
         check_range("strength", self.strength, 1e-3, 1)
+        if self.enlarge not in ("linear", "cubic"):
+            raise ValueError(f"enlarge is {self.enlarge!r}; choose linear or cubic")
 
     @classmethod
     def for_resolution(cls, px: int) -> Degradation:
@@ -107,7 +111,8 @@ class Degradation:
             lq = _basicsr().random_add_gaussian_noise(lq, _milder(self.noise, strength))
         best, worst = _milder(self.jpeg[::-1], strength)
         lq = jpeg(lq, round(rng.uniform(worst, best)))
-        lq = cv2.resize(lq, (width, height), interpolation=cv2.INTER_LINEAR)
+        enlarge = cv2.INTER_LINEAR if self.enlarge == "linear" else cv2.INTER_CUBIC
+        lq = cv2.resize(lq, (width, height), interpolation=enlarge).clip(0, 1)
         return self._discolour(lq, rng)
 
     def _kernel(self, strength: float) -> np.ndarray:
