@@ -231,11 +231,16 @@ def test_turning_costs_no_sharpness():
     assert turned > 0.85 * detail(np.eye(2, 3))
 
 
-def test_colour_jitter_stays_mild_and_none_is_none():
-    none = Augmentation(brightness=0, contrast=0, saturation=0).colours(numpy_rng(0))
+def test_colour_jitter_stays_in_its_range_and_none_is_none():
+    none = Augmentation(brightness=0, contrast=0, saturation=0, tint=0).colours(numpy_rng(0))
     np.testing.assert_allclose(none, np.eye(3, 4), atol=1e-7)
     grey = np.array([0.5, 0.5, 0.5, 1])
-    results = np.array([Augmentation().colours(numpy_rng(seed)) @ grey for seed in range(200)])
+    plain = Augmentation(brightness=0.1, contrast=0.1, saturation=0.1, tint=0)
+    results = np.array([plain.colours(numpy_rng(seed)) @ grey for seed in range(200)])
     assert np.abs(results - 0.5).max() < 0.07
-    assert np.ptp(results, axis=1).max() < 1e-6  # grey stays grey
+    assert np.ptp(results, axis=1).max() < 1e-6  # without a tint, grey stays grey
     assert results[:, 0].std() > 0.02
+    tinted = Augmentation(brightness=0, contrast=0, saturation=0, tint=0.1)
+    results = np.array([tinted.colours(numpy_rng(seed)) @ grey for seed in range(200)])
+    assert 0.04 < np.abs(results - 0.5).max() <= 0.05
+    assert np.ptp(results, axis=1).max() > 0.05

@@ -163,7 +163,8 @@ def test_the_shipped_configuration_is_readable():
     ("change", "words"),
     [
         ({"sede": 1}, "unknown setting sede; TrainConfig knows"),
-        ({"stages": {1: {}}}, "does not describe stages 1, 2 and 3"),
+        ({"stages": {}}, "does not describe stages 1, 2 and 3"),
+        ({"stages": {1: {}}}, "StageConfig: missing .* 'rate'"),
     ],
 )
 def test_a_wrong_configuration_is_said_in_one_line(tmp_path, change, words):

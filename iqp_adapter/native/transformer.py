@@ -58,7 +58,7 @@ class CodeTransformer(nn.Module):
         self.norm = nn.LayerNorm(config.dim)
         self.refine = nn.Linear(config.dim, 2 * config.code_dim)
         self.null_head = nn.Linear(config.dim, 1)
-        self.log_sharpness = nn.Parameter(torch.full((2,), math.log(10)))
+        self.log_sharpness = nn.Parameter(torch.full((2,), math.log(30)))
         for parameter in self.refine.parameters():
             nn.init.zeros_(parameter)
 

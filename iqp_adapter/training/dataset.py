@@ -38,15 +38,17 @@ class Augmentation:
         scale: range of magnification; 1 shows the whole picture.
         shift: share of the picture's side, in any direction.
         brightness, contrast, saturation: largest relative change, 0 for none.
+        tint: largest relative change of a single channel.
     """
 
     flip: float = 0.5
-    rotation: float = 5.0
-    scale: tuple[float, float] = (0.95, 1.1)
-    shift: float = 0.03
-    brightness: float = 0.1
-    contrast: float = 0.1
-    saturation: float = 0.1
+    rotation: float = 8.0
+    scale: tuple[float, float] = (0.9, 1.15)
+    shift: float = 0.04
+    brightness: float = 0.2
+    contrast: float = 0.2
+    saturation: float = 0.3
+    tint: float = 0.15
 
     def __post_init__(self) -> None:
         check_range("scale", self.scale, 0.1, 10)
@@ -65,9 +67,10 @@ class Augmentation:
         brightness, contrast, saturation = (
             1 + rng.uniform(-amount, amount) for amount in (self.brightness, self.contrast, self.saturation)
         )
+        tint = 1 + rng.uniform(-self.tint, self.tint, (3, 1))
         matrix = saturation * np.eye(3) + (1 - saturation) * np.outer(np.ones(3), _LUMA)
         offset = np.full((3, 1), 0.5 * (1 - contrast))
-        return np.hstack([brightness * contrast * matrix, offset]).astype(np.float32)
+        return np.hstack([brightness * contrast * tint * matrix, offset]).astype(np.float32)
 
 
 class FaceFolder(Dataset[dict[str, Any]]):

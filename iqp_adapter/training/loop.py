@@ -55,7 +55,7 @@ class Loop:
         self.config: StageConfig = stage.config
         self.folder, self.accelerator = folder, accelerator
         networks = stage.players()
-        self.players = {name: _Player(network, self.config) for name, network in networks.items()}
+        self.players = {name: _Player(network, self.config, stage.rates.get(name, 1.0)) for name, network in networks.items()}
         first = next(iter(networks.values()))
         self.averaged = AveragedModel(first, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema))
         self.step = self._resume()
@@ -144,10 +144,10 @@ class Loop:
 class _Player:
     """A network with its optimiser and its rate."""
 
-    def __init__(self, network: nn.Module, config: StageConfig):
-        self.network, self.config = network, config
+    def __init__(self, network: nn.Module, config: StageConfig, share: float):
+        self.network, self.config, self.rate = network, config, share * config.rate
         self.learning = [p for p in network.parameters() if p.requires_grad]
-        self.adam = torch.optim.AdamW(self.learning, lr=config.rate, betas=(0.9, 0.99), weight_decay=0.01)
+        self.adam = torch.optim.AdamW(self.learning, lr=self.rate, betas=(0.9, 0.99), weight_decay=0.01)
 
     def update(self, loss: Tensor, step: int, accelerator: Accelerator) -> None:
         self.adam.zero_grad()
@@ -155,7 +155,7 @@ class _Player:
         _average_gradients(self.learning, accelerator)
         nn.utils.clip_grad_norm_(self.learning, self.config.clip)
         for group in self.adam.param_groups:
-            group["lr"] = self.config.rate * rate_share(step, self.config)
+            group["lr"] = self.rate * rate_share(step, self.config)
         self.adam.step()
 
     def state_dict(self) -> dict[str, object]:

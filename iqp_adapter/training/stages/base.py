@@ -49,6 +49,8 @@ class Stage:
     """
 
     defaults: dict[str, float] = {}
+    rates: dict[str, float] = {}
+    """By player: its learning rate in units of the configured one, where it is another."""
 
     def __init__(self, config: StageConfig, perceptual: nn.Module):
         self.config, self.perceptual = config, perceptual

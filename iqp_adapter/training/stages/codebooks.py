@@ -21,6 +21,7 @@ class CodebookStage(Stage):
     Terms: l1, perceptual, commitment, and adversarial once `adversarial_from` steps have passed.
     """
 
+    rates = {"discriminator": 4.0}  # two time scales (arXiv 1706.08500)
     defaults = {"adversarial_from": 1e9, "revive_every": 25, "revive_until": 0.8}
 
     def __init__(self, config: StageConfig, perceptual: nn.Module, tokenizer: Tokenizer, seed: int):
