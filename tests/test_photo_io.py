@@ -246,6 +246,7 @@ def test_a_phones_double_picture_is_read_as_its_first(tmp_path: Path) -> None:
     picture("RGB").save(tmp_path / "in.jpg", "MPO", save_all=True, append_images=[Image.new("RGB", (20, 20))])
     opened = read_photo(tmp_path / "in.jpg")
     assert opened.format == "JPEG" and opened.pixels.shape == (300, 512, 3)
+    assert opened.note == "its further pictures are not kept"
 
 
 # -- bad files

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -270,6 +273,22 @@ def test_an_aligned_picture_is_square() -> None:
 
 
 # -- refusals
+
+
+def test_a_batch_too_large_for_the_memory_is_one_line() -> None:
+    class Full(Echo):
+        def restore(self, lq: torch.Tensor, **asked: Any) -> torch.Tensor:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate\nmuch")
+
+    with pytest.raises(ValueError, match="no memory for 1 faces at once; ask for a smaller batch"):
+        restore_photo(photo(), Full(), detector=FACE)
+
+
+def test_importing_photos_imports_no_heavy_package(root: Path) -> None:
+    code = "import sys, iqp_adapter.photo; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
+    loaded = set(done.stdout.split())
+    assert not {"cv2", "skimage", "facexlib", "pyiqa", "basicsr", "timm", "rich", "matplotlib"} & loaded
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ def restore(
 
     from ..photo import restore_files
     from ..photo.detect import detector as named_detector
+    from ..photo.identity import DlibIdentity
     from ..scorer import default_device
 
     sources, unread = _sources(photos or [], output if demo else None)
@@ -61,6 +62,7 @@ def restore(
         network,
         detector=named_detector(detector, place),
         scorers=_scorers(network, place, driving=skip_if is not None or report is not None, judge=report is not None),
+        embedder=DlibIdentity() if report is not None and DlibIdentity.is_installed() else None,
         compare=compare or demo,
         report=report,
         quality=quality if quality in ("best", "any", "match") else _number("quality", quality),

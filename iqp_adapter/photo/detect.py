@@ -52,7 +52,7 @@ class CenterFace:
     Each face is then looked at again, upright, at one size, and mirrored, and the landmarks are averaged: this halves
     the error of the crop's corners (from 15 to 7 of 512 pixels on the London set's development people).
 
-    Differs from the source: fixed frames with a net each (OpenCV 4 mixes up changing sizes), landmarks relative to the
+    Differs from the source: a net for each size of frame (OpenCV 4 mixes up changing sizes), landmarks relative to the
     box before it is clipped to the photo, the second look, and a shift from CenterFace's points to the template's.
 
     Args:
@@ -63,11 +63,11 @@ class CenterFace:
 
     def __init__(self, threshold: float = 0.5) -> None:
         self.threshold = threshold
-        self._nets: dict[int, Any] = {}
+        self._nets: dict[tuple[int, ...], Any] = {}
 
     def __call__(self, rgb: np.ndarray) -> Faces:
         found = self._detect(rgb, self.FRAME, self.threshold)
-        if max(rgb.shape[:2]) > 1.5 * self.FRAME:
+        if max(rgb.shape[:2]) > 2 * self.FRAME:
             small = self._detect(rgb, self.LARGE_FRAME, self.threshold)
             found = _joined(found, small.take(_extent(small) < max(rgb.shape) / 10))
         found = found.take(_distinct(found)).ordered()
@@ -90,11 +90,13 @@ class CenterFace:
     def _forward(self, frame: np.ndarray) -> tuple[np.ndarray, ...]:
         import cv2
 
-        side = len(frame)
-        if side not in self._nets:
-            self._nets[side] = cv2.dnn.readNetFromONNX(str(_centerface_file()))
-        self._nets[side].setInput(cv2.dnn.blobFromImage(frame))
-        return tuple(self._nets[side].forward(["537", "538", "539", "540"]))
+        size = frame.shape[:2]
+        if size not in self._nets:
+            if len(self._nets) == _MOST_NETS:
+                del self._nets[next(iter(self._nets))]
+            self._nets[size] = cv2.dnn.readNetFromONNX(str(_centerface_file()))
+        self._nets[size].setInput(cv2.dnn.blobFromImage(frame))
+        return tuple(self._nets[size].forward(["537", "538", "539", "540"]))
 
     def _look_again(self, rgb: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
         matrix = similarity(landmarks, _LOOK_POINTS)
@@ -111,6 +113,12 @@ class CenterFace:
         found = self._detect(look.clip(0, 255).round().astype(np.uint8), _LOOK, threshold=0.2)
         return found.landmarks[found.scores.argmax()] if len(found.scores) else None
 
+
+_MOST_NETS = 6
+"""Nets kept for further photos of their size; each holds 30 to 340 MB."""
+
+_STRIDE = 64
+"""Frames are multiples of it, so that photos of about the same shape share a net."""
 
 _LOOK = 192
 _LOOK_POINTS = (TEMPLATE - 255.5) * (0.8 * _LOOK / 512) + (_LOOK - 1) / 2
@@ -220,13 +228,13 @@ def _centerface_file() -> Path:
 
 
 def _frame(rgb: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """The photo in the upper left of a black square frame, and its zoom (x, y)."""
+    """The photo in the upper left of a black frame whose longer side is given, and its zoom (x, y)."""
     import cv2
 
     height, width = rgb.shape[:2]
     zoom = side / max(height, width)
     size = max(1, round(width * zoom)), max(1, round(height * zoom))
-    frame = np.zeros((side, side, 3), np.uint8)
+    frame = np.zeros((-(-size[1] // _STRIDE) * _STRIDE, -(-size[0] // _STRIDE) * _STRIDE, 3), np.uint8)
     frame[: size[1], : size[0]] = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
     return frame, np.array([size[0] / width, size[1] / height])
 

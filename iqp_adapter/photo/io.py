@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -93,7 +93,8 @@ def read_photo(path: Path) -> Photo:
             raise ValueError("holds more than one picture; save the one to restore by itself")
         if deep.is_deep(image):
             return _from_deep(image, path, kind)
-        return _from_image(image, path, kind)
+        photo = _from_image(image, path, kind)
+        return photo if image.format == kind else replace(photo, note="its further pictures are not kept")
 
 
 def encode(photo: Photo, pixels: np.ndarray, alpha: np.ndarray | None, file: Path, kind: str) -> None:

@@ -240,8 +240,11 @@ class Pipeline:
     def _call(self, lq: Tensor, quality: float | str | None) -> Tensor:
         device = getattr(self.model, "device", lq.device)
         options = self.options
-        restored = self.model.restore(lq.to(device), quality=quality, scale=options.scale, fidelity=options.fidelity)
-        return restored.float().cpu()
+        asked: dict[str, Any] = {"quality": quality, "scale": options.scale, "fidelity": options.fidelity}
+        try:
+            return self.model.restore(lq.to(device), **asked).float().cpu()
+        except torch.OutOfMemoryError as error:
+            raise ValueError(f"{device} has no memory for {len(lq)} faces at once; ask for a smaller batch") from error
 
     # -- what is said of a face
 
