@@ -47,18 +47,19 @@ def test_size_does_not_matter(centerface: CenterFace, factor: float) -> None:
 
 
 def test_a_small_face_in_a_large_photo_is_found(centerface: CenterFace) -> None:
-    """60 px of 2600: 15 px in the first frame, 30 px in the second."""
-    small = cv2.resize(photo(), None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)
+    """32 px of 2600: 8 px in the first frame, which is too small, 16 px in the second."""
+    small = cv2.resize(photo(), None, fx=0.35, fy=0.35, interpolation=cv2.INTER_AREA)
     large = np.full((2600, 2600, 3), 128, np.uint8)
     large[2000 : 2000 + len(small), 300 : 300 + len(small)] = small
     found = centerface(large)
     assert len(found.scores) == 1
-    assert largest_error(found, (LANDMARKS + 0.5) * 0.6 - 0.5 + [300, 2000]) < 0.12
+    assert largest_error(found, (LANDMARKS + 0.5) * 0.35 - 0.5 + [300, 2000]) < 0.15
 
 
-def test_faces_come_from_left_to_right(centerface: CenterFace) -> None:
-    pair = np.concatenate([photo(), photo()[:, ::-1]], 1)
-    found = centerface(pair)
+@pytest.mark.parametrize("clearer", ["left", "right"])
+def test_faces_come_from_left_to_right(centerface: CenterFace, clearer: str) -> None:
+    soft = cv2.GaussianBlur(photo(), (0, 0), 5)
+    found = centerface(np.concatenate([photo(), soft] if clearer == "left" else [soft, photo()], 1))
     assert len(found.scores) == 2
     assert found.boxes[0, 0] < 512 < found.boxes[1, 0]
 

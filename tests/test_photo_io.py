@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from photo_standins import photo, psnr
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, JpegImagePlugin
 
 from iqp_adapter.photo.io import encode, luma, open_photo, read_photo, target_format
 
@@ -168,6 +168,7 @@ def test_jpeg_is_written_at_least_as_finely_as_it_came(tmp_path: Path, quality: 
         stored, steps = np.asarray(image), sum(image.quantization[0])
     written = again(tmp_path / "in.jpg", tmp_path / "out.jpg")
     assert sum(written.quantization[0]) <= min(steps, 369)
+    assert JpegImagePlugin.get_sampling(written) == 0  # colours as fine as brightness
     assert psnr(np.asarray(written), stored) > 46
 
 

@@ -51,6 +51,14 @@ def test_texture_is_monotone_in_blur_and_noise() -> None:
     assert np.allclose(2 ** np.array(noise[:3]), NOISES[:3], rtol=0.15)  # in levels, not only in order
 
 
+def test_noise_is_not_taken_for_sharpness() -> None:
+    grey = photo().mean(-1).astype(np.float32)
+    everywhere = np.ones(grey.shape, bool)
+    clean, grainy = (texture(noisy(grey, sigma, 1).astype(np.float32), everywhere).sharpness for sigma in (0, 8))
+    sharper = texture(grey, everywhere).sharpness
+    assert abs(grainy - clean) < 0.25 * (sharper - clean)
+
+
 def test_nothing_around_the_face_leaves_the_best() -> None:
     alone = np.zeros((40, 40, 3), np.uint8)
     whole = similarity((template(256) + 0.5) * (40 / 256) - 0.5, template(256))

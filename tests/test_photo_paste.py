@@ -91,6 +91,13 @@ def test_align_reads_a_moved_photo_alike() -> None:
     assert np.abs(moved - align(photo(), matrix_for(256), 256)).max() < 0.5
 
 
+@pytest.mark.parametrize("factor", [0.5, 3])
+def test_the_region_that_is_read_holds_all_that_the_crop_needs(factor: float) -> None:
+    noise = np.random.default_rng(0).normal(128, 40, (1200, 1200, 3)).astype(np.float32)
+    matrix = matrix_for(256, template(256) * factor + 200)
+    assert np.abs(align(noise, matrix, 256) - warp(noise, matrix, (256, 256))).max() < 1e-2
+
+
 def test_a_large_face_is_not_aliased() -> None:
     noise = np.random.default_rng(0).normal(128, 40, (2048, 2048, 3)).astype(np.float32)
     eighth = align(noise, matrix_for(256, LANDMARKS * 8 - 500), 256)

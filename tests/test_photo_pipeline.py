@@ -203,6 +203,20 @@ def test_a_good_neighbour_inside_the_square_is_untouched() -> None:
     assert np.array_equal(restored.pixels[80:130, 275:300], photo()[80:130, 275:300])
 
 
+def test_faces_that_overlap_share_the_photo_between_them() -> None:
+    class Paint(Echo):
+        """Makes the first face black and the second one white."""
+
+        def restore(self, lq: torch.Tensor, **asked: Any) -> torch.Tensor:
+            return torch.stack([torch.full_like(face, index) for index, face in enumerate(lq)])
+
+    detector = GivenFaces(np.stack([LANDMARKS, LANDMARKS + [90, 0]]), np.stack([BOX, BOX + [90, 0, 90, 0]]))
+    restored = restore_photo(photo(), Paint(), detector=detector)
+    x, y = LANDMARKS[2].round().astype(int)
+    assert restored[y, x].max() == 0 and restored[y, x + 90].min() == 255
+    assert restored[y, x + 35].max() < 200  # the second face, pasted later, does not reach as far as it could
+
+
 def test_nothing_changed_is_said() -> None:
     [restored] = restore_photos([photo()], Negative(), detector=nobody)
     assert not restored.changed and np.array_equal(restored.image, photo())

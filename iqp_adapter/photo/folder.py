@@ -203,9 +203,8 @@ class _Record:
         self.entries[target.name] = entry
         if self.path is not None:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(
-                    f"\n{json.dumps(entry)}"
-                )  # the line break comes first: the line before may have been cut short
+                # the line break comes first: the line before may have been cut short
+                file.write(f"\n{json.dumps(entry)}")
                 file.flush()
                 os.fsync(file.fileno())
 
