@@ -55,7 +55,7 @@ class Loop:
         self.config: StageConfig = stage.config
         self.folder, self.accelerator = folder, accelerator
         networks = stage.players()
-        self.players = {name: _Player(network, self.config, stage.rates.get(name, 1.0)) for name, network in networks.items()}
+        self.players = {name: _Player(net, self.config, stage.rates.get(name, 1.0)) for name, net in networks.items()}
         first = next(iter(networks.values()))
         self.averaged = AveragedModel(first, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema))
         self.step = self._resume()
