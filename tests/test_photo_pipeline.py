@@ -14,6 +14,7 @@ import pytest
 import torch
 from photo_standins import BOX, FACE, LANDMARKS, Brightness, Echo, Negative, Scored, embed, photo
 from PIL import Image
+from torch.nn.functional import avg_pool2d
 
 from iqp_adapter.photo import GivenFaces, Options, restore_photo, restore_photos
 from iqp_adapter.photo.io import MAX_PIXELS
@@ -211,7 +212,7 @@ def test_faces_that_overlap_share_the_photo_between_them() -> None:
             return torch.stack([torch.full_like(face, index) for index, face in enumerate(lq)])
 
     detector = GivenFaces(np.stack([LANDMARKS, LANDMARKS + [90, 0]]), np.stack([BOX, BOX + [90, 0, 90, 0]]))
-    restored = restore_photo(photo(), Paint(), detector=detector)
+    restored = restore_photo(photo(), Paint(), detector=detector, colour="model")
     x, y = LANDMARKS[2].round().astype(int)
     assert restored[y, x].max() == 0 and restored[y, x + 90].min() == 255
     assert restored[y, x + 35].max() < 200  # the second face, pasted later, does not reach as far as it could
@@ -232,7 +233,9 @@ def test_skip_if_without_a_score_is_refused(model: Any) -> None:
 
 
 def test_the_report_tells_of_each_face() -> None:
-    [restored] = restore_photos([photo()], Scored(), detector=FACE, scorers=[Brightness()], embedder=embed)
+    [restored] = restore_photos(
+        [photo()], Scored(), detector=FACE, scorers=[Brightness()], embedder=embed, colour="model"
+    )
     [face] = restored.faces
     assert face.box == BOX.tolist() and 160 < face.side < 200
     scores = face.scores["brightness"]
@@ -257,13 +260,38 @@ def test_match_tries_five_levels_in_batches_and_says_which() -> None:
     assert all(face.quality in (0.05, 0.275, 0.5, 0.725, 0.95) for face in restored.faces)
 
 
+# -- colour
+
+
+class Tinted(Echo):
+    """Sharpens, and makes everything darker and bluer."""
+
+    def restore(self, lq: torch.Tensor, **asked: Any) -> torch.Tensor:
+        sharper = 2 * lq - avg_pool2d(lq, 5, 1, 2, count_include_pad=False)
+        return (sharper * 0.8 + torch.tensor([-0.1, 0, 0.1]).view(3, 1, 1)).clamp(0, 1)
+
+
+@pytest.mark.parametrize(("colour", "kept"), [("photo", True), ("model", False)])
+def test_the_photos_colours_are_kept_where_asked(colour: str, kept: bool) -> None:
+    restored = restore_photo(photo(), Tinted(), detector=FACE, colour=colour)
+    face = np.s_[80:160, 190:260]
+    shift = np.abs(restored[face].mean((0, 1)) - photo()[face].mean((0, 1))).max()
+    assert (shift < 1.5) if kept else (shift > 15)
+    assert steps(restored[face]) > 1.05 * steps(photo()[face])  # it is sharper in either case
+
+
+def steps(picture: np.ndarray) -> float:
+    """Mean difference between pixels side by side."""
+    return float(np.abs(np.diff(picture.astype(float), axis=1)).mean())
+
+
 # -- aligned pictures
 
 
 @pytest.mark.parametrize("size", [256, 300, 200])
 def test_an_aligned_picture_is_the_face(size: int) -> None:
     given = np.ascontiguousarray(photo()[:size, :size])
-    [restored] = restore_photos([given], Negative(), aligned=True)
+    [restored] = restore_photos([given], Negative(), aligned=True, colour="model")
     assert restored.pixels.shape == given.shape
     assert np.abs(restored.pixels.astype(int) - (255 - given)).mean() < (0.01 if size == 256 else 6)
 
@@ -311,6 +339,7 @@ def test_importing_photos_imports_no_heavy_package(root: Path) -> None:
         ({"quality": "bset"}, 'quality is \'bset\', expected a number in \\[0, 1\\], "best", "any" or "match"'),
         ({"quality": 1.2}, r"quality is 1.2, expected a number in \[0, 1\]"),
         ({"skip_if": 80}, "skip_if is 80"),
+        ({"colour": "blue"}, "colour is 'blue', expected"),
         ({"upscale": 3}, "upscale is 3, expected 1, 2 or 4"),
         ({"batch": 0}, "batch is 0"),
         ({"faces": "biggest"}, "faces is 'biggest'"),

@@ -26,6 +26,9 @@ def restore(
     fidelity: Annotated[
         float | None, typer.Option(help="The model's weight between detail (0) and likeness (1).")
     ] = None,
+    colour: Annotated[
+        str, typer.Option(help="photo: keep the photo's light and white balance; model: take the restored face's.")
+    ] = "photo",
     aligned: Annotated[bool, typer.Option("--aligned", help="Every picture is one aligned face.")] = False,
     skip_if: Annotated[
         float | None, typer.Option(help="Leave faces alone whose quality, from 0 to 1, is above this.")
@@ -68,6 +71,7 @@ def restore(
         quality=quality if quality in ("best", "any", "match") else _number("quality", quality),
         scale=scale,
         fidelity=fidelity,
+        colour=colour,
         aligned=aligned,
         skip_if=skip_if,
         faces=faces if faces in ("all", "largest") else int(_number("faces", faces)),

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from .detect import CenterFace, Detector, Faces, GivenFaces, RetinaFace
 from .folder import restore_files
-from .restore import Options, Restored, restore_photo, restore_photos
+from .options import Options
+from .restore import restore_photo, restore_photos
+from .result import Restored
 
 __all__ = [
     "CenterFace",

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from .io import eight_bit
-from .pipeline import Restored
+from .result import Restored
 
 LONGEST_SIDE = 1600
 """Each half is reduced to this many pixels."""

@@ -23,8 +23,9 @@ from .compare import side_by_side
 from .detect import CenterFace, Detector
 from .io import Photo, one_line, read_photo, target_format
 from .options import Embedder, FaceScorer, Options, Restorer
-from .pipeline import Pipeline, Restored, check_size
+from .pipeline import Pipeline, check_size
 from .report import PhotoReport, Status, check_report, write_report
+from .result import Restored
 
 RECORD = ".iqp-restore.jsonl"
 

@@ -41,6 +41,7 @@ class Options:
         quality: "best", "any", a number in [0, 1], or "match", which fits each face to the photo around it.
         scale: strength of the quality's guidance, 1 as trained.
         fidelity: the model's own weight between detail and likeness; None leaves it to the model.
+        colour: "photo" keeps the photo's light and white balance, "model" takes the restored face's.
         faces: "all", "largest", or the index of one face, counted from left to right.
         min_face: least width and height of a face's box in pixels.
         skip_if: quality in [0, 1] above which a face is good enough and left untouched.
@@ -56,6 +57,7 @@ class Options:
     quality: float | str | None = "best"
     scale: float = 1.0
     fidelity: float | None = None
+    colour: Literal["photo", "model"] = "photo"
     faces: Literal["all", "largest"] | int = "all"
     min_face: int = 16
     skip_if: float | None = None
@@ -71,6 +73,8 @@ class Options:
             raise ValueError(f"quality is {self.quality}, expected a number in [0, 1]")
         if self.skip_if is not None and not 0 <= self.skip_if <= 1:
             raise ValueError(f"skip_if is {self.skip_if}, expected a quality in [0, 1]")
+        if self.colour not in ("photo", "model"):
+            raise ValueError(f'colour is {self.colour!r}, expected "photo" or "model"')
         if self.upscale not in (1, 2, 4):
             raise ValueError(f"upscale is {self.upscale}, expected 1, 2 or 4")
         if self.batch < 1 or self.min_face < 0:

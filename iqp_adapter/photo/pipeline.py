@@ -2,76 +2,31 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..files import atomic_path
 from .align import align, similarity, square, template, zoom
+from .colour import with_colour_of
 from .detect import Detector
-from .io import MAX_PIXELS, Photo, eight_bit, encode, one_line, open_photo, target_format
+from .io import MAX_PIXELS, Photo, eight_bit, open_photo
 from .match import LEVELS, best_match
 from .options import Embedder, FaceScorer, Options, Restorer
 from .paste import enlarge, paste, peak, replace
 from .report import FaceReport
+from .result import Restored
 
 HELD_MEGAPIXELS = 64
 """Photos that wait for a full batch are restored at once when they hold more than this."""
 
 LARGEST = 1.5
 """A face whose square is larger than this multiple of the model's resolution would lose detail."""
-
-
-@dataclass(eq=False)
-class Restored:
-    """A photo with its faces restored, and what was done to each."""
-
-    photo: Photo
-    pixels: np.ndarray
-    """(H, W, 3) upright RGB, of the photo's own type."""
-    alpha: np.ndarray | None
-    faces: list[FaceReport]
-    changed: bool
-    """False where the photo is what it was, to the pixel."""
-    seconds: float
-    """Reading, detection and pasting, and its faces' share of the batches."""
-
-    @property
-    def image(self) -> Any:
-        """The picture as it was given: an array or a PIL image; for a file, a PIL image (16-bit colours: an array)."""
-        return self.photo.form.build(self.pixels, self.alpha)
-
-    def save(self, target: str | Path) -> None:
-        """Writes the picture to a new file: the kind that its suffix says, with EXIF, profile and alpha of the source.
-
-        Raises:
-            FileExistsError: where the target exists.
-            OSError, ValueError: where it can not be written; nothing is left behind then.
-        """
-        target = Path(target)
-        if target.exists():
-            raise FileExistsError(f"{target} exists; name a new file")
-        kind = target_format(self.photo, target)
-        with one_line(target), atomic_path(target) as partial:
-            self.encode(partial, kind)
-
-    def encode(self, file: Path, kind: str) -> None:
-        """Writes the picture as a file of that kind; one in which nothing changed is copied byte for byte."""
-        source = self.photo.path
-        if source is None or self.changed or kind != self.photo.format:
-            encode(self.photo, self.pixels, self.alpha, file, kind)
-        else:
-            shutil.copyfile(source, file)
-        if source is not None:
-            shutil.copymode(source, file)
 
 
 @dataclass(eq=False)
@@ -242,9 +197,10 @@ class Pipeline:
         options = self.options
         asked: dict[str, Any] = {"quality": quality, "scale": options.scale, "fidelity": options.fidelity}
         try:
-            return self.model.restore(lq.to(device), **asked).float().cpu()
+            restored = self.model.restore(lq.to(device), **asked).float().cpu()
         except torch.OutOfMemoryError as error:
             raise ValueError(f"{device} has no memory for {len(lq)} faces at once; ask for a smaller batch") from error
+        return with_colour_of(lq, restored) if options.colour == "photo" else restored
 
     # -- what is said of a face
 

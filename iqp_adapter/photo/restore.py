@@ -8,7 +8,8 @@ from typing import Any
 
 from .detect import CenterFace, Detector
 from .options import Embedder, FaceScorer, Options, Restorer
-from .pipeline import Pipeline, Restored
+from .pipeline import Pipeline
+from .result import Restored
 
 
 def restore_photo(photo: Any, model: Restorer, out: str | Path | None = None, **options: Any) -> Any:
