@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from torch import Tensor, nn
@@ -122,29 +122,47 @@ def _refuse_unread(name: str, network: nn.Module, state: dict[str, Tensor]) -> N
 
 @contextlib.contextmanager
 def _explained(name: str) -> Iterator[None]:
-    """Keeps pyiqa's prints for the log, and turns its traces into one line that says what to do."""
+    """Turns the traces of pyiqa and its helpers into one line that says what to do; what they say goes to the log."""
     said = io.StringIO()
     try:
-        with contextlib.redirect_stdout(said):
+        with contextlib.redirect_stdout(said), _overheard("huggingface_hub", said):
             yield
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{name} needs the package {error.name}; try pip install {error.name}") from error
     except (TypeError, KeyError, RuntimeError) as error:
-        raise ValueError(f"{name} does not take these weights or options: {_one_line(error)}") from error
+        raise ValueError(f"{name} does not take these weights or options: {_first_line(error)}") from error
     except OSError as error:
         raise OSError(_not_fetched(name, said.getvalue(), error)) from error
     finally:
         _log.debug("%s", said.getvalue().strip())
 
 
+@contextlib.contextmanager
+def _overheard(logger_name: str, stream: TextIO) -> Iterator[None]:
+    """Sends the messages of a logger to a stream instead of the terminal."""
+    logger, handler = logging.getLogger(logger_name), logging.StreamHandler(stream)
+    handlers, propagate = logger.handlers, logger.propagate
+    logger.handlers, logger.propagate = [handler], False
+    try:
+        yield
+    finally:
+        logger.handlers, logger.propagate = handlers, propagate
+
+
 def _not_fetched(name: str, said: str, error: OSError) -> str:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
     download = re.search(r'Downloading: "(?P<url>\S+)" to (?P<file>\S+)', said)
-    wanted = f"{download['url']}, to be kept as {download['file']}" if download else "a file of the Hugging Face cache"
+    request = re.search(r"requesting \w+ (?P<url>\S+)", said)
+    if download:
+        wanted = f"{download['url']} as {download['file']}"
+    else:
+        wanted = f"{request['url'] if request else 'a weight file'} in {HF_HUB_CACHE} or {torch.hub.get_dir()}"
     return (
-        f"{name} needs {wanted}, which can not be had: {_one_line(error)}; "
-        "copy it there by hand, set HF_ENDPOINT to a mirror or TORCH_HOME to a filled cache, or pass weights="
+        f"{name} needs {wanted} and can not fetch it ({_first_line(error)}); put it there by hand, "
+        "set HF_ENDPOINT to a mirror or TORCH_HOME and HF_HOME to filled caches, or pass weights="
     )
 
 
-def _one_line(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0]

@@ -3,6 +3,7 @@ would have to be fetched."""
 
 from __future__ import annotations
 
+import logging
 import pickle
 import urllib.error
 from copy import deepcopy
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import Tensor, nn
 
 from iqp_adapter import pyiqa_metrics
@@ -162,9 +164,24 @@ def test_an_unreachable_file_is_named_with_the_ways_out(monkeypatch, tmp_path):
 
     monkeypatch.setattr("pyiqa.utils.download_util.download_url_to_file", unreachable)
     monkeypatch.setattr("pyiqa.utils.download_util.DEFAULT_CACHE_DIR", str(tmp_path))
-    with pytest.raises(OSError, match="musiq needs https://.*musiq_koniq.*, to be kept as .*HF_ENDPOINT") as error:
+    with pytest.raises(OSError, match="musiq needs https://.*musiq_koniq.* as .*HF_ENDPOINT") as error:
         Scorer("musiq")
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_an_unreachable_backbone_is_named_too(monkeypatch, capfd):
+    """It is fetched by the Hugging Face Hub, which tries for a minute and says so on the terminal."""
+
+    def unreachable(*args: object, **kwargs: object) -> None:
+        logging.getLogger("huggingface_hub.utils._http").warning(
+            "thrown while requesting HEAD https://hub/resnet50.bin"
+        )
+        raise LocalEntryNotFoundError("an error happened while trying to locate the file")
+
+    monkeypatch.setattr("timm.models._builder.load_pretrained", unreachable)
+    with pytest.raises(OSError, match=r"hyperiqa needs https://hub/resnet50.bin in .* and can not fetch it \(an error"):
+        Scorer("hyperiqa")
+    assert "thrown" not in "".join(capfd.readouterr())
 
 
 @pytest.mark.skipif(find_spec("icecream") is not None, reason="icecream is installed")
