@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from .transformer import open_site
 
@@ -31,21 +30,6 @@ class FidelityFusion(nn.Module):
             x = _on_grid(self.condition, x, tokens)
         scale, shift = self.modulate(x).chunk(2, dim=1)
         return decoded + fidelity * (decoded * scale + shift)
-
-
-def keep_colours(image: Tensor, lq: Tensor, cells: int, fidelity: float | Tensor) -> Tensor:
-    """Moves the mean colours of a grid of cells towards those of the degraded picture, smoothly between them.
-
-    Degradations blur and add noise but keep the colours of large areas, of which codes know only what the training set
-    has. Source: the colour fix of StableSR (arXiv 2305.07015). Differs: cell means instead of wavelets.
-
-    Args:
-        image, lq: (B, 3, H, W) in [0, 1].
-        cells: along a side.
-        fidelity: as in `FidelityFusion`; 1 gives every cell the input's mean.
-    """
-    difference = adaptive_avg_pool2d(lq - image, cells)  # (B, 3, cells, cells)
-    return image + fidelity * interpolate(difference, image.shape[-2:], mode="bilinear")
 
 
 def _on_grid(site: nn.Module, x: Tensor, tokens: Tensor | None) -> Tensor:

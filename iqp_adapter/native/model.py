@@ -12,11 +12,12 @@ from torch.nn.functional import interpolate
 
 from .. import checkpoint, hub
 from ..codes import Codes, Optimisation, guide, optimise
+from ..colours import with_colours_of
 from ..embedding import ScoreEmbedding
 from ..quality import ANY, Quality, ScoreScale, as_quality
 from .autoencoder import Decoder, Encoder
 from .codebook import Codebook
-from .fidelity import FidelityFusion, keep_colours
+from .fidelity import FidelityFusion
 from .presets import IQPFRConfig
 from .tokenizer import DualCodebook, Tokenizer, as_grid
 from .transformer import CodeTransformer
@@ -95,9 +96,7 @@ class IQPFR(nn.Module):
             for level, fusion in self.fusions.items()
         }
         image = self.decoder(as_grid(code_tokens), fuse)
-        if not self.config.colour_cells:
-            return image
-        return keep_colours(image, prediction.lq, self.config.colour_cells, fidelity)
+        return with_colours_of(prediction.lq, image, fidelity) if self.config.keep_colours else image
 
     def forward(
         self,

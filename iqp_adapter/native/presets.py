@@ -21,7 +21,7 @@ class IQPFRConfig:
         plus_above: quality above which an image trains the HQ+ branch.
         dim, layers, heads: of the Transformer.
         fused_levels: levels, counted from the picture, at which the fidelity path joins the decoder.
-        colour_cells: cells along a side whose mean colours the fidelity path keeps; 0 where colours are to change.
+        keep_colours: whether the fidelity path keeps the input's broad colours; False where colours are to change.
         condition: False for a model that takes no quality (a baseline, or a host to wrap).
         tokens, token_dim: of the score embedding.
     """
@@ -39,7 +39,7 @@ class IQPFRConfig:
     heads: int
     fused_levels: tuple[int, ...]
     plus_above: float = 0.5
-    colour_cells: int = 8
+    keep_colours: bool = True
     condition: bool = True
     tokens: int = 4
     token_dim: int = 128

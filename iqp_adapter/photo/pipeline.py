@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .align import align, similarity, square, template, zoom
-from .colour import with_colour_of
+from ..colours import with_colours_of
 from .detect import Detector
 from .io import MAX_PIXELS, Photo, eight_bit, open_photo
 from .match import LEVELS, best_match
@@ -200,7 +200,7 @@ class Pipeline:
             restored = self.model.restore(lq.to(device), **asked).float().cpu()
         except torch.OutOfMemoryError as error:
             raise ValueError(f"{device} has no memory for {len(lq)} faces at once; ask for a smaller batch") from error
-        return with_colour_of(lq, restored) if options.colour == "photo" else restored
+        return with_colours_of(lq, restored).clamp(0, 1) if options.colour == "photo" else restored
 
     # -- what is said of a face
 

@@ -13,7 +13,7 @@ class PatchDiscriminator(nn.Module):
     2 x 2 pixels into channels, which is cheap on a CPU.
     """
 
-    def __init__(self, dim: int = 48):
+    def __init__(self, dim: int = 64):
         super().__init__()
         widths = (dim, 2 * dim, 4 * dim)
         layers: list[nn.Module] = [nn.PixelUnshuffle(2), _conv(12, dim, stride=2)]

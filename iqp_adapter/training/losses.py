@@ -21,11 +21,12 @@ class PerceptualDistance(nn.Module):
     Args:
         features: maps pictures (B, 3, H, W) in [0, 1] to a list of (B, C, h, w), such as `efficientnet_lite()`.
         levels: the first levels that are compared; the deep ones know little of textures.
+        style: weight of `style_difference` on the first three levels, which keeps textures from being averaged away.
     """
 
-    def __init__(self, features: nn.Module, levels: int = 4):
+    def __init__(self, features: nn.Module, levels: int = 4, style: float = 0.0):
         super().__init__()
-        self.features, self.levels = features, levels
+        self.features, self.levels, self.style = features, levels, style
 
     def forward(self, restored: Tensor, hq: Tensor) -> Tensor:
         """Pictures (B, 3, H, W) in [0, 1] -> mean distance ()."""
@@ -36,11 +37,31 @@ class PerceptualDistance(nn.Module):
         with torch.no_grad():
             wanted = self.features(hq)[: self.levels]
         given = self.features(restored)[: self.levels]
-        return torch.stack([_unit_difference(a, b) for a, b in zip(given, wanted, strict=True)]).sum(0)
+        distances = [_unit_difference(a, b) for a, b in zip(given, wanted, strict=True)]
+        if self.style:
+            distances += [self.style * style_difference(a, b) for a, b in zip(given[:3], wanted[:3], strict=True)]
+        return torch.stack(distances).sum(0)
 
 
 def _unit_difference(a: Tensor, b: Tensor) -> Tensor:
     return (normalize(a.float(), dim=1) - normalize(b.float(), dim=1)).square().sum(1).mean((1, 2))  # (B,)
+
+
+def style_difference(a: Tensor, b: Tensor, cells: int = 4) -> Tensor:
+    """How differently the channels of features (B, C, H, W) act together, relative to `b`; (B,).
+
+    Source: Gram matrices of "Perceptual Losses" (arXiv 1603.08155). Differs: taken in each cell of a grid instead of
+    once, since hair, skin and wall have textures of their own; H and W must be divisible by `cells`.
+    """
+    given, wanted = _gram(a.float(), cells), _gram(b.float(), cells)
+    return (given - wanted).abs().mean((1, 2, 3)) / wanted.abs().mean((1, 2, 3))
+
+
+def _gram(features: Tensor, cells: int) -> Tensor:
+    height, width = (side // cells for side in features.shape[-2:])
+    x = features.unfold(2, height, height).unfold(3, width, width)  # (B, C, cells, cells, height, width)
+    x = x.flatten(4).permute(0, 2, 3, 1, 4).flatten(1, 2)  # (B, cells * cells, C, height * width)
+    return x @ x.transpose(-1, -2) / (height * width)  # (B, cells * cells, C, C)
 
 
 def perceptual_distance(name: str) -> nn.Module:
@@ -48,7 +69,7 @@ def perceptual_distance(name: str) -> nn.Module:
     if name == "lite0":
         from ..backbones import efficientnet_lite
 
-        return PerceptualDistance(efficientnet_lite("lite0"))
+        return PerceptualDistance(efficientnet_lite("lite0"), style=2.0)
     if name == "lpips":
         from ..compat import make_importable
 
@@ -59,14 +80,20 @@ def perceptual_distance(name: str) -> nn.Module:
     raise ValueError(f"unknown perceptual loss {name!r}; available: lite0, lpips")
 
 
-def hinge_generator(fake: Tensor) -> Tensor:
-    """The generator's side of the hinge GAN (arXiv 1705.02894): the logits of its pictures should rise."""
-    return -fake.float().mean()
+def hinge_generator(fake: Tensor, judged: Tensor) -> Tensor:
+    """The generator's side of the hinge GAN (arXiv 1705.02894): the logits of its pictures should rise.
+
+    Args:
+        fake: the discriminator's logits (B, 1, h, w).
+        judged: (B,) bool, the pictures that count; the others add nothing.
+    """
+    return (-fake.float().mean((1, 2, 3)) * judged).mean()
 
 
-def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+def hinge_discriminator(real: Tensor, fake: Tensor, judged: Tensor) -> Tensor:
     """The discriminator's side: logits of real pictures above 1, of made ones below -1."""
-    return relu(1 - real.float()).mean() + relu(1 + fake.float()).mean()
+    hinges = relu(1 - real.float()) + relu(1 + fake.float())  # (B, 1, h, w)
+    return (hinges.mean((1, 2, 3)) * judged).mean()
 
 
 def code_cross_entropy(logits: Tensor, codes: Tensor, smoothing: float = 0.0) -> Tensor:

@@ -18,7 +18,8 @@ from .base import Batch, Grid, Stage, Terms
 class CodebookStage(Stage):
     """Learns to write pictures as codes of two codebooks and to read them back.
 
-    Terms: l1, perceptual, commitment, and adversarial once `adversarial_from` steps have passed.
+    Terms: l1, perceptual, commitment, and adversarial once `adversarial_from` steps have passed. The adversary judges
+    only pictures that are good enough for the HQ+ branch: the others are soft or compressed and have to stay so.
     """
 
     rates = {"discriminator": 4.0}  # two time scales (arXiv 1706.08500)
@@ -39,16 +40,17 @@ class CodebookStage(Stage):
             "perceptual": self.perceptual(restored, batch.hq),
             "commitment": quantised.commitment,
         }
+        judged = batch.quality > self.tokenizer.config.plus_above  # (B,)
         adversarial = step >= self.options["adversarial_from"]
         if adversarial:
             self.discriminator.requires_grad_(False)
-            terms["adversarial"] = losses.hinge_generator(self.discriminator(restored))
+            terms["adversarial"] = losses.hinge_generator(self.discriminator(restored), judged)
             self.discriminator.requires_grad_(True)
         yield "tokenizer", terms
         self.quantised = quantised
         if adversarial:
             real, fake = self.discriminator(batch.hq), self.discriminator(restored.detach())
-            yield "discriminator", {"discriminator": losses.hinge_discriminator(real, fake)}
+            yield "discriminator", {"discriminator": losses.hinge_discriminator(real, fake, judged)}
 
     def after_step(self, step: int) -> Terms:
         books = self.tokenizer.books
