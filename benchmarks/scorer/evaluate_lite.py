@@ -105,11 +105,11 @@ def main(
         agreements["outputs of the model"] = on_outputs(model, faces, seeds)
     attacks = {metric: under_attack(files, metric) for metric in ("iqp-lite", "niqe")}
     content = {"faces": len(files), "ladders": ladders, "agreement": agreements, "attacks": attacks}
-    write_json(RESULTS / "evaluate_lite.json", content | provenance(0, faces, model=model))
+    write_json(RESULTS / f"evaluate_lite_{faces.name}.json", content | provenance(0, faces, model=model))
     text = (
         f"# iqp-lite on {faces.name}\n\n## Against severity\n\n{explained(ladders, files)}\n{_agreements(agreements)}"
     )
-    write_text(RESULTS / "evaluate_lite.md", text + _attacks(attacks))
+    write_text(RESULTS / f"evaluate_lite_{faces.name}.md", text + _attacks(attacks))
 
 
 def _agreements(results: dict[str, Agreement]) -> str:
