@@ -14,7 +14,7 @@ import iqp_adapter
 
 LAYERS = (
     {"version"},
-    {"quality", "embedding", "attention", "sites", "files", "compat"},
+    {"quality", "embedding", "attention", "colours", "sites", "files", "compat"},
     {"host", "codes", "checkpoint", "backbones"},
     {"hub", "lite", "pyiqa_metrics"},
     {"scorer"},
@@ -27,7 +27,7 @@ LAYERS = (
 )
 """A part of the library imports parts of earlier layers and itself, nothing else."""
 
-TORCH_ONLY = {"quality", "embedding", "attention", "sites", "codes", "checkpoint"}
+TORCH_ONLY = {"quality", "embedding", "attention", "colours", "sites", "codes", "checkpoint"}
 """The core that every restorer shares: it knows torch and the layers below, and no restorer."""
 
 HEAVY = {"pyiqa", "basicsr", "gfpgan", "facexlib", "cv2", "transformers", "timm", "huggingface_hub", "skimage"}
