@@ -39,7 +39,7 @@ def weights_file(model: str | Path) -> Path:
 
 def command() -> str:
     """The command that is running; of a path outside the repository, the last two names are kept."""
-    module = ".".join(Path(sys.argv[0]).resolve().with_suffix("").parts[-3:])
+    module = ".".join(Path(sys.argv[0]).resolve().relative_to(ROOT).with_suffix("").parts)
     return shlex.join(["python", "-m", module, *map(_placeless, sys.argv[1:])])
 
 

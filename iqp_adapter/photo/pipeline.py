@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .align import align, similarity, square, template, zoom
 from ..colours import with_colours_of
+from .align import align, similarity, square, template, zoom
 from .detect import Detector
 from .io import MAX_PIXELS, Photo, eight_bit, open_photo
 from .match import LEVELS, best_match
