@@ -39,7 +39,8 @@ def weights_file(model: str | Path) -> Path:
 
 def command() -> str:
     """The command that is running; of a path outside the repository, the last two names are kept."""
-    module = ".".join(Path(sys.argv[0]).resolve().relative_to(ROOT).with_suffix("").parts)
+    script = Path(sys.argv[0]).resolve().with_suffix("")
+    module = ".".join(script.relative_to(ROOT).parts) if script.is_relative_to(ROOT) else script.name
     return shlex.join(["python", "-m", module, *map(_placeless, sys.argv[1:])])
 
 
