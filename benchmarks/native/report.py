@@ -39,8 +39,7 @@ def weights_file(model: str | Path) -> Path:
 
 def command() -> str:
     """The command that is running; of a path outside the repository, the last two names are kept."""
-    script = Path(sys.argv[0]).resolve().with_suffix("")
-    module = ".".join(script.relative_to(ROOT).parts) if script.is_relative_to(ROOT) else script.name
+    module = ".".join(Path(_placeless(sys.argv[0])).with_suffix("").parts)
     return shlex.join(["python", "-m", module, *map(_placeless, sys.argv[1:])])
 
 

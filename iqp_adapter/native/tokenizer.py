@@ -46,13 +46,17 @@ class DualCodebook(nn.Module, Generic[Book]):
 
 
 class Quantised(NamedTuple):
-    """What stage 1 makes of a batch: tokens (B, L, 2D), codes (B, L) of both branches, commitment (), raw tokens."""
+    """What stage 1 makes of a batch: tokens (B, L, 2D), codes (B, L) of both branches, commitment (), raw tokens.
+
+    `rich` (B,) says which pictures are good enough for HQ+; `plus_tokens` are of those alone.
+    """
 
     tokens: Tensor
     codes: Codes
     commitment: Tensor
     common_tokens: Tensor
     plus_tokens: Tensor
+    rich: Tensor
 
 
 class Tokenizer(nn.Module):
@@ -80,7 +84,7 @@ class Tokenizer(nn.Module):
         plus_codes = torch.where(rich[:, None], plus_codes + 1, NULL)
         tokens = torch.cat([common_entries, plus_entries], dim=-1)
         commitment = common_cost.mean() + (plus_cost * rich).mean()
-        return Quantised(tokens, (common_codes, plus_codes), commitment, common, plus[rich])
+        return Quantised(tokens, (common_codes, plus_codes), commitment, common, plus[rich], rich)
 
     def decode(self, tokens: Tensor) -> Tensor:
         """tokens (B, L, 2D) -> pictures (B, 3, R, R)."""

@@ -40,17 +40,16 @@ class CodebookStage(Stage):
             "perceptual": self.perceptual(restored, batch.hq),
             "commitment": quantised.commitment,
         }
-        judged = batch.quality > self.tokenizer.config.plus_above  # (B,)
         adversarial = step >= self.options["adversarial_from"]
         if adversarial:
             self.discriminator.requires_grad_(False)
-            terms["adversarial"] = losses.hinge_generator(self.discriminator(restored), judged)
+            terms["adversarial"] = losses.hinge_generator(self.discriminator(restored), quantised.rich)
             self.discriminator.requires_grad_(True)
         yield "tokenizer", terms
         self.quantised = quantised
         if adversarial:
             real, fake = self.discriminator(batch.hq), self.discriminator(restored.detach())
-            yield "discriminator", {"discriminator": losses.hinge_discriminator(real, fake, judged)}
+            yield "discriminator", {"discriminator": losses.hinge_discriminator(real, fake, quantised.rich)}
 
     def after_step(self, step: int) -> Terms:
         books = self.tokenizer.books
