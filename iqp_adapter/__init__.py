@@ -13,16 +13,24 @@ from .version import __version__
 if TYPE_CHECKING:
     from .attention import GatedCrossAttention as GatedCrossAttention
     from .embedding import ScoreEmbedding as ScoreEmbedding
+    from .host import HostSpec as HostSpec
     from .native import IQPFR as IQPFR
     from .quality import ScoreScale as ScoreScale
     from .scorer import Scorer as Scorer
+    from .sites import Site as Site
+    from .wrapped_host import WrappedHost as WrappedHost
+    from .wrapper import wrap as wrap
 
 _HOME = {
     "GatedCrossAttention": "attention",
+    "HostSpec": "host",
     "IQPFR": "native",
     "ScoreEmbedding": "embedding",
     "ScoreScale": "quality",
     "Scorer": "scorer",
+    "Site": "sites",
+    "WrappedHost": "wrapped_host",
+    "wrap": "wrapper",
 }
 
 __all__ = ["__version__", *_HOME]

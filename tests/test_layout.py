@@ -14,20 +14,20 @@ import iqp_adapter
 
 LAYERS = (
     {"version"},
-    {"quality", "embedding", "attention", "colours", "sites", "files", "compat"},
-    {"host", "codes", "checkpoint", "backbones"},
-    {"hub", "lite", "pyiqa_metrics"},
-    {"scorer"},
-    {"wrapper", "native", "score_cache"},
-    {"registry"},
+    {"quality", "embedding", "attention", "colours", "images", "sites", "files", "compat", "adapters"},
+    {"host", "hooks", "injection", "adapter", "auto_sites", "codes", "checkpoint", "backbones"},
+    {"hub", "registry", "lite", "pyiqa_metrics"},
+    {"scorer", "adapter_files", "fetch"},
+    {"wrapped_host", "loading", "native", "score_cache"},
+    {"wrapper"},
     {"__init__"},
     {"training", "photo"},
     {"cli"},
-    {"adapters"},
 )
 """A part of the library imports parts of earlier layers and itself, nothing else."""
 
-TORCH_ONLY = {"quality", "embedding", "attention", "colours", "sites", "codes", "checkpoint"}
+TORCH_ONLY = {"quality", "embedding", "attention", "colours", "images", "sites", "codes", "checkpoint"}
+TORCH_ONLY |= {"host", "hooks", "injection", "adapter", "adapter_files", "wrapped_host", "auto_sites"}
 """The core that every restorer shares: it knows torch and the layers below, and no restorer."""
 
 HEAVY = {"pyiqa", "basicsr", "gfpgan", "facexlib", "cv2", "transformers", "timm", "huggingface_hub", "skimage"}

@@ -17,7 +17,7 @@ from benchmarks.native.pictures import FacesOption, ModelOption, load_model, res
 from benchmarks.native.report import ROOT, markdown, write_text
 from benchmarks.native.sheet import write_sheet
 from iqp_adapter.files import list_images
-from iqp_adapter.native.model import resize
+from iqp_adapter.images import resize
 from iqp_adapter.score_cache import read_image
 
 JUDGES = ("iqp-lite", "niqe", "piqe", "identity")

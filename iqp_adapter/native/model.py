@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
 from .. import checkpoint, hub
 from ..codes import Codes, Optimisation, guide, optimise
 from ..colours import with_colours_of
 from ..embedding import ScoreEmbedding
+from ..images import as_given, fit
 from ..quality import ANY, Quality, ScoreScale, as_quality
 from .autoencoder import Decoder, Encoder
 from .codebook import Codebook
@@ -128,8 +128,8 @@ class IQPFR(nn.Module):
         fidelity: float | Tensor | None = None,
     ) -> Tensor:
         """Restores aligned faces (B, 3, H, W) RGB in [0, 1] of any size -> same shape, dtype and device, in [0, 1]."""
-        restored, _ = self(self._fit(lq), quality, scale, fidelity)
-        return _like(restored, lq)
+        restored, _ = self(fit(lq, self.resolution, self.books.null), quality, scale, fidelity)
+        return as_given(restored, lq)
 
     def optimise(
         self,
@@ -152,7 +152,7 @@ class IQPFR(nn.Module):
         sign = -1.0 if scorer.lower_better else 1.0
         weight = self._fidelity(fidelity)
         with torch.no_grad():
-            prediction = self.predict(self._fit(lq), self._quality(quality, len(lq)))
+            prediction = self.predict(fit(lq, self.resolution, self.books.null), self._quality(quality, len(lq)))
         best, _ = optimise(
             prediction.code_logits,
             lambda weights: self.decode(self.books.mix(*weights), prediction, weight).clamp(0, 1),
@@ -160,7 +160,7 @@ class IQPFR(nn.Module):
             Optimisation(steps=steps, leash=leash),
         )
         with torch.no_grad():
-            return _like(self.decode(self.books.lookup(*best), prediction, weight), lq)
+            return as_given(self.decode(self.books.lookup(*best), prediction, weight), lq)
 
     @torch.no_grad()
     def adopt(self, tokenizer: Tokenizer) -> None:
@@ -201,11 +201,6 @@ class IQPFR(nn.Module):
     def _fidelity(self, fidelity: float | Tensor | None) -> float | Tensor:
         return self.fidelity if fidelity is None else fidelity
 
-    def _fit(self, lq: Tensor) -> Tensor:
-        if lq.ndim != 4 or lq.shape[1] != 3:
-            raise ValueError(f"lq has shape {tuple(lq.shape)}, expected (B, 3, H, W) RGB in [0, 1]")
-        return resize(lq.to(self.device, torch.float32), (self.resolution, self.resolution))
-
     def _scorer(self, metric: str | Scorer) -> Scorer:
         from ..scorer import Scorer
 
@@ -213,15 +208,3 @@ class IQPFR(nn.Module):
         if not scorer.differentiable:
             raise ValueError(f"{scorer.metric} has no gradient and cannot be optimised; use 'iqp-lite' or 'niqe'")
         return scorer
-
-
-def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Images (B, 3, H, W) at another size (h, w), bicubic without aliasing; the same tensor where nothing changes."""
-    if images.shape[-2:] == size:
-        return images
-    return interpolate(images, size, mode="bicubic", antialias=True)
-
-
-def _like(restored: Tensor, lq: Tensor) -> Tensor:
-    height, width = lq.shape[-2:]
-    return resize(restored, (height, width)).clamp(0, 1).to(lq)

@@ -1,0 +1,115 @@
+"""What must be known of a restorer to wrap it: a few facts and small functions. The files in adapters/ fill it in."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .sites import Site
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A weight file that the authors of a restorer have published.
+
+    Args:
+        url: where they have published it.
+        licence: of the weights.
+        sha256: of its content; None where no independent source vouches for one.
+        mirror: "owner/name/path/in/it" of a copy on the Hugging Face Hub (a dataset's with the prefix "datasets/").
+    """
+
+    url: str
+    licence: str
+    sha256: str | None = None
+    mirror: str | None = None
+
+    @property
+    def filename(self) -> str:
+        return self.url.rsplit("/", 1)[-1].replace("%2B", "+")
+
+
+@dataclass(frozen=True)
+class CodeAccess:
+    """Where a host decides its codes; what sampling, optimisation and fine-tuning of them ask for.
+
+    Args:
+        logits: the module whose output is the code logits, with K as `dim`.
+        entry: the module whose first argument is the map of looked-up codes; other codes are put in there.
+        codebook: the host's code vectors (K, D).
+        adain: whether a call with these arguments shifts the looked-up map to the input's mean and deviation; None
+            where no call does.
+    """
+
+    logits: Site
+    entry: Site
+    codebook: Callable[[nn.Module], Tensor]
+    adain: Callable[[Mapping[str, Any]], bool] | None = None
+
+
+@dataclass(frozen=True)
+class HostSpec:
+    """A kind of restorer. Its functions have names of their own (no lambdas), so that wrapped models can be pickled.
+
+    Args:
+        name: what people call it; also the name of its adapter file.
+        source: its repository.
+        licence: of its code.
+        has: state-dict keys that every instance has.
+        lacks: state-dict keys that no instance has, where another kind has all of `has` too.
+        sites: the places of injection, read off an instance's modules.
+        restore: (host, lq, **arguments) -> restored, both (B, 3, R, R) RGB in [0, 1]; calls the host its own way.
+        resolution: side R of the square pictures that an instance takes, in pixels; None for any size.
+        build: makes an instance of a state dict; None where no package that can be installed holds its class.
+        codes: where an instance decides its codes; None where it has none.
+        swallowed: names of arguments that an instance takes and ignores -> what they do there, or what to use instead;
+            None where it takes none in vain.
+        weights: published weight files by the name that `wrap` and `iqp fetch` take.
+    """
+
+    name: str
+    source: str
+    licence: str
+    has: tuple[str, ...]
+    sites: Callable[[nn.Module], Sequence[Site]]
+    restore: Callable[..., Tensor]
+    resolution: Callable[[nn.Module], int | None]
+    lacks: tuple[str, ...] = ()
+    build: Callable[[Mapping[str, Tensor]], nn.Module] | None = None
+    codes: Callable[[nn.Module], CodeAccess] | None = None
+    swallowed: Callable[[nn.Module], Mapping[str, str]] | None = None
+    weights: Mapping[str, WeightFile] = field(default_factory=dict)
+
+    def recognises(self, keys: set[str]) -> bool:
+        return keys.issuperset(self.has) and keys.isdisjoint(self.lacks)
+
+    def likeness(self, keys: set[str]) -> float:
+        """Share of the kind's keys that are there, in [0, 1]; what an error calls the nearest kind."""
+        return len(keys.intersection(self.has)) / len(self.has)
+
+
+def symmetric(host: Callable[..., Any], lq: Tensor, **arguments: Any) -> Any:
+    """Calls a host that works in [-1, 1], as most do, on pictures in [0, 1]; its own returns."""
+    return host(2 * lq - 1, **arguments)
+
+
+def to_unit(image: Tensor) -> Tensor:
+    """A picture in [-1, 1] -> in [0, 1]."""
+    return image / 2 + 0.5
+
+
+@torch.no_grad()
+def fingerprint(host: nn.Module, samples: int = 64) -> dict[str, str]:
+    """Tells two hosts apart: a hash of keys and shapes, and one of strided values of every tensor, as fp16."""
+    state = sorted(host.state_dict().items())
+    shapes = hashlib.sha256("\n".join(f"{key} {tuple(value.shape)}" for key, value in state).encode())
+    values = hashlib.sha256()
+    for _, value in state:
+        flat = value.detach().reshape(-1)
+        values.update(flat[:: max(1, len(flat) // samples)][:samples].to("cpu", torch.float16).numpy().tobytes())
+    return {"shapes": shapes.hexdigest(), "values": values.hexdigest()}

@@ -1,0 +1,71 @@
+"""What adapters add to a host's features in one call, and how strongly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .attention import GatedCrossAttention, KeysValues
+from .sites import Site
+
+Scale = float | Tensor | Mapping[str, float]
+"""A number for all sites, a tensor (B,) with one per image, or numbers by the start of the sites' paths (else 1)."""
+
+
+@dataclass(frozen=True)
+class Injection:
+    """What one adapter adds at one site in one call.
+
+    Args:
+        block: the adapter's attention at the site.
+        keys_values: of the quality that is asked for, for one or B images.
+        strength: (1, 1, 1) or (B, 1, 1).
+    """
+
+    block: GatedCrossAttention
+    keys_values: KeysValues
+    strength: Tensor
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """features (B, L, C) -> what is added to them.
+
+        Raises:
+            ValueError: where qualities or strengths were given for another number of images.
+        """
+        batch = len(features)
+        rows = max(len(self.keys_values[0]), len(self.strength))
+        if rows not in (1, batch):
+            raise ValueError(f"quality or scale has {rows} rows, the batch has {batch} pictures; give one for each")
+        keys, values = (x.expand(batch, -1, -1, -1) for x in self.keys_values)
+        return self.block.delta(features.to(self.block.gate.dtype), (keys, values), self.strength)
+
+
+class Strengths:
+    """The user's strength at each site.
+
+    Raises:
+        ValueError: for numbers by path, one of which starts no site's.
+    """
+
+    def __init__(self, scale: Scale, sites: Mapping[str, Site]):
+        self.scale = scale
+        if isinstance(scale, Mapping):
+            paths = [site.path for site in sites.values()]
+            lost = [start for start in scale if not any(_under(path, start) for path in paths)]
+            if lost:
+                raise ValueError(f"scale names {lost[0]!r}, which is no site; the sites are {', '.join(paths)}")
+
+    def at(self, site: Site, like: Tensor) -> Tensor:
+        """(1, 1, 1), or (B, 1, 1) where every image has its own; on the device and of the dtype of `like`."""
+        scale = self.scale
+        if isinstance(scale, Mapping):
+            starts = [start for start in scale if _under(site.path, start)]
+            scale = scale[max(starts, key=len)] if starts else 1.0
+        return torch.as_tensor(scale, dtype=like.dtype, device=like.device).reshape(-1, 1, 1)  # (B,) -> (B, 1, 1)
+
+
+def _under(path: str, start: str) -> bool:
+    return path == start or path.startswith(f"{start}.")

@@ -1,0 +1,326 @@
+"""The wrapped host: an existing restorer whose features look at the quality that is asked for; nothing else changes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from .adapter import Adapter
+from .adapter_files import load_adapter, save_adapter
+from .attention import KeysValues
+from .hooks import Flags, Tap, forget_compiled, uncompiled
+from .host import CodeAccess, HostSpec
+from .images import as_given, fit
+from .injection import Injection, Scale, Strengths
+from .quality import Quality, as_quality
+from .sites import Site
+
+logger = logging.getLogger(__name__)
+
+DEFAULT = "default"
+"""Stands for `model.quality` where a call names no quality."""
+
+KeysValuesOf = dict[str, dict[str, KeysValues]]
+"""Keys and values by the adapter's name and the site's key."""
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What is known while the host runs: what is added, by the site's key, and which sites have run."""
+
+    plan: Mapping[str, list[Injection]]
+    fired: dict[str, bool] = field(default_factory=dict)
+
+
+class WrappedHost(nn.Module):
+    """A restorer with a dial for quality: called as it always was, it answers as it always did.
+
+        host ── site ── features ──┬───────────────────────────► + ──► on through the host
+                                   └─ attend to quality × gate × scale ┘
+
+    Made by `wrap`. Parameters and `state_dict` are the adapters' alone; the host is frozen and keeps its own. What is
+    not found here is looked up on the host. One call at a time: a model serves no two threads at once.
+
+    Source: plug-and-play prior of IQPFR (arXiv 2503.09294). Differs: injected by forward hooks, so that no line of the
+    host changes.
+
+    Args:
+        host: the restorer.
+        spec: what is known of its kind.
+        adapter: put in as "default".
+
+    Attributes:
+        quality: what calls ask for that name no quality; None is the bare host. Setting it computes what depends on it
+            alone once, at the next call without gradients.
+        scale: strength where a call names none.
+        adapters: by name.
+        adapter_weights: by name; what the adapters add is summed with them.
+    """
+
+    adapters: Any
+    adapter_weights: dict[str, float]
+    _call: _Call | None
+    _kept: tuple[list[tuple[int, int]], KeysValuesOf] | None
+    _quality: Quality | None
+
+    def __init__(self, host: nn.Module, spec: HostSpec, adapter: Adapter):
+        super().__init__()
+        self.__dict__["_host"] = host  # not in `_modules`: its weights are not ours to save or to train
+        self.spec = spec
+        self.scale: Scale = 1.0
+        self.adapters, self.adapter_weights = nn.ModuleDict(), {}
+        self._call = self._kept = self._quality = None
+        self._swallowed = dict(spec.swallowed(self.bare)) if spec.swallowed else {}
+        self._handles: dict[str, RemovableHandle] = {}
+        self._found = Flags.of(self.bare)
+        self.bare.requires_grad_(False)
+        self._handles[""] = self.bare.register_forward_hook(self._check_fired)
+        self.put(DEFAULT, adapter)
+        super().train(host.training)
+
+    @property
+    def host(self) -> nn.Module:
+        """The restorer, the very object that was given."""
+        if self._host is None:
+            raise RuntimeError("this model has handed its host back by unwrap(); wrap the host again")
+        return self._host
+
+    @property
+    def bare(self) -> nn.Module:
+        """The host's own module, where what was given is its compiled form."""
+        return getattr(self.host, "_orig_mod", self.host)
+
+    @property
+    def quality(self) -> Quality | None:
+        return self._quality
+
+    @quality.setter
+    def quality(self, quality: Quality | None) -> None:
+        if quality is not None:
+            for adapter in self.adapters.values():
+                _as_rows(quality, adapter)
+        self._quality, self._kept = quality, None
+
+    @property
+    def sites(self) -> dict[str, Site]:
+        """Every place at which an adapter looks at the condition, by its key."""
+        return {site.key: site for adapter in self.adapters.values() for site in adapter.sites}
+
+    @property
+    def codes(self) -> CodeAccess | None:
+        """Where the host decides its codes; None where it has none."""
+        return self.spec.codes(self.bare) if self.spec.codes else None
+
+    @property
+    def resolution(self) -> int | None:
+        """Side of the pictures the host works on, in pixels; None for any size."""
+        return self.spec.resolution(self.bare)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.host.parameters()).device
+
+    def forward(
+        self, *arguments: Any, quality: Quality | None = DEFAULT, scale: Scale | None = None, **named: Any
+    ) -> Any:
+        """The host's own call and the host's own returns, at the quality that is asked for.
+
+        Args:
+            arguments, named: the host's own.
+            quality: a number in [0, 1], a tensor (B,) or (B, S), "best", "any" (no preference), or None (bare host);
+                without it `model.quality`.
+            scale: strength of what the adapters add; 0 is the bare host.
+        """
+        self._warn_of_swallowed(named)
+        with self.conditioned(quality, scale):
+            return self.host(*arguments, **named)
+
+    @contextmanager
+    def conditioned(self, quality: Quality | None = DEFAULT, scale: Scale | None = None) -> Iterator[None]:
+        """Within it, every call of the host itself looks at the quality too."""
+        before, self._call = self._call, self._prepared(quality, scale)
+        try:
+            yield
+        finally:
+            self._call = before
+
+    @torch.no_grad()
+    def restore(
+        self,
+        lq: Tensor,
+        quality: Quality | None = DEFAULT,
+        scale: Scale | None = None,
+        fidelity: float | None = None,
+        **arguments: Any,
+    ) -> Tensor:
+        """Restores aligned faces (B, 3, H, W) RGB in [0, 1] of any size -> same shape, dtype and device, in [0, 1].
+
+        Args:
+            quality, scale: as for a call.
+            fidelity: the host's own weight between detail and likeness, where it has one.
+            arguments: others that the `restore` of its adapter file takes.
+        """
+        if fidelity is not None:
+            arguments["fidelity"] = fidelity
+        fitted = fit(lq, self.resolution, like=next(self.host.parameters()))
+        with self.conditioned(quality, scale):
+            restored = self.spec.restore(self.host, fitted, **arguments)
+        return as_given(restored.float(), lq)
+
+    def inject(self, site: Site, x: Tensor) -> Tensor:
+        """What becomes of a site's tensor in a call."""
+        if self._call is None:
+            return x
+        features = site.tokens(x)
+        self._call.fired[site.key] = True
+        deltas = [injection(features) for injection in self._call.plan.get(site.key, ())]
+        return x + site.untokens(sum(deltas[1:], deltas[0]), x) if deltas else x
+
+    def put(self, name: str, adapter: Adapter, weight: float = 1.0) -> None:
+        """Puts an adapter in; what several add to the same features is summed."""
+        if name in self.adapters:
+            raise ValueError(f"there is an adapter {name!r} already; choose another name, or remove it first")
+        for site in adapter.sites:
+            if site.key not in self._handles:
+                self._handles[site.key] = Tap(site, self.inject).attach(self.bare)
+        self.adapters[name] = adapter.to(self.device).train(self.training)
+        self.adapter_weights[name], self._kept = weight, None
+        forget_compiled()
+
+    def remove_adapter(self, name: str) -> None:
+        """Takes one of several adapters out, and the hooks that it alone needed."""
+        if name not in self.adapters or len(self.adapters) == 1:
+            raise ValueError(f"can not remove {name!r} of {', '.join(self.adapters)}; for the bare host use unwrap()")
+        del self.adapters[name], self.adapter_weights[name]
+        for key in self._handles.keys() - self.sites.keys() - {""}:
+            self._handles.pop(key).remove()
+        self._kept = None
+        forget_compiled()
+
+    def add_adapter(
+        self, name: str, source: str | Path, weight: float = 1.0, allow_other_weights: bool = False
+    ) -> None:
+        """Loads one more adapter, from a folder or the Hugging Face Hub; its weight is in `adapter_weights`."""
+        self.put(name, load_adapter(source, self.bare, self.spec, allow_other_weights), weight)
+
+    def save_pretrained(
+        self, folder: str | Path, adapter: str = DEFAULT, dtype: torch.dtype | None = None, **facts: Any
+    ) -> None:
+        """Writes an adapter, and nothing of the host; `facts` (training, data, licence, ...) are kept in its config."""
+        save_adapter(folder, self.adapters[adapter], self.bare, self.spec, dtype, facts)
+
+    def unwrap(self) -> nn.Module:
+        """Takes every hook off and hands the host back, as it was given."""
+        host = self.host
+        for handle in self._handles.values():
+            handle.remove()
+        self._found.give_back(self.bare)
+        self._handles, self.__dict__["_host"] = {}, None
+        forget_compiled()
+        return host
+
+    def train(self, mode: bool = True) -> WrappedHost:
+        super().train(mode)
+        self._kept = None
+        self.host.train(mode)
+        return self
+
+    def _apply(self, function: Any, recurse: bool = True) -> WrappedHost:
+        self._kept = None
+        self.host._apply(function, recurse)
+        return super()._apply(function, recurse)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name.startswith("__") or self.__dict__.get("_host") is None:
+                raise
+            return getattr(self.__dict__["_host"], name)
+
+    def _replicate_for_data_parallel(self) -> Any:
+        raise RuntimeError(
+            "a wrapped host does not run under DataParallel, whose copies share hooks; use DistributedDataParallel"
+        )
+
+    @uncompiled
+    def _prepared(self, quality: Quality | None, scale: Scale | None) -> _Call | None:
+        fixed = isinstance(quality, str) and quality == DEFAULT
+        if fixed and scale is None and self._call is not None:
+            return self._call
+        wanted, scale = self.quality if fixed else quality, self.scale if scale is None else scale
+        if wanted is None or (isinstance(scale, (int, float)) and scale == 0):
+            return None
+        self._warn_of_untrained()
+        keys_values = (
+            self._kept_keys_values(wanted) if fixed and not torch.is_grad_enabled() else self._keys_values(wanted)
+        )
+        return _Call(self._plan(keys_values, Strengths(scale, self.sites)))
+
+    def _plan(self, keys_values: KeysValuesOf, strengths: Strengths) -> dict[str, list[Injection]]:
+        plan: dict[str, list[Injection]] = {key: [] for key in self.sites}
+        for name, adapter in self.adapters.items():
+            for site in adapter.sites:
+                block, weight = adapter.blocks[site.key], self.adapter_weights[name]
+                if weight:
+                    strength = weight * strengths.at(site, block.gate)
+                    plan[site.key].append(Injection(block, keys_values[name][site.key], strength))
+        return plan
+
+    def _keys_values(self, quality: Quality) -> KeysValuesOf:
+        with torch.autocast(self.device.type, enabled=False):
+            return {
+                name: adapter.keys_values(_as_rows(quality, adapter).to(adapter.embedding.base.dtype))
+                for name, adapter in self.adapters.items()
+            }
+
+    def _kept_keys_values(self, quality: Quality) -> KeysValuesOf:
+        """Those of `model.quality`, computed when it or a parameter has changed, as tensors that any mode can use."""
+        state = [(parameter.data_ptr(), parameter._version) for parameter in self.adapters.parameters()]
+        if self._kept is None or self._kept[0] != state:
+            with torch.inference_mode(False), torch.no_grad():
+                self._kept = (state, self._keys_values(quality))
+        return self._kept[1]
+
+    def _check_fired(self, host: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
+        if self._call is None:
+            return
+        required = {site.path for site in self.sites.values() if not site.optional}
+        silent = sorted(required - {self.sites[key].path for key in self._call.fired})
+        self._call.fired.clear()
+        if silent:
+            raise RuntimeError(
+                f"{len(silent)} of {len(self.sites)} sites ({silent[0]}, ...) did not run in this call of "
+                f"{self.spec.name}; call it in a way that runs them, or mark them optional"
+            )
+
+    def _warn_of_swallowed(self, named: Mapping[str, Any]) -> None:
+        for name in named.keys() & self._swallowed.keys():
+            logger.warning("%s takes %r and does nothing with it: %s", self.spec.name, name, self._swallowed.pop(name))
+
+    def _warn_of_untrained(self) -> None:
+        if "untrained" in self.__dict__ or (self.training and torch.is_grad_enabled()):
+            return
+        if not any(adapter.learned for adapter in self.adapters.values()):
+            self.__dict__["untrained"] = True
+            logger.warning(
+                "the adapter of this %s has learned nothing yet, so it answers as the bare host; train one, or load "
+                "one by wrap(host, adapter=...)",
+                self.spec.name,
+            )
+
+
+def _as_rows(quality: Quality, adapter: Adapter) -> Tensor:
+    """What was asked for -> (1, S), or (B, S) where every image has its own."""
+    if not isinstance(quality, str):
+        quality = torch.as_tensor(quality)
+    rows = len(quality) if isinstance(quality, Tensor) and quality.ndim else 1
+    return as_quality(quality, rows, adapter.metrics, adapter.device)
