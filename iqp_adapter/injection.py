@@ -43,28 +43,29 @@ class Injection:
         return self.block.delta(features.to(self.block.gate.dtype), (keys, values), self.strength)
 
 
-class Strengths:
-    """The user's strength at each site.
+def strengths(scale: Scale, sites: Mapping[str, Site], like: Tensor) -> dict[str, Tensor]:
+    """The user's strength by site: (1, 1, 1), or (B, 1, 1) where every image has its own; on the device of `like`.
 
     Raises:
         ValueError: for numbers by path, one of which starts no site's.
     """
+    if not isinstance(scale, Mapping):
+        return dict.fromkeys(sites, _strength(scale, like))
+    paths = [site.path for site in sites.values()]
+    lost = [start for start in scale if not any(_under(path, start) for path in paths)]
+    if lost:
+        raise ValueError(f"scale names {lost[0]!r}, which is no site; the sites are {', '.join(paths)}")
+    return {key: _strength(_nearest(scale, site.path), like) for key, site in sites.items()}
 
-    def __init__(self, scale: Scale, sites: Mapping[str, Site]):
-        self.scale = scale
-        if isinstance(scale, Mapping):
-            paths = [site.path for site in sites.values()]
-            lost = [start for start in scale if not any(_under(path, start) for path in paths)]
-            if lost:
-                raise ValueError(f"scale names {lost[0]!r}, which is no site; the sites are {', '.join(paths)}")
 
-    def at(self, site: Site, like: Tensor) -> Tensor:
-        """(1, 1, 1), or (B, 1, 1) where every image has its own; on the device and of the dtype of `like`."""
-        scale = self.scale
-        if isinstance(scale, Mapping):
-            starts = [start for start in scale if _under(site.path, start)]
-            scale = scale[max(starts, key=len)] if starts else 1.0
-        return torch.as_tensor(scale, dtype=like.dtype, device=like.device).reshape(-1, 1, 1)  # (B,) -> (B, 1, 1)
+def _strength(scale: float | Tensor, like: Tensor) -> Tensor:
+    return torch.as_tensor(scale, dtype=like.dtype, device=like.device).reshape(-1, 1, 1)  # (B,) -> (B, 1, 1)
+
+
+def _nearest(scale: Mapping[str, float], path: str) -> float:
+    """The number of the longest start of the path, 1 where there is none."""
+    starts = [start for start in scale if _under(path, start)]
+    return scale[max(starts, key=len)] if starts else 1.0
 
 
 def _under(path: str, start: str) -> bool:

@@ -99,6 +99,8 @@ def as_quality(quality: Quality, batch: int, metrics: Sequence[str], device: tor
         ValueError: on another word, a number outside [0, 1] or a tensor of another shape.
     """
     if isinstance(quality, str):
+        if quality == "match":
+            raise ValueError("quality 'match' compares a face with the photo around it; use restore_photo, or a number")
         if quality not in _NAMES:
             raise ValueError(f"quality is {quality!r}; use a number in [0, 1], {' or '.join(map(repr, _NAMES))}")
         quality = _NAMES[quality]

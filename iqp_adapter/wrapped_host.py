@@ -19,7 +19,7 @@ from .attention import KeysValues
 from .hooks import Flags, Tap, forget_compiled, uncompiled
 from .host import CodeAccess, HostSpec
 from .images import as_given, fit
-from .injection import Injection, Scale, Strengths
+from .injection import Injection, Scale, strengths
 from .quality import Quality, as_quality
 from .sites import Site
 
@@ -263,16 +263,16 @@ class WrappedHost(nn.Module):
         keys_values = (
             self._kept_keys_values(wanted) if fixed and not torch.is_grad_enabled() else self._keys_values(wanted)
         )
-        return _Call(self._plan(keys_values, Strengths(scale, self.sites)))
+        return _Call(self._plan(keys_values, scale))
 
-    def _plan(self, keys_values: KeysValuesOf, strengths: Strengths) -> dict[str, list[Injection]]:
-        plan: dict[str, list[Injection]] = {key: [] for key in self.sites}
+    def _plan(self, keys_values: KeysValuesOf, scale: Scale) -> dict[str, list[Injection]]:
+        sites = self.sites
+        plan: dict[str, list[Injection]] = {key: [] for key in sites}
+        strength = strengths(scale, sites, like=next(self.parameters()))
         for name, adapter in self.adapters.items():
-            for site in adapter.sites:
-                block, weight = adapter.blocks[site.key], self.adapter_weights[name]
-                if weight:
-                    strength = weight * strengths.at(site, block.gate)
-                    plan[site.key].append(Injection(block, keys_values[name][site.key], strength))
+            weight = self.adapter_weights[name]
+            for key, block in adapter.blocks.items() if weight else ():
+                plan[key].append(Injection(block, keys_values[name][key], weight * strength[key]))
         return plan
 
     def _keys_values(self, quality: Quality) -> KeysValuesOf:
