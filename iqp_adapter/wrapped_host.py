@@ -189,6 +189,9 @@ class WrappedHost(nn.Module):
         if name in self.adapters:
             raise ValueError(f"there is an adapter {name!r} already; choose another name, or remove it first")
         for site in adapter.sites:
+            if self.sites.get(site.key, site).on != site.on:
+                raise ValueError(f"site {site.path} is an {site.on} here and not in another adapter; make them alike")
+        for site in adapter.sites:
             if site.key not in self._handles:
                 self._handles[site.key] = Tap(site, self.inject).attach(self.bare)
         self.adapters[name] = adapter.to(self.device).train(self.training)
