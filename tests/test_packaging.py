@@ -16,13 +16,18 @@ import pytest
 pytestmark = pytest.mark.slow
 
 LOOK = """
-import json, pkgutil
-from importlib import import_module, resources
-import iqp_adapter, iqp_adapter.adapters
-names = [module.name for module in pkgutil.iter_modules(iqp_adapter.adapters.__path__)]
-hosts = {name: import_module(f"iqp_adapter.adapters.{name}").HOST for name in names}
+import json
+from importlib import resources
+import iqp_adapter
+from iqp_adapter.registry import hosts
+hosts = {name: spec.source for name, spec in hosts().items()}
 inside = [path.name for folder in ("", "weights") for path in (resources.files("iqp_adapter") / folder).iterdir()]
 print(json.dumps({"file": iqp_adapter.__file__, "hosts": hosts, "inside": inside}))
+"""
+HOST = """
+'''A host for tests.'''
+from iqp_adapter.host import HostSpec
+HOST = HostSpec(name="{0}", source="by {0}", licence="", has=("toy",), sites=list, restore=list, resolution=len)
 """
 PARTS = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "iqp_adapter", "adapters")
 
@@ -44,7 +49,7 @@ def source(root, tmp_path_factory) -> Path:
             shutil.copytree(root / part, folder / part, ignore=ignored)
         else:
             shutil.copy(root / part, folder)
-    (folder / "adapters" / "toyhost.py").write_text('"""A host for tests."""\n\nHOST = "toy"\n')
+    (folder / "adapters" / "toyhost.py").write_text(HOST.format("toyhost"))
     return folder
 
 
@@ -78,7 +83,7 @@ def look(python: Path, cwd: Path, home: Path, **settings: str) -> None:
     seen = json.loads(run(python, "-c", LOOK, cwd=cwd, **settings))
     assert Path(seen["file"]).is_relative_to(home)
     expected = {path.stem for path in (Path(__file__).parents[1] / "adapters").glob("*.py")} | {"toyhost"}
-    assert set(seen["hosts"]) == expected and seen["hosts"]["toyhost"] == "toy"
+    assert set(seen["hosts"]) == expected and seen["hosts"]["toyhost"] == "by toyhost"
     assert {"py.typed", "iqp-lite"} <= set(seen["inside"])
 
 
@@ -94,9 +99,9 @@ def test_editable_install(source, environment, tmp_path):
     install(environment, "-e", source)
     look(environment, cwd=tmp_path, home=source)
     look(environment, cwd=source, home=source)
-    (source / "adapters" / "later.py").write_text('HOST = "new"\n')
+    (source / "adapters" / "later.py").write_text(HOST.format("later"))
     try:
-        assert '"later": "new"' in run(environment, "-c", LOOK, cwd=tmp_path)
+        assert '"later": "by later"' in run(environment, "-c", LOOK, cwd=tmp_path)
     finally:
         (source / "adapters" / "later.py").unlink()
 
