@@ -1,4 +1,4 @@
-"""What a training run is made of, as data: one YAML file describes the three stages."""
+"""What a training run is made of, as data that a YAML file holds."""
 
 from __future__ import annotations
 
@@ -32,14 +32,11 @@ class StageConfig:
     options: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class TrainConfig:
-    """A run of native training.
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """What every run has.
 
     Args:
-        preset: size of the model, see `native.presets`.
-        stages: settings of stage 1, 2 and 3.
-        changes: single values of the preset to change.
         metric: of the scores that condition the model.
         perceptual: backbone of the perceptual loss, "lite0" (needs no download) or "lpips".
         precision: "fp32" or "bf16" (autocast).
@@ -49,9 +46,6 @@ class TrainConfig:
         watch_every: steps between sample grids.
     """
 
-    preset: str
-    stages: tuple[StageConfig, StageConfig, StageConfig]
-    changes: dict[str, Any] = field(default_factory=dict)
     metric: str = "iqp-lite"
     perceptual: str = "lite0"
     precision: str = "bf16"
@@ -59,6 +53,21 @@ class TrainConfig:
     workers: int = 0
     save_every: int = 100
     watch_every: int = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(RunConfig):
+    """A run of native training.
+
+    Args:
+        preset: size of the model, see `native.presets`.
+        stages: settings of stage 1, 2 and 3.
+        changes: single values of the preset to change.
+    """
+
+    preset: str
+    stages: tuple[StageConfig, StageConfig, StageConfig]
+    changes: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: str | Path) -> TrainConfig:

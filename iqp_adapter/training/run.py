@@ -1,0 +1,142 @@
+"""What every training run shares: a folder, a data set, a score scale, and the loop with what is written around it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from ..files import atomic_path
+from ..quality import ScoreScale
+from ..scorer import Scorer
+from .config import RunConfig, StageConfig
+from .dataset import Augmentation, FaceFolder, KeyedBatches
+from .degradation import Degradation
+from .ladder import Ladder
+from .loop import Loop, Pace
+from .losses import perceptual_distance
+from .record import write_environment
+from .rng import torch_generator
+from .stages import Batch, Stage
+
+Progress = Callable[[int, dict[str, float]], None]
+
+
+def silent(step: int, terms: dict[str, float]) -> None:
+    """Shows nothing."""
+
+
+class Run:
+    """One training run on a folder of good face pictures.
+
+    Args:
+        config: settings of the run.
+        resolution: side of the training pictures, in pixels.
+        hq: folder of good face pictures, aligned.
+        folder: where everything is written; the same folder again resumes.
+        watch: folder of pictures that the sample grids show; `hq` without one.
+    """
+
+    def __init__(self, config: RunConfig, resolution: int, hq: Path, folder: Path, watch: Path | None = None):
+        self.config, self.resolution, self.folder = config, resolution, folder
+        self.accelerator = Accelerator(mixed_precision="no" if config.precision == "fp32" else config.precision)
+        self.scorer = Scorer(config.metric, device=self.device)
+        self.data = self._dataset(hq, Augmentation())
+        self.watched_data = self._dataset(watch or hq, None)
+        self.scale = self._score_scale()
+
+    @property
+    def device(self) -> torch.device:
+        return self.accelerator.device
+
+    def perceptual(self) -> nn.Module:
+        return perceptual_distance(self.config.perceptual).to(self.device)
+
+    def train(self, name: str, number: int, make: Callable[[], Stage], progress: Progress = silent) -> nn.Module:
+        """Trains a stage in a folder of its name, or goes on with it, and returns the averaged network.
+
+        Args:
+            name: of the stage's folder in the run's.
+            number: tells the random draws of stages of one run apart.
+            make: builds the stage; what it draws is seeded.
+            progress: is told every step.
+        """
+        folder = self.folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        with torch.random.fork_rng():
+            torch.manual_seed(self.config.seed + number)
+            stage = make()
+        for network in stage.players().values():
+            network.to(self.device).to(memory_format=torch.channels_last)
+        pace = Pace(save=self.config.save_every, watch=self.config.watch_every)
+        loop = Loop(stage, self._batches(stage.config, number), self._watched(), folder, self.accelerator, pace)
+        if self.accelerator.is_main_process:
+            write_environment(folder, self.config, self.data)
+        return loop.run(progress)
+
+    def _dataset(self, root: Path, augmentation: Augmentation | None) -> FaceFolder:
+        return FaceFolder(
+            root,
+            self.resolution,
+            degradation=Degradation.for_resolution(self.resolution),
+            ladder=Ladder(),
+            augmentation=augmentation,
+            seed=self.config.seed,
+        )
+
+    def _batches(self, config: StageConfig, number: int) -> Callable[[int], Iterator[Batch]]:
+        def stream(start: int) -> Iterator[Batch]:
+            order = KeyedBatches(
+                len(self.data),
+                config.batch,
+                seed=self.config.seed + number,
+                start_step=start,
+                rank=self.accelerator.process_index,
+                world_size=self.accelerator.num_processes,
+            )
+            loader = DataLoader(
+                self.data,
+                batch_sampler=order,
+                num_workers=self.config.workers,
+                generator=torch_generator(self.config.seed),
+            )
+            for samples in loader:
+                yield self._batch(samples)
+
+        return stream
+
+    def _batch(self, samples: dict[str, Tensor]) -> Batch:
+        device = self.device
+        hq, lq = (samples[key].to(device, memory_format=torch.channels_last) for key in ("hq", "lq"))
+        with torch.no_grad():
+            quality = self.scale.quality(self.scorer(hq))
+        return Batch(hq, lq, quality, samples["key"].tolist())
+
+    def _watched(self) -> Batch:
+        chosen = [
+            self.watched_data[0, index]
+            for index in range(0, len(self.watched_data), max(len(self.watched_data) // 6, 1))
+        ]
+        return self._batch(torch.utils.data.default_collate(chosen[:6]))
+
+    def _score_scale(self) -> ScoreScale:
+        """Fitted once on targets as training draws them, then read back by every stage."""
+        path = self.folder / "score_scale.json"
+        if not path.exists() and self.accelerator.is_main_process:
+            scores = torch.cat([self._scores(first) for first in range(0, 512, 8)])
+            scale = ScoreScale.fit(self.config.metric, self.scorer.lower_better, scores)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with atomic_path(path) as partial:
+                partial.write_text(json.dumps(scale.to_dict()))
+        self.accelerator.wait_for_everyone()
+        return ScoreScale.from_dict(json.loads(path.read_text()))
+
+    @torch.no_grad()
+    def _scores(self, first: int) -> Tensor:
+        samples = [self.data[divmod(draw, len(self.data))] for draw in range(first, first + 8)]
+        return self.scorer(torch.stack([sample["hq"] for sample in samples]).to(self.device)).cpu()
