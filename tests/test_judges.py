@@ -316,7 +316,8 @@ def test_the_benchmarks_run(album, tmp_path, monkeypatch):
     results = {name: json.loads((out / f"{name}.json").read_text()) for name in names}
     assert all(result["data"]["people"] == 2 and "dlib" not in result["command"] for result in results.values())
     assert set(results["restoration"]["methods"]) == {"bicubic", "best", "any", "unconditioned"}
-    assert len(results["restoration"]["claims"]) == 4 + 2 * len(restoration.NEARNESS)
+    installed = [name for name in restoration.NEARNESS if name in results["restoration"]["methods"]["best"]]
+    assert len(results["restoration"]["claims"]) == 4 + 2 * len(installed) >= 6
     assert (out / "dial.png").stat().st_size > 1000
 
 

@@ -1,5 +1,10 @@
-"""A native training run small enough for tests: `python training_run.py FACES RUN BATCH STAGE...` is what is killed."""
+"""A native training run small enough for tests: `python training_run.py FACES RUN BATCH STAGE...` is what is killed.
 
+With OPTIMISER=SGD in the environment weights follow gradients in proportion. Adam takes a step of full size even where
+a gradient is rounding noise, so that runs which ought to be equal could only be compared loosely.
+"""
+
+import os
 import sys
 from pathlib import Path
 
@@ -14,11 +19,11 @@ SMALL = {
 }  # fmt: skip
 
 
-def config(steps: int = 12, batch: int = 2, **changes) -> TrainConfig:
+def config(steps: int = 12, batch: int = 2, rate: float = 1e-3, **changes) -> TrainConfig:
     stages = (
-        StageConfig(steps, batch, rate=1e-3, warmup=2, options={"adversarial_from": 6, "revive_every": 4}),
-        StageConfig(steps, batch, rate=1e-3, warmup=2, options={"pictures": batch}),
-        StageConfig(steps, batch, rate=1e-3, warmup=2),
+        StageConfig(steps, batch, rate, warmup=2, options={"adversarial_from": 6, "revive_every": 4}),
+        StageConfig(steps, batch, rate, warmup=2, options={"pictures": batch}),
+        StageConfig(steps, batch, rate, warmup=2),
     )
     settings = {"preset": "tiny", "stages": stages, "changes": SMALL, "precision": "fp32", "save_every": 2} | changes
     return TrainConfig(**{"watch_every": 1000} | settings)
@@ -26,7 +31,11 @@ def config(steps: int = 12, batch: int = 2, **changes) -> TrainConfig:
 
 def main(faces: str, run: str, batch: str, *stages: str) -> None:
     torch.set_num_threads(1)
-    training = NativeTraining(config(batch=int(batch)), Path(faces), Path(run))
+    plain = os.environ.get("OPTIMISER") == "SGD"
+    if plain:
+        torch.optim.AdamW = lambda parameters, lr, **_: torch.optim.SGD(parameters, lr)
+    settings = config(batch=int(batch), rate=0.1 if plain else 1e-3)
+    training = NativeTraining(settings, Path(faces), Path(run))
     for stage in stages:
         training.run(int(stage))
 
