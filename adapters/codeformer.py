@@ -4,23 +4,26 @@ Source: https://github.com/sczhou/CodeFormer at b33cc7d (`basicsr/archs/codeform
 packages codeformer, codeformer-pip, codeformer-perceptor and vscodeformer hold copies with equal keys and shapes.
 Licence: S-Lab License 1.0, non-commercial, code and weights. Weights: `codeformer.pth` of its release v0.1.0.
 
-The image has no gradient to the Transformer (codes are an arg-max, the encoder's taps are detached): adapters learn
-through `code_logits`.
+Every Transformer layer is a site, since that is where the codes are decided. The image has no gradient to them (codes
+are an arg-max, the encoder's taps are detached): adapters learn through `code_logits`.
 """
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
-from iqp_adapter.host import HostSpec, symmetric, to_unit
+from iqp_adapter.host import CodeAccess, HostSpec, WeightFile, symmetric, to_unit
 from iqp_adapter.sites import Site
+
+RELEASE = "https://github.com/sczhou/CodeFormer/releases/download/v0.1.0"
+LICENCE = "S-Lab License 1.0 (non-commercial)"
 
 
 def sites(host: nn.Module) -> list[Site]:
-    """Every Transformer layer: (L, B, C), which is where the codes are decided."""
     dim = host.feat_emb.out_features
     return [Site(f"ft_layers.{index}", dim, "LBC") for index in range(len(host.ft_layers))]
 
@@ -29,30 +32,81 @@ def resolution(host: nn.Module) -> int:
     return int(host.encoder.resolution)
 
 
-def restore(model: Any, lq: Tensor, fidelity: float = 0.5) -> Tensor:
+def restore(host: nn.Module, lq: Tensor, fidelity: float = 0.5) -> Tensor:
     """As the repository's own script calls it: colours adjusted to the input's (`adain`)."""
-    weight = "weight" if takes_weight(model.host) else "w"
-    more = {} if takes_weight(model.host) else {"adain": True}
-    return to_unit(symmetric(model, lq, **{weight: fidelity}, **more)[0])
+    named = {"weight": fidelity} if takes_weight(host) else {"w": fidelity, "adain": True}
+    return to_unit(symmetric(host, lq, **named)[0])
 
 
 def takes_weight(host: nn.Module) -> bool:
     """spandrel's class calls the fidelity weight `weight` and always adjusts colours."""
-    return "weight" in inspect.signature(host.forward).parameters
+    return "weight" in inspect.signature(getattr(host, "_orig_mod", host).forward).parameters
 
 
 def swallowed(host: nn.Module) -> dict[str, str]:
-    return {"w": "weight", "adain": "nothing: it is always on", "code_only": "nothing"} if takes_weight(host) else {}
+    if not takes_weight(host):
+        return {}
+    return {"w": "use weight=", "adain": "it is always on", "code_only": "it always decodes", "detach_16": "always on"}
+
+
+def codes(host: nn.Module) -> CodeAccess:
+    first, last = host.idx_pred_layer[1].weight.shape
+    return CodeAccess(
+        logits=Site("idx_pred_layer", int(first), "LBC"),
+        entry=Site("generator.blocks.0", int(host.quantize.embedding.weight.shape[1]), "BCHW", on="input"),
+        style=f"encoder.blocks.{len(host.encoder.blocks) - 1}",
+        codebook=codebook,
+        adain=adain_always if takes_weight(host) else adain_asked,
+    )
+
+
+def codebook(host: nn.Module) -> Tensor:
+    return host.quantize.embedding.weight
+
+
+def adain_always(arguments: Mapping[str, Any]) -> bool:
+    return True
+
+
+def adain_asked(arguments: Mapping[str, Any]) -> bool:
+    return bool(arguments.get("adain", False))
+
+
+def build(state: Mapping[str, Tensor]) -> nn.Module:
+    """spandrel's class, its sizes read off the shapes."""
+    try:
+        from spandrel_extra_arches.architectures.CodeFormer import CodeFormer
+    except ImportError:
+        raise ImportError("CodeFormer's class is in the extra 'spandrel'; pip install iqp_adapter[spandrel]") from None
+    width = state["position_emb"].shape[1]
+    layers = len({key.split(".")[1] for key in state if key.startswith("ft_layers.")})
+    sides = sorted({key.split(".")[1] for key in state if key.startswith("fuse_convs_dict.")}, key=int)
+    return CodeFormer(
+        dim_embd=width,
+        n_layers=layers,
+        codebook_size=state["quantize.embedding.weight"].shape[0],
+        latent_size=state["position_emb"].shape[0],
+        connect_list=sides,
+    )
 
 
 HOST = HostSpec(
     name="codeformer",
     source="https://github.com/sczhou/CodeFormer",
-    licence="S-Lab License 1.0 (non-commercial)",
+    licence=LICENCE,
     has=("position_emb", "feat_emb.weight", "idx_pred_layer.1.weight", "quantize.embedding.weight"),
-    lacks=("cross_attention.proj_out.weight",),
     sites=sites,
     resolution=resolution,
     restore=restore,
+    build=build,
+    codes=codes,
     swallowed=swallowed,
+    weights={
+        "codeformer": WeightFile(
+            f"{RELEASE}/codeformer.pth",
+            LICENCE,
+            sha256="1009e537e0c2a07d4cabce6355f53cb66767cd4b4297ec7a4a64ca4b8a5684b7",
+            mirror="datasets/Gourieff/ReActor/models/facerestore_models/codeformer-v0.1.0.pth",
+        ),
+    },
 )

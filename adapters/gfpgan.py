@@ -5,24 +5,28 @@ Source: https://github.com/TencentARC/GFPGAN at 7552a77 (`gfpgan/archs/gfpganv1_
 Licence: Apache-2.0, with parts under NVIDIA's and CC BY-NC-SA terms as its LICENSE lists. Weights: `GFPGANv1.3.pth`
 and `GFPGANv1.4.pth` of its release v1.3.0; `GFPGANv1.pth` of v0.1.0 is the original, which runs on CUDA only.
 
-Noise is random in every forward; `randomize_noise=False` makes two calls equal.
+The sites are the style codes and the deepest maps of the U-Net's way up, which shape all later conditions of the
+decoder. Noise is random in every forward; `randomize_noise=False` makes two calls equal.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
-from iqp_adapter.host import HostSpec, symmetric, to_unit
+from iqp_adapter.host import HostSpec, WeightFile, symmetric, to_unit
 from iqp_adapter.sites import Site
 
+RELEASE = "https://github.com/TencentARC/GFPGAN/releases/download/v1.3.0"
+MIRROR = "datasets/Gourieff/ReActor/models/facerestore_models"
+LICENCE = "Apache-2.0, parts NVIDIA (research only) and CC BY-NC-SA 4.0"
 DEEPEST = 3
-"""Levels of the U-Net's way up that attend; they shape all later conditions of the decoder."""
+"""Levels of the U-Net's way up that attend."""
 
 
 def sites(host: nn.Module) -> list[Site]:
-    """The style codes, and the deepest maps of the way up."""
     maps = [Site(f"conv_body_up.{i}", width(host.conv_body_up[i]), "BCHW") for i in range(min(DEEPEST, levels(host)))]
     return [Site("final_linear", host.num_style_feat, "BN"), *maps]
 
@@ -32,30 +36,87 @@ def levels(host: nn.Module) -> int:
 
 
 def width(block: nn.Module) -> int:
-    """Channels that come out of a residual block; the original's convolutions are the first of two layers."""
-    convolution = block.conv2 if hasattr(block.conv2, "weight") else block.conv2[1]
-    return int(convolution.weight.shape[0])
+    """Channels that come out of a residual block, whose convolution the original and bilinear nets wrap."""
+    [*_, weight] = (value for key, value in block.conv2.state_dict().items() if key.endswith("weight"))
+    return int(weight.shape[0])
 
 
 def resolution(host: nn.Module) -> int:
-    return int(8 * 2 ** (levels(host) - 1))
+    return int(2 ** (levels(host) + 2))
 
 
-def restore(model: Any, lq: Tensor, randomize_noise: bool = False) -> Tensor:
-    return to_unit(symmetric(model, lq, return_rgb=False, randomize_noise=randomize_noise)[0])
+def restore(host: nn.Module, lq: Tensor, randomize_noise: bool = False) -> Tensor:
+    return to_unit(symmetric(host, lq, return_rgb=False, randomize_noise=randomize_noise)[0])
 
 
 def swallowed(host: nn.Module) -> dict[str, str]:
     return {"weight": "it has no fidelity weight", "return_latents": "it returns none"}
 
 
+def build(state: Mapping[str, Tensor]) -> nn.Module:
+    """gfpgan's clean class with the arguments of the released weights 1.2 to 1.4, its sizes read off the shapes."""
+    if "conv_body_first.0.weight" in state:
+        raise ValueError(
+            "this is the original GFPGAN, whose operations need CUDA; build gfpgan's GFPGANv1 or GFPGANBilinear there "
+            "and wrap the instance, or take GFPGANv1.4.pth"
+        )
+    try:
+        from gfpgan.archs.gfpganv1_clean_arch import GFPGANv1Clean
+    except ImportError:
+        raise ImportError("GFPGAN's class is in the package gfpgan; pip install gfpgan") from None
+    return GFPGANv1Clean(**sizes(state))
+
+
+def sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    side = 2 ** (len({key.split(".")[1] for key in state if key.startswith("conv_body_up.")}) + 2)
+    narrow = state["final_conv.weight"].shape[0] / 256
+    return {
+        "out_size": side,
+        "num_style_feat": state["stylegan_decoder.style_mlp.1.weight"].shape[0],
+        "channel_multiplier": multiplier(state, side, narrow),
+        "narrow": narrow,
+        "num_mlp": len({k for k in state if k.startswith("stylegan_decoder.style_mlp.") and k.endswith("weight")}),
+        "fix_decoder": False,
+        "input_is_latent": True,
+        "different_w": True,
+        "sft_half": True,
+    }
+
+
+def multiplier(state: Mapping[str, Tensor], side: int, narrow: float) -> int:
+    """The U-Net runs at half the decoder's factor: its last level has 64 * 0.5 * factor channels times `narrow`."""
+    first = state["conv_body_first.weight"].shape[0]
+    full = {8: 256, 16: 256, 32: 256, 64: 128, 128: 64, 256: 32, 512: 16, 1024: 8}[side]
+    return max(1, round(first / (full * narrow))) if side > 32 else 1
+
+
 HOST = HostSpec(
     name="gfpgan",
     source="https://github.com/TencentARC/GFPGAN",
-    licence="Apache-2.0, parts NVIDIA (research) and CC BY-NC-SA 4.0",
+    licence=LICENCE,
     has=("final_linear.weight", "condition_scale.0.0.weight", "stylegan_decoder.constant_input.weight"),
     sites=sites,
     resolution=resolution,
     restore=restore,
+    build=build,
     swallowed=swallowed,
+    weights={
+        "gfpgan": WeightFile(
+            f"{RELEASE}/GFPGANv1.4.pth",
+            LICENCE,
+            sha256="e2cd4703ab14f4d01fd1383a8a8b266f9a5833dacee8e6a79d3bf21a1b6be5ad",
+            mirror=f"{MIRROR}/GFPGANv1.4.pth",
+        ),
+        "gfpgan-1.3": WeightFile(
+            f"{RELEASE}/GFPGANv1.3.pth",
+            LICENCE,
+            sha256="c953a88f2727c85c3d9ae72e2bd4846bbaf59fe6972ad94130e23e7017524a70",
+            mirror=f"{MIRROR}/GFPGANv1.3.pth",
+        ),
+        "gfpgan-1.2": WeightFile(
+            f"{RELEASE}/GFPGANv1.2.pth",
+            LICENCE,
+            sha256="29e25ee90c170f4231163f4c83df6b59c968b73f3ce00cb884015ae005db083c",
+        ),
+    },
 )

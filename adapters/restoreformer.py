@@ -4,20 +4,26 @@ Source: https://github.com/wzhouxiff/RestoreFormer at 294cf95 and RestoreFormerP
 (`RestoreFormer/modules/vqvae/vqvae_arch.py`); gfpgan and spandrel hold copies with equal keys and shapes.
 Licence: Apache-2.0. Weights: `RestoreFormer.pth` of GFPGAN's release v1.3.4, `RestoreFormer.ckpt` and
 `RestoreFormer++.ckpt` of RestoreFormerPlusPlus' release v1.0.0.
+
+The sites are the blocks in which codes and degraded features meet: of the middle, the last level, and in ++ the one
+before. The image has a gradient to all of them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
-from iqp_adapter.host import HostSpec, symmetric, to_unit
+from iqp_adapter.host import HostSpec, WeightFile, symmetric, to_unit
 from iqp_adapter.sites import Site
+
+PLUS = "https://github.com/wzhouxiff/RestoreFormerPlusPlus/releases/download/v1.0.0"
+LICENCE = "Apache-2.0"
 
 
 def sites(host: nn.Module) -> list[Site]:
-    """The blocks in which codes and degraded features meet: of the middle, the last level, and in ++ the one before."""
     paths = ["decoder.mid.attn_1"]
     for level in reversed(range(len(host.decoder.up))):
         paths += [f"decoder.up.{level}.attn.{index}" for index in range(len(host.decoder.up[level].attn))]
@@ -28,21 +34,77 @@ def resolution(host: nn.Module) -> int:
     return int(host.encoder.resolution)
 
 
-def restore(model: Any, lq: Tensor) -> Tensor:
-    return to_unit(symmetric(model, lq)[0])
+def restore(host: nn.Module, lq: Tensor) -> Tensor:
+    return to_unit(symmetric(host, lq)[0])
 
 
 def swallowed(host: nn.Module) -> dict[str, str]:
     return {"weight": "it has no fidelity weight"}
 
 
+def build(state: Mapping[str, Tensor]) -> nn.Module:
+    """gfpgan's class at 512 px, which has RestoreFormer's keys but not those of ++.
+
+    The number of heads can not be told from the shapes: all released weights of RestoreFormer have 8.
+    """
+    if "decoder.up.4.attn.0.q.weight" in state:
+        raise ValueError(
+            "no package holds the class of RestoreFormer++; build VQVAEGANMultiHeadTransformer of its repository, load "
+            "the file into it and wrap the instance"
+        )
+    try:
+        from gfpgan.archs.restoreformer_arch import RestoreFormer
+    except ImportError:
+        raise ImportError("RestoreFormer's class is in the package gfpgan; pip install gfpgan") from None
+    return RestoreFormer(**sizes(state))
+
+
+def sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The constructor's arguments, from shapes; the resolution follows from attention at 16 px, as released."""
+    levels = 1 + max(int(key.split(".")[2]) for key in state if key.startswith("encoder.down."))
+    blocks = 1 + max(int(key.split(".")[4]) for key in state if key.startswith("encoder.down.0.block."))
+    ch = state["encoder.conv_in.weight"].shape[0]
+    widths = [state[f"encoder.down.{level}.block.0.conv2.weight"].shape[0] for level in range(levels)]
+    return {
+        "n_embed": state["quantize.embedding.weight"].shape[0],
+        "embed_dim": state["quant_conv.weight"].shape[0],
+        "z_channels": state["quant_conv.weight"].shape[1],
+        "ch": ch,
+        "ch_mult": tuple(width // ch for width in widths),
+        "num_res_blocks": blocks,
+        "attn_resolutions": (16,),
+        "resolution": 16 * 2 ** (levels - 1),
+    }
+
+
 HOST = HostSpec(
     name="restoreformer",
     source="https://github.com/wzhouxiff/RestoreFormerPlusPlus",
-    licence="Apache-2.0",
+    licence=LICENCE,
     has=("quant_conv.weight", "post_quant_conv.weight", "encoder.mid.attn_1.q.weight", "decoder.mid.attn_1.q.weight"),
+    lacks=("HQ_encoder.", "vqvae."),
+    prefix="vqvae.",
+    surplus=("quantize.utility_counter",),
     sites=sites,
     resolution=resolution,
     restore=restore,
+    build=build,
     swallowed=swallowed,
+    weights={
+        "restoreformer": WeightFile(
+            "https://github.com/TencentARC/GFPGAN/releases/download/v1.3.4/RestoreFormer.pth",
+            LICENCE,
+            sha256="07404d446d62ca3d5ed38b1de09a947a1e77d46dbccec961a74d713a8f24ace0",
+        ),
+        "restoreformer-ckpt": WeightFile(
+            f"{PLUS}/RestoreFormer.ckpt",
+            LICENCE,
+            sha256="4a193c716bc27cc0533d1b9307100c671e7b584ffa3ba6648182fea4b3228dff",
+        ),
+        "restoreformer++": WeightFile(
+            f"{PLUS}/RestoreFormer%2B%2B.ckpt",
+            LICENCE,
+            sha256="613fe52805f86bf8c2bffff08ae9f7a0b99f408be1bf221767af6183038be3a2",
+        ),
+    },
 )

@@ -55,9 +55,13 @@ class Flags:
             {name: module.training for name, module in host.named_modules()},
         )
 
-    def give_back(self, host: nn.Module) -> None:
+    def thaw(self, host: nn.Module) -> None:
+        """Lets those parameters learn that did."""
         for name, parameter in host.named_parameters():
             parameter.requires_grad_(self.requires_grad[name])
+
+    def give_back(self, host: nn.Module) -> None:
+        self.thaw(host)
         for name, module in host.named_modules():
             module.training = self.training[name]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +42,7 @@ class CodeAccess:
         logits: the module whose output is the code logits, with K as `dim`.
         entry: the module whose first argument is the map of looked-up codes; other codes are put in there.
         codebook: the host's code vectors (K, D).
+        style: the module whose output's mean and deviation `adain` gives to the map; None where no call does.
         adain: whether a call with these arguments shifts the looked-up map to the input's mean and deviation; None
             where no call does.
     """
@@ -49,6 +50,7 @@ class CodeAccess:
     logits: Site
     entry: Site
     codebook: Callable[[nn.Module], Tensor]
+    style: str | None = None
     adain: Callable[[Mapping[str, Any]], bool] | None = None
 
 
@@ -60,12 +62,14 @@ class HostSpec:
         name: what people call it; also the name of its adapter file.
         source: its repository.
         licence: of its code.
-        has: state-dict keys that every instance has.
-        lacks: state-dict keys that no instance has, where another kind has all of `has` too.
+        has: starts of state-dict keys that every instance has.
+        lacks: starts of state-dict keys that no instance has, where another kind has all of `has` too.
         sites: the places of injection, read off an instance's modules.
         restore: (host, lq, **arguments) -> restored, both (B, 3, R, R) RGB in [0, 1]; calls the host its own way.
         resolution: side R of the square pictures that an instance takes, in pixels; None for any size.
-        build: makes an instance of a state dict; None where no package that can be installed holds its class.
+        build: makes an instance of the sizes of a state dict; None where no package has the class.
+        prefix: that keys have in some weight files.
+        surplus: keys that some weight files have beyond the instance's.
         codes: where an instance decides its codes; None where it has none.
         swallowed: names of arguments that an instance takes and ignores -> what they do there, or what to use instead;
             None where it takes none in vain.
@@ -81,16 +85,27 @@ class HostSpec:
     resolution: Callable[[nn.Module], int | None]
     lacks: tuple[str, ...] = ()
     build: Callable[[Mapping[str, Tensor]], nn.Module] | None = None
+    prefix: str = ""
+    surplus: tuple[str, ...] = ()
     codes: Callable[[nn.Module], CodeAccess] | None = None
     swallowed: Callable[[nn.Module], Mapping[str, str]] | None = None
     weights: Mapping[str, WeightFile] = field(default_factory=dict)
 
-    def recognises(self, keys: set[str]) -> bool:
-        return keys.issuperset(self.has) and keys.isdisjoint(self.lacks)
+    def plain(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The state of a weight file with the keys of an instance."""
+        own = {key.removeprefix(self.prefix): value for key, value in state.items()}
+        return {key: value for key, value in own.items() if key not in self.surplus}
 
-    def likeness(self, keys: set[str]) -> float:
-        """Share of the kind's keys that are there, in [0, 1]; what an error calls the nearest kind."""
-        return len(keys.intersection(self.has)) / len(self.has)
+    def recognises(self, keys: Collection[str]) -> bool:
+        return self.likeness(keys) == 1 and not any(_starts(keys, start) for start in self.lacks)
+
+    def likeness(self, keys: Collection[str]) -> float:
+        """Share of `has` that is there, in [0, 1]; what an error calls the nearest kind."""
+        return sum(_starts(keys, start) for start in self.has) / len(self.has)
+
+
+def _starts(keys: Collection[str], start: str) -> bool:
+    return any(key.startswith(start) for key in keys)
 
 
 def symmetric(host: Callable[..., Any], lq: Tensor, **arguments: Any) -> Any:

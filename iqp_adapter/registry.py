@@ -30,7 +30,7 @@ def recognise(host: nn.Module) -> HostSpec:
     Raises:
         ValueError: where no kind fits, naming the nearest, and where more than one does.
     """
-    keys = set(host.state_dict())
+    keys = list(host.state_dict())
     found = [spec for spec in hosts().values() if spec.recognises(keys)]
     if len(found) == 1:
         return found[0]

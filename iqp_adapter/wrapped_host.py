@@ -46,8 +46,8 @@ class WrappedHost(nn.Module):
         host ── site ── features ──┬───────────────────────────► + ──► on through the host
                                    └─ attend to quality × gate × scale ┘
 
-    Made by `wrap`. Parameters and `state_dict` are the adapters' alone; the host is frozen and keeps its own. What is
-    not found here is looked up on the host. One call at a time: a model serves no two threads at once.
+    Made by `wrap`. Parameters and `state_dict` are the adapters' alone; the host keeps its own and does not learn.
+    What is not found here is looked up on the host. One call at a time: a model serves no two threads at once.
 
     Source: plug-and-play prior of IQPFR (arXiv 2503.09294). Differs: injected by forward hooks, so that no line of the
     host changes.
@@ -81,7 +81,8 @@ class WrappedHost(nn.Module):
         self._swallowed = dict(spec.swallowed(self.bare)) if spec.swallowed else {}
         self._handles: dict[str, RemovableHandle] = {}
         self._found = Flags.of(self.bare)
-        self.bare.requires_grad_(False)
+        self._frozen = False
+        self._freeze(True)
         self._handles[""] = self.bare.register_forward_hook(self._check_fired)
         self.put(DEFAULT, adapter)
         super().train(host.training)
@@ -259,6 +260,11 @@ class WrappedHost(nn.Module):
         fixed = isinstance(quality, str) and quality == DEFAULT
         if fixed and scale is None and self._call is not None:
             return self._call
+        call = self._call_for(quality, scale, fixed)
+        self._freeze(call is not None and torch.is_grad_enabled())
+        return call
+
+    def _call_for(self, quality: Quality | None, scale: Scale | None, fixed: bool) -> _Call | None:
         wanted, scale = self.quality if fixed else quality, self.scale if scale is None else scale
         if wanted is None or (isinstance(scale, (int, float)) and scale == 0):
             return None
@@ -292,6 +298,18 @@ class WrappedHost(nn.Module):
             with torch.inference_mode(False), torch.no_grad():
                 self._kept = (state, self._keys_values(quality))
         return self._kept[1]
+
+    def _freeze(self, frozen: bool) -> None:
+        """The host does not learn where something learns; elsewhere its parameters are flagged as they were found.
+
+        Not at all times, since torch multiplies by other kernels where weights need no gradient, even without any: the
+        bare host would differ from itself in the last bit.
+        """
+        if frozen and not self._frozen:
+            self.bare.requires_grad_(False)
+        elif self._frozen and not frozen:
+            self._found.thaw(self.bare)
+        self._frozen = frozen
 
     def _check_fired(self, host: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
         if self._call is None:

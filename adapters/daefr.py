@@ -1,0 +1,62 @@
+"""DAEFR: two encoders, for good and for degraded faces, whose features meet before codes are predicted.
+
+Source: https://github.com/LIAGM/DAEFR at 02d5010 (`DAEFR/models/daefr.py`, a Lightning module).
+Licence: none is stated. Weights: `DAEFR_model.ckpt` of LIAGM/DAEFR_pretrain_model on the Hugging Face Hub.
+
+Every Transformer layer is a site, as in CodeFormer, and so is the cross-attention in which the encoders meet. The
+image's gradient ends at the latter; the former learn through the code loss, which every call returns.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from iqp_adapter.host import CodeAccess, HostSpec, WeightFile, symmetric, to_unit
+from iqp_adapter.sites import Site
+
+LICENCE = "none stated"
+
+
+def sites(host: nn.Module) -> list[Site]:
+    dim, features = host.feat_emb.out_features, host.feat_emb.in_features
+    layers = [Site(f"ft_layers.{index}", dim, "LBC") for index in range(len(host.ft_layers))]
+    return [Site("cross_attention", features, "BCHW"), *layers]
+
+
+def resolution(host: nn.Module) -> int:
+    return int(host.vqvae.encoder.resolution)
+
+
+def restore(host: nn.Module, lq: Tensor) -> Tensor:
+    return to_unit(symmetric(host, lq)[0])
+
+
+def codes(host: nn.Module) -> CodeAccess:
+    return CodeAccess(
+        logits=Site("idx_pred_layer", int(host.idx_pred_layer[1].weight.shape[0]), "LBC"),
+        entry=Site("vqvae.post_quant_conv", host.feat_emb.in_features, "BCHW", on="input"),
+        codebook=codebook,
+    )
+
+
+def codebook(host: nn.Module) -> Tensor:
+    return host.vqvae.Fixed_quantize.embedding.weight
+
+
+HOST = HostSpec(
+    name="daefr",
+    source="https://github.com/LIAGM/DAEFR",
+    licence=LICENCE,
+    has=("cross_attention.", "feat_emb.weight", "idx_pred_layer.1.weight", "vqvae.post_quant_conv.weight"),
+    sites=sites,
+    resolution=resolution,
+    restore=restore,
+    codes=codes,
+    weights={
+        "daefr": WeightFile(
+            "https://huggingface.co/LIAGM/DAEFR_pretrain_model/resolve/main/DAEFR_model.ckpt",
+            LICENCE,
+            mirror="LIAGM/DAEFR_pretrain_model/DAEFR_model.ckpt",
+        ),
+    },
+)

@@ -1,0 +1,39 @@
+"""The native model of this library, built without a condition of its own (`condition: false`).
+
+Source: `iqp_adapter/native`. Licence: Apache-2.0, weights CC BY 4.0.
+
+Every layer of its Transformer is a site; the image's gradient ends at the codes, as in every code host.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from iqp_adapter.host import HostSpec
+from iqp_adapter.sites import Site
+
+
+def sites(host: nn.Module) -> list[Site]:
+    if host.embedding is not None:
+        raise ValueError("this IQPFR has a dial of its own; pass it quality=..., or build one with condition=False")
+    layers = range(len(host.transformer.layers))
+    return [Site(f"transformer.layers.{index}", host.config.dim, "BLC") for index in layers]
+
+
+def resolution(host: nn.Module) -> int:
+    return int(host.resolution)
+
+
+def restore(host: nn.Module, lq: Tensor, fidelity: float | None = None) -> Tensor:
+    return host(lq, fidelity=fidelity)[0]
+
+
+HOST = HostSpec(
+    name="iqpfr",
+    source="iqp_adapter/native",
+    licence="Apache-2.0, weights CC BY 4.0",
+    has=("books.null", "transformer.refine.weight", "transformer.null_head.weight"),
+    sites=sites,
+    resolution=resolution,
+    restore=restore,
+)

@@ -1,0 +1,69 @@
+"""VQFR version 2: codes of a face by a classifier, and a main branch that keeps to the input.
+
+Source: https://github.com/TencentARC/VQFR at 239c77a (`vqfr/archs/vqfrv2_arch.py`).
+Licence: Apache-2.0. Weights: `VQFR_v2.pth` of its release v2.0.0.
+
+Its decoder runs without gradients, so that the image teaches the main branch alone, as long as `fidelity_ratio` is
+above 0: its deepest levels are sites. So are the encoder's last features, which learn through `code_logits`.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from iqp_adapter.host import CodeAccess, HostSpec, WeightFile, symmetric, to_unit
+from iqp_adapter.sites import Site
+
+LICENCE = "Apache-2.0"
+DEEPEST = 2
+"""Levels of the main branch that attend."""
+
+
+def sites(host: nn.Module) -> list[Site]:
+    levels = host.main_branch.decoder_dict
+    deepest = sorted(levels, key=lambda name: -int(name.split("_")[1]))[:DEEPEST]
+    branch = [Site(f"main_branch.decoder_dict.{level}", width(levels[level]), "BCHW") for level in deepest]
+    return [Site("encoder.conv_out", host.encoder.conv_out.out_channels, "BCHW"), *branch]
+
+
+def width(block: nn.Module) -> int:
+    """Channels that come out of a block: those of its last convolution."""
+    [*_, last] = (module for module in block.modules() if isinstance(module, nn.Conv2d))
+    return int(last.out_channels)
+
+
+def resolution(host: nn.Module) -> int:
+    """Codes have a grid of 16 x 16, each level of the decoder but the first doubles it."""
+    return int(16 * 2 ** (len(host.decoder.blocks) - 1))
+
+
+def restore(host: nn.Module, lq: Tensor, fidelity: float = 0.1) -> Tensor:
+    return to_unit(symmetric(host, lq, fidelity_ratio=fidelity)["main_dec"])
+
+
+def codes(host: nn.Module) -> CodeAccess:
+    entries, width = host.quantizer.embedding.weight.shape
+    return CodeAccess(
+        logits=Site("feat2index", int(entries), "BLC"),
+        entry=Site("decoder.conv_in", int(width), "BCHW", on="input"),
+        codebook=codebook,
+    )
+
+
+def codebook(host: nn.Module) -> Tensor:
+    return host.quantizer.embedding.weight
+
+
+HOST = HostSpec(
+    name="vqfr",
+    source="https://github.com/TencentARC/VQFR",
+    licence=LICENCE,
+    has=("feat2index.", "main_branch.", "quantizer.embedding.weight", "encoder.conv_out.weight"),
+    sites=sites,
+    resolution=resolution,
+    restore=restore,
+    codes=codes,
+    weights={
+        "vqfr": WeightFile("https://github.com/TencentARC/VQFR/releases/download/v2.0.0/VQFR_v2.pth", LICENCE),
+    },
+)

@@ -1,0 +1,59 @@
+"""VQFR version 1: nearest codes of a face, and a main decoder that keeps to the input.
+
+Source: https://github.com/TencentARC/VQFR at 239c77a (`vqfr/archs/vqfrv1_arch.py`).
+Licence: Apache-2.0. Weights: `VQFR_v1-33a1fac5.pth`, by a link of its README.
+
+Codes are the nearest ones, with a straight-through gradient: the image teaches every site. These are the features that
+choose codes, what the decoder makes of codes at their grid, and the deepest level of the main decoder.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from iqp_adapter.host import HostSpec, symmetric, to_unit
+from iqp_adapter.sites import Site
+
+PLACES = ("encoder.enc_convout_dict", "decoder.decoder_dict", "main_decoder.decoder_dict")
+
+
+def sites(host: nn.Module) -> list[Site]:
+    return [deepest(host, place) for place in PLACES]
+
+
+def deepest(host: nn.Module, place: str) -> Site:
+    """The level with the smallest map: of `Level_32` to `Level_1` the first one."""
+    levels = host.get_submodule(place)
+    name = max(levels, key=factor)
+    [*_, last] = (module for module in levels[name].modules() if isinstance(module, nn.Conv2d))
+    return Site(f"{place}.{name}", int(last.out_channels), "BCHW")
+
+
+def factor(level: str) -> int:
+    """By how much a level's map is smaller than the picture: 32 for `Level_32`."""
+    return int(level.split("_")[1])
+
+
+def resolution(host: nn.Module) -> int:
+    """A grid of 16 x 16 at the deepest level, as released; other sizes run as well."""
+    return 16 * max(factor(level) for level in host.encoder.enc_convout_dict)
+
+
+def restore(host: nn.Module, lq: Tensor) -> Tensor:
+    return to_unit(symmetric(host, lq)["main_dec"])
+
+
+def swallowed(host: nn.Module) -> dict[str, str]:
+    return {"fidelity_ratio": "version 2 has one"}
+
+
+HOST = HostSpec(
+    name="vqfr_v1",
+    source="https://github.com/TencentARC/VQFR",
+    licence="Apache-2.0",
+    has=("main_decoder.", "quantizer.quantize_dict.", "encoder.enc_convout_dict."),
+    sites=sites,
+    resolution=resolution,
+    restore=restore,
+    swallowed=swallowed,
+)

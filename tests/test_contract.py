@@ -1,0 +1,188 @@
+"""What wrapping promises of every host: each small instance of each kind is held to all of it."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from tiny_hosts import TINY_HOSTS, TinyHost, tensors
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+import iqp_adapter as iqp
+from iqp_adapter.compat import make_importable
+from iqp_adapter.hooks import is_wrapped
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning", "ignore:.*torch.jit.*:DeprecationWarning")
+
+
+class Case:
+    """A tiny host, its input and its call."""
+
+    def __init__(self, name: str, tiny: TinyHost):
+        self.name, self.tiny = name, tiny
+        self.host = tiny.build()
+        generator = torch.Generator().manual_seed(0)
+        self.x = torch.rand(2, 3, tiny.side, tiny.side, generator=generator) * 2 - 1
+
+    def call(self, model: nn.Module, x: Tensor | None = None, **named: Any) -> list[Tensor]:
+        return tensors(model(self.x if x is None else x, **self.tiny.arguments, **named))
+
+
+@pytest.fixture(params=TINY_HOSTS, ids=str)
+def case(request: pytest.FixtureRequest) -> Iterator[Case]:
+    tiny = TINY_HOSTS[request.param]
+    make_importable()
+    for package in tiny.needs:
+        pytest.importorskip(package)
+    with torch.no_grad():
+        yield Case(request.param, tiny)
+
+
+def open_gates(model: iqp.WrappedHost, value: float = 1.0) -> iqp.WrappedHost:
+    for adapter in model.adapters.values():
+        for block in adapter.blocks.values():
+            block.gate.data.fill_(value)
+    return model
+
+
+def equal(ours: list[Tensor], theirs: list[Tensor]) -> bool:
+    return len(ours) == len(theirs) and all(map(torch.equal, ours, theirs))
+
+
+def test_an_untrained_adapter_is_the_bare_host(case, caplog):
+    bare = case.call(case.host)
+    model = iqp.wrap(case.host)
+    assert model.spec.name == case.tiny.kind
+    assert equal(case.call(model), bare)
+    assert not caplog.records
+    assert equal(case.call(model, quality=0.9), bare)
+    assert equal(case.call(model, quality=0.1), bare)
+    assert [record.message.count("has learned nothing yet") for record in caplog.records] == [1]
+
+
+def test_an_open_gate_changes_the_host_and_scale_zero_does_not(case):
+    bare = case.call(case.host)
+    model = open_gates(iqp.wrap(case.host))
+    assert not equal(case.call(model, quality=0.9), bare)
+    assert not equal(case.call(model, quality=0.9), case.call(model, quality=0.1))
+    assert not equal(case.call(model, quality="any"), bare)
+    for same in ({"quality": 0.9, "scale": 0}, {"quality": 0.9, "scale": torch.zeros(2)}, {"quality": None}, {}):
+        assert equal(case.call(model, **same), bare), same
+    assert equal(case.call(case.host), bare), "outside of a call the host is bare"
+
+
+def test_the_host_keeps_its_keys_and_values_and_is_given_back(case):
+    for index, parameter in enumerate(case.host.parameters()):
+        parameter.requires_grad_(index % 2 == 0)
+    case.host.train()
+    flags = [parameter.requires_grad for parameter in case.host.parameters()]
+    bare, state = case.call(case.host), {key: value.clone() for key, value in case.host.state_dict().items()}
+    model = open_gates(iqp.wrap(case.host))
+    assert not any(parameter.requires_grad for parameter in case.host.parameters())
+    case.call(model.eval(), quality=0.9)
+    assert list(case.host.state_dict()) == list(state)
+    assert all(key.startswith("adapters.default.") for key in model.state_dict())
+    assert {id(x) for x in model.parameters()}.isdisjoint(id(x) for x in case.host.parameters())
+    assert model.unwrap() is case.host
+    assert not is_wrapped(case.host) and not case.host._forward_hooks
+    assert all(map(torch.equal, case.host.state_dict().values(), state.values()))
+    assert [parameter.requires_grad for parameter in case.host.parameters()] == flags
+    assert all(module.training for module in case.host.modules())
+    assert equal(case.call(case.host), bare)
+    with pytest.raises(RuntimeError, match="handed its host back by unwrap"):
+        model(case.x)
+
+
+def test_every_site_fires_and_every_adapter_parameter_learns(case):
+    model = iqp.wrap(case.host).train()
+    frozen = {key: value.clone() for key, value in case.host.state_dict().items()}
+    start = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    adam = torch.optim.Adam(model.parameters(), lr=1e-2)
+    quality = torch.tensor([0.9, float("nan")])
+    with torch.enable_grad():
+        for _ in range(2):
+            adam.zero_grad()
+            outputs = [x for x in case.call(model, quality=quality) if x.requires_grad]
+            sum(mse_loss(x, torch.ones_like(x)) for x in outputs).backward()
+            adam.step()
+    assert not any(parameter.requires_grad for parameter in case.host.parameters())
+    still = [name for name, parameter in model.named_parameters() if torch.equal(parameter, start[name])]
+    assert not still
+    assert all(parameter.grad is None for parameter in case.host.parameters())
+    assert all(torch.equal(value, frozen[key]) for key, value in case.host.state_dict().items())
+
+
+def test_saved_and_loaded_it_is_the_same(case, tmp_path, root):
+    model = open_gates(iqp.wrap(case.host), 0.5)
+    before = case.call(model, quality=0.7)
+    model.save_pretrained(tmp_path / "adapter")
+    keys = sorted(model.adapters["default"].state_dict())
+    host = model.unwrap()
+    loaded = iqp.wrap(host, adapter=tmp_path / "adapter")
+    assert not loaded.training and loaded.quality == "best"
+    assert equal(case.call(loaded, quality=0.7), before)
+    golden = (root / "tests" / "golden" / f"{case.name}.txt").read_text().split()
+    assert keys == golden
+
+
+def test_a_batch_of_two_qualities_is_two_calls(case):
+    model = open_gates(iqp.wrap(case.host), 0.1)
+    mixed = case.call(model, quality=torch.tensor([0.9, 0.2]))
+    first, second = case.call(model, quality=0.9), case.call(model, quality=0.2)
+    for both, ours, theirs in zip(mixed, first, second, strict=True):
+        axis = batch_axis(both)
+        if axis is not None:
+            torch.testing.assert_close(both.select(axis, 0), ours.select(axis, 0), rtol=1e-3, atol=1e-3)
+            torch.testing.assert_close(both.select(axis, 1), theirs.select(axis, 1), rtol=1e-3, atol=1e-3)
+
+
+def batch_axis(x: Tensor) -> int | None:
+    return next((axis for axis, size in enumerate(x.shape) if size == 2), None)
+
+
+def test_copies_are_independent(case):
+    model = open_gates(iqp.wrap(case.host))
+    before = case.call(model, quality=0.9)
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert equal(case.call(twin, quality=0.9), before)
+        assert twin.host is not case.host
+        open_gates(twin, 0.0)
+        assert not equal(case.call(twin, quality=0.9), before)
+        assert equal(case.call(model, quality=0.9), before)
+
+
+def test_restored_pictures_are_as_given(case):
+    model = open_gates(iqp.wrap(case.host))
+    lq = torch.rand(2, 3, 40, 56, generator=torch.Generator().manual_seed(1))
+    restored = model.restore(lq, quality=0.9)
+    assert restored.shape == lq.shape and restored.dtype == lq.dtype
+    assert restored.min() >= 0 and restored.max() <= 1
+    assert not torch.equal(restored, model.restore(lq, quality=None))
+
+
+def test_the_condition_of_a_context_reaches_the_host_itself(case):
+    model = open_gates(iqp.wrap(case.host))
+    with model.conditioned(quality=0.9):
+        assert equal(case.call(case.host), case.call(model, quality=0.9))
+
+
+def test_a_quality_set_once_is_the_default(case):
+    model = open_gates(iqp.wrap(case.host))
+    model.quality = 0.9
+    assert equal(case.call(model), case.call(model, quality=0.9))
+    model.quality = "best"
+    assert equal(case.call(model), case.call(model, quality=0.95))
+    open_gates(model, 0.0)
+    model.quality = "best"
+    assert equal(case.call(model), case.call(case.host))
+
+
+def test_bfloat16_autocast_runs_and_keeps_the_dial(case):
+    model = open_gates(iqp.wrap(case.host))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not equal(case.call(model, quality=0.9), case.call(model, quality=0.1))
