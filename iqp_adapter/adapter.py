@@ -29,6 +29,9 @@ class Adapter(nn.Module):
         tokens: number of condition tokens T.
         inner: greatest width of the attention.
         seed: of the initial values.
+
+    Attributes:
+        facts: what is told of its making (training, data, licence, ...), saved with it.
     """
 
     blocks: Any
@@ -45,6 +48,7 @@ class Adapter(nn.Module):
         super().__init__()
         self.sites, self.scales = tuple(sites), tuple(scales)
         self.sizes = {"token_dim": token_dim, "tokens": tokens, "inner": inner}
+        self.facts: dict[str, Any] = {}
         with torch.inference_mode(False), torch.device("cpu"), torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             self.embedding = ScoreEmbedding(token_dim, tokens, max(1, len(self.scales)))

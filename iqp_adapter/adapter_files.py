@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,30 @@ from torch import nn
 from . import checkpoint, hub
 from .adapter import Adapter
 from .host import HostSpec, fingerprint
+from .version import __version__
 
 KIND = "adapter"
+OURS = ("kind", "version", "host", "adapter")
+"""Entries of the config that this file writes; the others are facts."""
 
 
 def save_adapter(
     folder: str | Path, adapter: Adapter, host: nn.Module, spec: HostSpec, dtype: torch.dtype | None, facts: Any
 ) -> None:
-    """Writes config.json and model.safetensors; the host's weights are told by their fingerprint, not stored."""
+    """Writes config.json and model.safetensors; the host's weights are told by their fingerprint, not stored.
+
+    Raises:
+        ValueError: for facts under a name that the config needs itself.
+    """
+    taken = sorted(set(OURS) & set(facts))
+    if taken:
+        raise ValueError(f"{', '.join(taken)} can not be a fact's name, since the config needs it; choose another")
     config = {
         "kind": KIND,
+        "version": __version__,
         "host": {"name": spec.name, "source": spec.source, "licence": spec.licence, **fingerprint(host)},
         "adapter": adapter.to_config(),
+        **adapter.facts,
         **facts,
     }
     state = {key: value.to(dtype or value.dtype) for key, value in adapter.state_dict().items()}
@@ -38,10 +51,26 @@ def load_adapter(name: str | Path, host: nn.Module, spec: HostSpec, allow_other_
     config, state = checkpoint.load(hub.resolve(name))
     if config.get("kind") != KIND:
         raise ValueError(f"{name} holds no adapter but a model of its own; load it by IQPFR.from_pretrained")
+    adapter = _built(str(name), config)
     _compare(str(name), config, host, spec, allow_other_weights)
-    adapter = Adapter.from_config(config["adapter"])
     checkpoint.load_strict(adapter, {key: value.float() for key, value in state.items()}, source=str(name))
+    adapter.facts = {key: value for key, value in config.items() if key not in OURS}
     return adapter
+
+
+def _built(name: str, config: dict[str, Any]) -> Adapter:
+    """The adapter of a config, every entry of which is understood."""
+    try:
+        adapter = Adapter.from_config(config["adapter"])
+        if json.loads(json.dumps(adapter.to_config())) == config["adapter"]:
+            return adapter
+        reason = f"it has entries beside {', '.join(adapter.to_config())}"
+    except (KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+    raise ValueError(
+        f"{name} was saved by iqp_adapter {config.get('version', 'of another version')} and is not understood by "
+        f"{__version__} ({reason}); install the former"
+    )
 
 
 def _compare(name: str, config: dict[str, Any], host: nn.Module, spec: HostSpec, allow_other_weights: bool) -> None:

@@ -7,15 +7,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from . import hub
 from .adapter import Adapter
 from .adapter_files import load_adapter, save_adapter
 from .attention import KeysValues
+from .card import describe, write_card
 from .hooks import Flags, Tap, forget_compiled, uncompiled
 from .host import CodeAccess, HostSpec
 from .images import as_given, fit
@@ -220,6 +223,42 @@ class WrappedHost(nn.Module):
     ) -> None:
         """Writes an adapter, and nothing of the host; `facts` (training, data, licence, ...) are kept in its config."""
         save_adapter(folder, self.adapters[adapter], self.bare, self.spec, dtype, facts)
+
+    def push_to_hub(
+        self,
+        repository: str,
+        adapter: str = DEFAULT,
+        *,
+        private: bool | None = None,
+        token: str | None = None,
+        revision: str | None = None,
+        dtype: torch.dtype | None = None,
+        **facts: Any,
+    ) -> str:
+        """Uploads an adapter to the Hugging Face Hub, with a model card.
+
+        Args:
+            repository: "owner/name"; made where it is missing.
+            private, token, revision: as for `hub.push`.
+            facts: as for `save_pretrained`; `card.model_card` says which have a place of their own in the card.
+
+        Returns:
+            The commit's address.
+
+        Raises:
+            ValueError: for an adapter that has learned nothing.
+            OSError: where the Hub can not be reached, or refuses.
+        """
+        if not self.adapters[adapter].learned:
+            raise ValueError(f"adapter {adapter!r} has learned nothing (every gate is closed); train it, then push it")
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(folder, adapter, dtype, **facts)
+            write_card(folder, repository)
+            return hub.push(folder, repository, private=private, token=token, revision=revision)
+
+    def describe(self) -> str:
+        """Sites, sizes, licences and the default quality, as text."""
+        return describe(self.bare, self.spec, self.adapters, self.quality)
 
     def unwrap(self) -> nn.Module:
         """Takes every hook off and hands the host back, as it was given."""
