@@ -2,7 +2,8 @@
 
 Source: https://github.com/sczhou/CodeFormer at b33cc7d (`basicsr/archs/codeformer_arch.py`), of which spandrel and the
 packages codeformer, codeformer-pip, codeformer-perceptor and vscodeformer hold copies with equal keys and shapes.
-Licence: S-Lab License 1.0, non-commercial, code and weights. Weights: `codeformer.pth` of its release v0.1.0.
+Licence: S-Lab License 1.0, non-commercial, code and weights. Weights: `codeformer.pth` of its release v0.1.0, and
+two of the same class for other tasks.
 
 Every Transformer layer is a site, since that is where the codes are decided. The image has no gradient to them (codes
 are an arg-max, the encoder's taps are detached): adapters learn through `code_logits`.
@@ -10,13 +11,12 @@ are an arg-max, the encoder's taps are detached): adapters learn through `code_l
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
-from iqp_adapter.host import CodeAccess, HostSpec, WeightFile, symmetric, to_unit
+from iqp_adapter.host import CodeAccess, HostSpec, WeightFile, symmetric, takes, to_unit
 from iqp_adapter.sites import Site
 
 RELEASE = "https://github.com/sczhou/CodeFormer/releases/download/v0.1.0"
@@ -40,7 +40,7 @@ def restore(host: nn.Module, lq: Tensor, fidelity: float = 0.5) -> Tensor:
 
 def takes_weight(host: nn.Module) -> bool:
     """spandrel's class calls the fidelity weight `weight` and always adjusts colours."""
-    return "weight" in inspect.signature(getattr(host, "_orig_mod", host).forward).parameters
+    return takes(host, "weight")
 
 
 def swallowed(host: nn.Module) -> dict[str, str]:
@@ -54,7 +54,7 @@ def codes(host: nn.Module) -> CodeAccess:
     return CodeAccess(
         logits=Site("idx_pred_layer", int(first), "LBC"),
         entry=Site("generator.blocks.0", int(host.quantize.embedding.weight.shape[1]), "BCHW", on="input"),
-        style=f"encoder.blocks.{len(host.encoder.blocks) - 1}",
+        features=f"encoder.blocks.{len(host.encoder.blocks) - 1}",
         codebook=codebook,
         adain=adain_always if takes_weight(host) else adain_asked,
     )
@@ -108,5 +108,11 @@ HOST = HostSpec(
             sha256="1009e537e0c2a07d4cabce6355f53cb66767cd4b4297ec7a4a64ca4b8a5684b7",
             mirror="datasets/Gourieff/ReActor/models/facerestore_models/codeformer-v0.1.0.pth",
         ),
+        "codeformer-inpainting": WeightFile(
+            f"{RELEASE}/codeformer_inpainting.pth",
+            LICENCE,
+            sha256="b0d1b868c3dacf75d637bbcc0d4b3dd4ce2a064a338dfb4d35c740d3b4ae8797",
+        ),
+        "codeformer-colorization": WeightFile(f"{RELEASE}/codeformer_colorization.pth", LICENCE),
     },
 )

@@ -35,6 +35,7 @@ def codes(host: nn.Module) -> CodeAccess:
     return CodeAccess(
         logits=Site("idx_pred_layer", int(host.idx_pred_layer[1].weight.shape[0]), "LBC"),
         entry=Site("vqvae.post_quant_conv", host.feat_emb.in_features, "BCHW", on="input"),
+        features="cross_attention",
         codebook=codebook,
     )
 

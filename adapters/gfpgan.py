@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from iqp_adapter.host import HostSpec, WeightFile, symmetric, to_unit
+from iqp_adapter.host import HostSpec, WeightFile, symmetric, takes_any_name, to_unit
 from iqp_adapter.sites import Site
 
 RELEASE = "https://github.com/TencentARC/GFPGAN/releases/download/v1.3.0"
@@ -50,32 +50,42 @@ def restore(host: nn.Module, lq: Tensor, randomize_noise: bool = False) -> Tenso
 
 
 def swallowed(host: nn.Module) -> dict[str, str]:
-    return {"weight": "it has no fidelity weight", "return_latents": "it returns none"}
+    names = {"return_latents": "it returns none"}
+    return names | {"weight": "it has no fidelity weight"} if takes_any_name(host) else names
 
 
 def build(state: Mapping[str, Tensor]) -> nn.Module:
-    """gfpgan's clean class with the arguments of the released weights 1.2 to 1.4, its sizes read off the shapes."""
-    if "conv_body_first.0.weight" in state:
-        raise ValueError(
-            "this is the original GFPGAN, whose operations need CUDA; build gfpgan's GFPGANv1 or GFPGANBilinear there "
-            "and wrap the instance, or take GFPGANv1.4.pth"
-        )
+    """gfpgan's clean class, or its original one, with the arguments of the released weights; sizes from the shapes.
+
+    The bilinear class has the original's keys and shapes, and no released weights.
+    """
     try:
+        from basicsr.ops.fused_act import fused_act
+        from gfpgan.archs.gfpganv1_arch import GFPGANv1
         from gfpgan.archs.gfpganv1_clean_arch import GFPGANv1Clean
     except ImportError:
         raise ImportError("GFPGAN's class is in the package gfpgan; pip install gfpgan") from None
-    return GFPGANv1Clean(**sizes(state))
+    if "conv_body_first.weight" in state:
+        return GFPGANv1Clean(**sizes(state))
+    if not hasattr(fused_act, "fused_act_ext"):
+        raise ValueError(
+            "this is the original GFPGAN, which needs basicsr's operations for CUDA (BASICSR_JIT=True compiles them); "
+            "take GFPGANv1.4.pth where they are not to be had"
+        )
+    return GFPGANv1(**sizes(state))
 
 
 def sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The U-Net has half the decoder's width: 256 * `narrow` channels at its end, 8192 / side times the multiplier
+    times `narrow` at its start, where no side below 64 px depends on the multiplier."""
     side = 2 ** (len({key.split(".")[1] for key in state if key.startswith("conv_body_up.")}) + 2)
-    narrow = state["final_conv.weight"].shape[0] / 256
+    first, last = channels(state, "conv_body_first"), channels(state, "final_conv")
     return {
         "out_size": side,
         "num_style_feat": state["stylegan_decoder.style_mlp.1.weight"].shape[0],
-        "channel_multiplier": multiplier(state, side, narrow),
-        "narrow": narrow,
-        "num_mlp": len({k for k in state if k.startswith("stylegan_decoder.style_mlp.") and k.endswith("weight")}),
+        "channel_multiplier": round(first * side / 8192 / last * 256) if side > 32 else 1,
+        "narrow": last / 256,
+        "num_mlp": sum(key.startswith("stylegan_decoder.style_mlp.") and key.endswith("weight") for key in state),
         "fix_decoder": False,
         "input_is_latent": True,
         "different_w": True,
@@ -83,11 +93,9 @@ def sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
-def multiplier(state: Mapping[str, Tensor], side: int, narrow: float) -> int:
-    """The U-Net runs at half the decoder's factor: its last level has 64 * 0.5 * factor channels times `narrow`."""
-    first = state["conv_body_first.weight"].shape[0]
-    full = {8: 256, 16: 256, 32: 256, 64: 128, 128: 64, 256: 32, 512: 16, 1024: 8}[side]
-    return max(1, round(first / (full * narrow))) if side > 32 else 1
+def channels(state: Mapping[str, Tensor], layer: str) -> int:
+    """Channels that come out of a convolution, which the original wraps."""
+    return state[f"{layer}.weight" if f"{layer}.weight" in state else f"{layer}.0.weight"].shape[0]
 
 
 HOST = HostSpec(
@@ -118,5 +126,6 @@ HOST = HostSpec(
             LICENCE,
             sha256="29e25ee90c170f4231163f4c83df6b59c968b73f3ce00cb884015ae005db083c",
         ),
+        "gfpgan-1": WeightFile("https://github.com/TencentARC/GFPGAN/releases/download/v0.1.0/GFPGANv1.pth", LICENCE),
     },
 )

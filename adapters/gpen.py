@@ -42,7 +42,9 @@ def resolution(host: nn.Module) -> int:
 
 
 def restore(host: nn.Module, lq: Tensor) -> Tensor:
-    return to_unit(symmetric(host, lq)[0])
+    """The repository's class has returned the picture alone at some commits, and a pair at others."""
+    output = symmetric(host, lq)
+    return to_unit(output[0] if isinstance(output, tuple) else output)
 
 
 HOST = HostSpec(

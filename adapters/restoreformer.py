@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from iqp_adapter.host import HostSpec, WeightFile, symmetric, to_unit
+from iqp_adapter.host import HostSpec, WeightFile, symmetric, takes_any_name, to_unit
 from iqp_adapter.sites import Site
 
 PLUS = "https://github.com/wzhouxiff/RestoreFormerPlusPlus/releases/download/v1.0.0"
@@ -39,7 +39,7 @@ def restore(host: nn.Module, lq: Tensor) -> Tensor:
 
 
 def swallowed(host: nn.Module) -> dict[str, str]:
-    return {"weight": "it has no fidelity weight"}
+    return {"weight": "it has no fidelity weight"} if takes_any_name(host) else {}
 
 
 def build(state: Mapping[str, Tensor]) -> nn.Module:
@@ -81,7 +81,7 @@ HOST = HostSpec(
     name="restoreformer",
     source="https://github.com/wzhouxiff/RestoreFormerPlusPlus",
     licence=LICENCE,
-    has=("quant_conv.weight", "post_quant_conv.weight", "encoder.mid.attn_1.q.weight", "decoder.mid.attn_1.q.weight"),
+    has=("quant_conv.weight", "post_quant_conv.weight", "encoder.mid.attn_1.q.weight", "decoder.mid.attn_1.norm2."),
     lacks=("HQ_encoder.", "vqvae."),
     prefix="vqvae.",
     surplus=("quantize.utility_counter",),

@@ -23,7 +23,7 @@ def sites(host: nn.Module) -> list[Site]:
     levels = host.main_branch.decoder_dict
     deepest = sorted(levels, key=lambda name: -int(name.split("_")[1]))[:DEEPEST]
     branch = [Site(f"main_branch.decoder_dict.{level}", width(levels[level]), "BCHW") for level in deepest]
-    return [Site("encoder.conv_out", host.encoder.conv_out.out_channels, "BCHW"), *branch]
+    return [Site("encoder.conv_out", width(host.encoder.conv_out), "BCHW"), *branch]
 
 
 def width(block: nn.Module) -> int:
@@ -46,6 +46,7 @@ def codes(host: nn.Module) -> CodeAccess:
     return CodeAccess(
         logits=Site("feat2index", int(entries), "BLC"),
         entry=Site("decoder.conv_in", int(width), "BCHW", on="input"),
+        features="encoder.conv_out",
         codebook=codebook,
     )
 
@@ -58,7 +59,7 @@ HOST = HostSpec(
     name="vqfr",
     source="https://github.com/TencentARC/VQFR",
     licence=LICENCE,
-    has=("feat2index.", "main_branch.", "quantizer.embedding.weight", "encoder.conv_out.weight"),
+    has=("feat2index.", "main_branch.", "quantizer.embedding.weight", "encoder.conv_out."),
     sites=sites,
     resolution=resolution,
     restore=restore,

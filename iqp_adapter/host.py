@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,16 +42,16 @@ class CodeAccess:
     Args:
         logits: the module whose output is the code logits, with K as `dim`.
         entry: the module whose first argument is the map of looked-up codes; other codes are put in there.
+        features: the module whose output (B, D, h, w) the codes stand for.
         codebook: the host's code vectors (K, D).
-        style: the module whose output's mean and deviation `adain` gives to the map; None where no call does.
-        adain: whether a call with these arguments shifts the looked-up map to the input's mean and deviation; None
+        adain: whether a call with these arguments shifts the looked-up map to the features' mean and deviation; None
             where no call does.
     """
 
     logits: Site
     entry: Site
+    features: str
     codebook: Callable[[nn.Module], Tensor]
-    style: str | None = None
     adain: Callable[[Mapping[str, Any]], bool] | None = None
 
 
@@ -111,6 +112,17 @@ def _starts(keys: Collection[str], start: str) -> bool:
 def symmetric(host: Callable[..., Any], lq: Tensor, **arguments: Any) -> Any:
     """Calls a host that works in [-1, 1], as most do, on pictures in [0, 1]; its own returns."""
     return host(2 * lq - 1, **arguments)
+
+
+def takes(host: nn.Module, name: str) -> bool:
+    """Whether the host's call has an argument of this name."""
+    return name in inspect.signature(getattr(host, "_orig_mod", host).forward).parameters
+
+
+def takes_any_name(host: nn.Module) -> bool:
+    """Whether the host's call also takes names that it does not know, and drops what they give."""
+    arguments = inspect.signature(getattr(host, "_orig_mod", host).forward).parameters.values()
+    return any(argument.kind is argument.VAR_KEYWORD for argument in arguments)
 
 
 def to_unit(image: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import stand_ins
@@ -56,21 +57,21 @@ def tensors(output: Any) -> list[Tensor]:
 
 def codeformer() -> nn.Module:
     """spandrel's class, put together with a 16 x 16 grid of a 32 px picture, a size that its constructor has not."""
-    from spandrel_extra_arches.architectures.CodeFormer.__arch.codeformer import (
-        CodeFormer,
-        Fuse_sft_block,
-        TransformerSALayer,
-        VQAutoEncoder,
-    )
+    from spandrel_extra_arches.architectures.CodeFormer.__arch import codeformer
 
-    host = CodeFormer.__new__(CodeFormer)
-    VQAutoEncoder.__init__(host, 32, 32, [1, 2], "nearest", 2, [16], 16)
+    return assembled(codeformer)
+
+
+def assembled(source: Any) -> nn.Module:
+    """A small instance of the CodeFormer of a module that holds its class and the classes of its parts."""
+    host = source.CodeFormer.__new__(source.CodeFormer)
+    source.VQAutoEncoder.__init__(host, 32, 32, [1, 2], "nearest", 2, [16], 16)
     host.connect_list, host.channels = ["32"], {"32": 32}
     host.fuse_encoder_block, host.fuse_generator_block = {"32": 2}, {"32": 9}
     host.position_emb, host.feat_emb = nn.Parameter(torch.randn(256, 64)), nn.Linear(256, 64)
-    host.ft_layers = nn.Sequential(*(TransformerSALayer(64, 4, 64, dropout=0.0) for _ in range(2)))
+    host.ft_layers = nn.Sequential(*(source.TransformerSALayer(64, 4, 64, dropout=0.0) for _ in range(2)))
     host.idx_pred_layer = nn.Sequential(nn.LayerNorm(64), nn.Linear(64, 16, bias=False))
-    host.fuse_convs_dict = nn.ModuleDict({"32": Fuse_sft_block(32, 32)})
+    host.fuse_convs_dict = nn.ModuleDict({"32": source.Fuse_sft_block(32, 32)})
     return host
 
 
@@ -148,17 +149,18 @@ def native() -> nn.Module:
 FIXED = {"randomize_noise": False}
 TINY_HOSTS = {
     "codeformer-spandrel": TinyHost("codeformer", codeformer, 32, {"weight": 0.5}, ("spandrel_extra_arches",)),
-    "codeformer-official": TinyHost("codeformer", stand_ins.CodeFormer, 16, {"w": 0.5, "adain": True}),
+    "codeformer-official": TinyHost("codeformer", partial(stand_ins.CodeFormer, 1, 2), 32, {"w": 0.5, "adain": True}),
     "restoreformer-gfpgan": TinyHost("restoreformer", restoreformer_of_gfpgan, 64, needs=("gfpgan",)),
     "restoreformer-spandrel": TinyHost("restoreformer", restoreformer_of_spandrel, 64, needs=("spandrel",)),
-    "restoreformer++": TinyHost("restoreformer", stand_ins.RestoreFormerPlusPlus, 32),
+    "restoreformer-official": TinyHost("restoreformer", partial(stand_ins.RestoreFormer, 1), 32),
+    "restoreformer++": TinyHost("restoreformer", partial(stand_ins.RestoreFormerPlusPlus, 2), 64),
     "gfpgan-clean": TinyHost("gfpgan", gfpgan_clean, 32, FIXED, ("gfpgan",)),
     "gfpgan-spandrel": TinyHost("gfpgan", gfpgan_of_spandrel, 32, FIXED, ("spandrel",)),
     "gfpgan-original": TinyHost("gfpgan", gfpgan_original, 32, FIXED, ("gfpgan",)),
     "gfpgan-bilinear": TinyHost("gfpgan", gfpgan_bilinear, 32, FIXED, ("gfpgan",)),
-    "vqfr": TinyHost("vqfr", stand_ins.VQFRv2, 32),
-    "vqfr_v1": TinyHost("vqfr_v1", stand_ins.VQFRv1, 32),
-    "daefr": TinyHost("daefr", stand_ins.DAEFR, 16),
-    "gpen": TinyHost("gpen", stand_ins.GPEN, 16),
+    "vqfr": TinyHost("vqfr", partial(stand_ins.VQFRv2, 2), 64),
+    "vqfr_v1": TinyHost("vqfr_v1", partial(stand_ins.VQFRv1, 1), 32),
+    "daefr": TinyHost("daefr", partial(stand_ins.DAEFR, 1, 2), 32),
+    "gpen": TinyHost("gpen", partial(stand_ins.GPEN, 2), 16),
     "native": TinyHost("iqpfr", native, 64),
 }
