@@ -85,6 +85,29 @@ class TrainConfig(RunConfig):
         return self.stages[number - 1]
 
 
+@dataclass(frozen=True, kw_only=True)
+class AdapterConfig(RunConfig):
+    """A run of adapter training.
+
+    Args:
+        stage: its settings.
+        sizes: `token_dim`, `tokens` and `inner` of the adapter, where they are others than `Adapter` has.
+    """
+
+    stage: StageConfig
+    sizes: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: str | Path) -> AdapterConfig:
+        """Reads a YAML file; an unknown or missing name is named in one line."""
+        import yaml
+
+        data = yaml.safe_load(Path(path).read_text())
+        if not isinstance(data, dict) or not isinstance(data.get("stage"), dict):
+            raise ValueError(f"{path} does not describe a stage; see examples/adapter.yaml")
+        return _make(cls, {**data, "stage": _make(StageConfig, data["stage"])})
+
+
 def _make(kind: type, values: dict[str, Any]) -> Any:
     known = {item.name for item in fields(kind)}
     if unknown := sorted(set(values) - known):
