@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from ..native import IQPFR
+    from ..photo.options import Restorer
     from ..photo.report import PhotoReport
     from ..scorer import Scorer
 
@@ -18,7 +18,10 @@ def restore(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Folder for the results; for one photo, a file name will do.")
     ] = Path("restored"),
-    model: Annotated[str, typer.Option(help="tiny, a folder, or a Hub id.")] = "tiny",
+    model: Annotated[
+        str, typer.Option(help="tiny, a folder, a Hub id; or a host: a weight file, a known name such as codeformer.")
+    ] = "tiny",
+    adapter: Annotated[str | None, typer.Option(help="Folder or Hub id of the host's trained adapter.")] = None,
     quality: Annotated[
         str, typer.Option(help="best, any, a number from 0 to 1, or match: as good as the photo around the face.")
     ] = "best",
@@ -58,7 +61,7 @@ def restore(
     if not sources:
         _end(unread)
     place = device or str(default_device())
-    network = _model(model, place)
+    network = _model(model, adapter).to(place).eval()
     runs = restore_files(
         sources,
         output,
@@ -68,7 +71,7 @@ def restore(
         embedder=DlibIdentity() if report is not None and DlibIdentity.is_installed() else None,
         compare=compare or demo,
         report=report,
-        quality=quality if quality in ("best", "any", "match") else _number("quality", quality),
+        quality=_quality(quality, network),
         scale=scale,
         fidelity=fidelity,
         colour=colour,
@@ -109,18 +112,47 @@ def _sources(arguments: list[str], demo_output: Path | None) -> tuple[list[Path]
     return sorted(found), unread
 
 
-def _model(name: str, device: str) -> IQPFR:
+def _model(name: str, adapter: str | None) -> Any:
+    """The native model of that name, or the host, with an adapter where one is given."""
     from ..native import IQPFR
+    from ..wrapper import wrap
 
-    return IQPFR.from_pretrained(name).to(device).eval()
+    model = IQPFR.from_pretrained(name) if _is_native(name) else name
+    return model if isinstance(model, IQPFR) and adapter is None else wrap(model, adapter=adapter)
 
 
-def _scorers(model: IQPFR, device: str, driving: bool, judge: bool) -> list[Scorer]:
+def _is_native(name: str) -> bool:
+    """Whether it is a checkpoint of this library: built in, a folder, or "owner/name" on the Hub."""
+    from ..hub import builtin
+    from ..loading import SUFFIXES
+
+    on_the_hub = name.count("/") == 1 and not name.endswith(SUFFIXES)
+    return name in builtin("iqpfr-") or Path(name).is_dir() or on_the_hub
+
+
+def _quality(text: str, model: Restorer) -> float | str | None:
+    """What is asked of the model: nothing where no adapter has learned to look at it, which is said."""
+    from ..wrapped_host import WrappedHost
+
+    wanted = text if text in ("best", "any", "match") else _number("quality", text)
+    if not isinstance(model, WrappedHost) or any(adapter.learned for adapter in model.adapters.values()):
+        return wanted
+    typer.echo(
+        f"{model.spec.name} has no trained adapter, so it restores as it always does, whatever --quality and --scale; "
+        f"give one by --adapter",
+        err=True,
+    )
+    return None
+
+
+def _scorers(model: Restorer, device: str, driving: bool, judge: bool) -> list[Scorer]:
     """The metric that conditions the model, and one that it never saw."""
+    from ..photo.models import score_scale
     from ..scorer import Scorer
 
-    metrics = [model.score_scale.metric] if driving and model.score_scale is not None else []
-    return [Scorer(metric, device=device) for metric in metrics + ["piqe"] * judge]
+    scale = score_scale(model)
+    metrics = [scale.metric] if driving and scale is not None else []
+    return [Scorer(metric, device=device) for metric in dict.fromkeys(metrics + ["piqe"] * judge)]
 
 
 def _number(option: str, text: str) -> float:

@@ -15,13 +15,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..files import IMAGE_SUFFIXES, atomic_path, sha256_of
 from ..version import __version__
 from .compare import side_by_side
 from .detect import CenterFace, Detector
 from .io import Photo, one_line, read_photo, target_format
+from .models import fingerprint, name_of
 from .options import Embedder, FaceScorer, Options, Restorer
 from .pipeline import Pipeline, check_size
 from .report import PhotoReport, Status, check_report, write_report
@@ -227,23 +226,14 @@ def _describe(pipeline: Pipeline, compare: bool) -> dict[str, Any]:
     chosen = {key: value for key, value in asdict(pipeline.options).items() if key != "batch"}
     return {
         **chosen,
-        "model": type(pipeline.model).__name__,
-        "weights": _fingerprint(pipeline.model),
+        "model": name_of(pipeline.model),
+        "weights": fingerprint(pipeline.model),
         "detector": type(pipeline.detector).__name__,
         "metrics": [scorer.metric for scorer in pipeline.scorers],
         "identity": pipeline.embedder is not None,
         "compare": compare,
         "version": __version__,
     }
-
-
-def _fingerprint(model: Restorer) -> str:
-    digest = hashlib.sha256()
-    state = model.state_dict() if isinstance(model, torch.nn.Module) else {}
-    for key, tensor in state.items():
-        digest.update(key.encode())
-        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _digest(settings: dict[str, Any]) -> str:

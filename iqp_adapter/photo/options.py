@@ -12,8 +12,8 @@ class Restorer(Protocol):
     """What the pipeline needs of a model, native or wrapped."""
 
     @property
-    def resolution(self) -> int:
-        """Side of the aligned face in pixels."""
+    def resolution(self) -> int | None:
+        """Side of the aligned face in pixels; None for any size, of which no faces are cut out of photos."""
 
     def restore(self, lq: Tensor, quality: Any = ..., scale: float = ..., fidelity: Any = ...) -> Tensor:
         """Faces (B, 3, H, W) RGB in [0, 1] -> same shape, restored."""

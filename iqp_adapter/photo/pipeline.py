@@ -17,6 +17,7 @@ from .align import align, similarity, square, template, zoom
 from .detect import Detector
 from .io import MAX_PIXELS, Photo, eight_bit, open_photo
 from .match import LEVELS, best_match
+from .models import check_fidelity, resolution_of, score_scale
 from .options import Embedder, FaceScorer, Options, Restorer
 from .paste import enlarge, paste, peak, replace
 from .report import FaceReport
@@ -71,7 +72,9 @@ class Pipeline:
         self.detector = detector
         self.scorers = scorers
         self.embedder = embedder
-        self.scale: Any = getattr(model, "score_scale", None)
+        self.resolution = resolution_of(model)
+        self.scale: Any = score_scale(model)
+        check_fidelity(model, options.fidelity)
         if options.skip_if is not None and not any(self._drives(scorer) for scorer in scorers):
             metric = "the metric it was trained with" if self.scale is None else self.scale.metric
             raise ValueError(f"skip_if needs the model's score scale and scorers=[Scorer(...)] of {metric}")
@@ -110,18 +113,18 @@ class Pipeline:
 
     def _whole(self, pixels: np.ndarray) -> _Face:
         height, width = pixels.shape[:2]
-        ratio = self.model.resolution / max(height, width)
+        ratio = self.resolution / max(height, width)
         matrix = np.array([[ratio, 0, (ratio - 1) / 2], [0, ratio, (ratio - 1) / 2]])
         unfit = "" if height == width else f"{width} x {height}, an aligned face is square"
         return _Face(FaceReport(0, [0, 0, width, height], max(height, width), skipped=unfit), pixels, matrix)
 
     def _detected(self, pixels: np.ndarray) -> list[_Face]:
         found = self.detector(eight_bit(pixels))
-        points = template(self.model.resolution)
+        points = template(self.resolution)
         matrices = [similarity(landmarks, points) for landmarks in found.landmarks]
         faces = []
         for index, (box, matrix) in enumerate(zip(found.boxes, matrices, strict=True)):
-            side = 0.0 if matrix is None else self.model.resolution / zoom(matrix)
+            side = 0.0 if matrix is None else self.resolution / zoom(matrix)
             report = FaceReport(index, [round(float(edge), 1) for edge in box], round(side, 1))
             faces.append(_Face(report, pixels, matrix))
         self._choose(faces, found.boxes)
@@ -139,7 +142,7 @@ class Pipeline:
                 face.report.skipped = f"{extent[index].min():.0f} px, smaller than min_face {self.options.min_face}"
 
     def _cut(self, face: _Face) -> None:
-        size = self.model.resolution
+        size = self.resolution
         if face.report.skipped:
             return
         if face.report.side > LARGEST * size and not self.options.force:

@@ -1,0 +1,185 @@
+"""Code that people run already goes on running with one line added: gfpgan's GFPGANer, facexlib's helper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from photo_standins import LANDMARKS, photo
+from tiny_hosts import TINY_HOSTS, shake
+from torch import nn
+
+import iqp_adapter as iqp
+from iqp_adapter.compat import make_importable
+
+make_importable()
+pytest.importorskip("gfpgan")
+
+RELEASED: dict[str, Any] = {
+    "out_size": 512,
+    "num_style_feat": 512,
+    "channel_multiplier": 2,
+    "decoder_load_path": None,
+    "fix_decoder": False,
+    "num_mlp": 8,
+    "input_is_latent": True,
+    "different_w": True,
+    "narrow": 1,
+    "sft_half": True,
+}
+"""The arguments with which GFPGANer builds the net of the weights 1.2 to 1.4."""
+
+NARROW = {"narrow": 1 / 16, "num_style_feat": 32}
+
+
+def opened(model: iqp.WrappedHost) -> iqp.WrappedHost:
+    for block in model.adapters["default"].blocks.values():
+        nn.init.ones_(block.gate)
+    return model
+
+
+def face() -> np.ndarray:
+    """The astronaut's head, as OpenCV reads pictures: (180, 180, 3) BGR."""
+    return np.ascontiguousarray(photo()[20:200, 130:310, ::-1])
+
+
+def save_gfpgan(path: Path, **changes: Any) -> None:
+    """A file in the layout of the released ones, with numbers of our own; its decoder's noise has strength."""
+    from gfpgan.archs.gfpganv1_clean_arch import GFPGANv1Clean
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = GFPGANv1Clean(**RELEASED | changes)
+        shake(net)
+    torch.save({"params_ema": net.state_dict()}, path)
+
+
+def save_helpers(folder: Path) -> None:
+    """Files of random nets under the names at which facexlib looks for a detector and a parser."""
+    from facexlib.detection.retinaface import RetinaFace
+    from facexlib.parsing.parsenet import ParseNet
+
+    folder.mkdir(parents=True)
+    detector = RetinaFace(network_name="resnet50", device="cpu")
+    torch.save(detector.state_dict(), folder / "detection_Resnet50_Final.pth")
+    torch.save(ParseNet(in_size=512, out_size=512, parsing_ch=19).state_dict(), folder / "parsing_parsenet.pth")
+
+
+@pytest.fixture
+def without_helpers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither detector nor parser: an aligned face needs none, and to build them takes seconds."""
+    from facexlib.utils import face_restoration_helper
+
+    monkeypatch.setattr(face_restoration_helper, "init_detection_model", lambda *args, **options: None)
+    monkeypatch.setattr(face_restoration_helper, "init_parsing_model", lambda *args, **options: None)
+
+
+@pytest.fixture
+def narrow_gfpganer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_helpers: None) -> Any:
+    """GFPGANer with a net of a sixteenth of the channels."""
+    from gfpgan import utils
+
+    save_gfpgan(tmp_path / "GFPGANv1.4.pth", **NARROW)
+    wide = utils.GFPGANv1Clean
+    monkeypatch.setattr(utils, "GFPGANv1Clean", lambda **arguments: wide(**arguments | NARROW))
+    return utils.GFPGANer(str(tmp_path / "GFPGANv1.4.pth"), upscale=1, device=torch.device("cpu"))
+
+
+@pytest.fixture
+def full_gfpganer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """GFPGANer as it is, with all its files where it looks for them."""
+    from gfpgan import GFPGANer
+
+    save_gfpgan(tmp_path / "GFPGANv1.4.pth")
+    save_helpers(tmp_path / "gfpgan" / "weights")
+    monkeypatch.chdir(tmp_path)
+    return GFPGANer("GFPGANv1.4.pth", upscale=1, device=torch.device("cpu"))
+
+
+def enhanced(restorer: Any, seed: int = 0) -> np.ndarray:
+    """The one restored face; the net's noise is drawn anew in every call."""
+    torch.manual_seed(seed)
+    _, [restored], _ = restorer.enhance(face(), has_aligned=True)
+    return restored
+
+
+@pytest.mark.parametrize("size", ["narrow", pytest.param("full", marks=pytest.mark.slow)])
+def test_gfpganer_goes_on_with_a_wrapped_net(size, request, caplog):
+    restorer = request.getfixturevalue(f"{size}_gfpganer")
+    bare = enhanced(restorer)
+    assert bare.std() > 5 and not np.array_equal(enhanced(restorer, seed=1), bare), "the noise is at work"
+
+    restorer.gfpgan = iqp.wrap(restorer.gfpgan)
+
+    assert np.array_equal(enhanced(restorer), bare)
+    opened(restorer.gfpgan).quality = 0.9
+    better = enhanced(restorer)
+    assert not np.array_equal(better, bare)
+    assert np.array_equal(enhanced(restorer), better), "keys and values that were kept are the same"
+    assert [record.message for record in caplog.records] == [
+        "gfpgan takes 'weight' and does nothing with it: it has no fidelity weight"
+    ]
+    restorer.gfpgan = restorer.gfpgan.unwrap()
+    assert np.array_equal(enhanced(restorer), bare)
+
+
+def pasted(helper: Any, net: Callable[..., Any]) -> np.ndarray:
+    """The loop of CodeFormer's inference script: faces cut out, restored one by one, and put back.
+
+    `w` and `adain` are the official class's; spandrel's takes and ignores them, as it does bare.
+    """
+    from basicsr.utils import img2tensor, tensor2img
+    from torchvision.transforms.functional import normalize
+
+    helper.clean_all()
+    helper.read_image(np.ascontiguousarray(photo()[..., ::-1]))
+    helper.all_landmarks_5 = [LANDMARKS]
+    helper.align_warp_face()
+    for cropped in helper.cropped_faces:
+        x = img2tensor(cropped / 255.0, bgr2rgb=True, float32=True)
+        normalize(x, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), inplace=True)
+        with torch.no_grad():
+            output = net(x.unsqueeze(0), w=0.5, adain=True)[0]
+        helper.add_restored_face(tensor2img(output, rgb2bgr=True, min_max=(-1, 1)).astype("uint8"))
+    helper.get_inverse_affine(None)
+    return helper.paste_faces_to_input_image()
+
+
+@pytest.fixture
+def full_helper(tmp_path: Path) -> Callable[..., Any]:
+    from facexlib.utils.face_restoration_helper import FaceRestoreHelper
+
+    save_helpers(tmp_path / "weights")
+    return partial(FaceRestoreHelper, model_rootpath=str(tmp_path / "weights"))
+
+
+@pytest.fixture
+def light_helper(without_helpers: None) -> Callable[..., Any]:
+    from facexlib.utils.face_restoration_helper import FaceRestoreHelper
+
+    return FaceRestoreHelper
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning", "ignore:.*torch.jit.*:DeprecationWarning")
+@pytest.mark.parametrize("size", ["light", pytest.param("full", marks=pytest.mark.slow)])
+def test_a_loop_over_a_face_helper_goes_on_with_a_wrapped_codeformer(size, request):
+    pytest.importorskip("spandrel_extra_arches")
+    tiny = TINY_HOSTS["codeformer-spandrel"]
+    helper = request.getfixturevalue(f"{size}_helper")(1, face_size=tiny.side, device="cpu")
+    net = tiny.build()
+    bare = pasted(helper, net)
+    assert not np.array_equal(bare, photo()[..., ::-1])
+
+    net = iqp.wrap(net)
+
+    assert np.array_equal(pasted(helper, net), bare)
+    opened(net).quality = 0.9
+    better = pasted(helper, net)
+    assert not np.array_equal(better, bare)
+    net.quality = None
+    assert np.array_equal(pasted(helper, net), bare)
