@@ -59,7 +59,7 @@ def model_card(config: Mapping[str, Any], name: str) -> str:
         name: of the adapter on the Hub ("owner/name").
     """
     host, adapter = config["host"], config["adapter"]
-    facts = {key: value for key, value in config.items() if key not in ("kind", "host", "adapter", "version")}
+    facts = {key: value for key, value in config.items() if key not in ("kind", "version", "host", "adapter", "base_model")}
     metrics = [scale["metric"] for scale in adapter["score_scales"]]
     scorers = "; ".join(f"{metric} ({scorer_licence(metric)})" for metric in metrics) or UNKNOWN
     sites = [(site["path"], site["layout"], site["dim"]) for site in adapter["sites"]]
@@ -141,7 +141,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def _rows(adapter: Adapter) -> list[tuple[str, ...]]:
     blocks = ((site, adapter.blocks[site.key]) for site in adapter.sites)
     return [
-        (site.path, site.layout, str(site.dim), str(block.query.out_features), f"{float(block.gate):.4f}")
+        (site.path, site.layout, str(site.dim), str(block.query.out_features), f"{block.gate.item():.4f}")
         for site, block in blocks
     ]
 

@@ -1,0 +1,101 @@
+"""`iqp fetch`: published weight files of known hosts, for `iqp_adapter.wrap` with and without a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ..host import WeightFile
+
+
+def fetch(
+    names: Annotated[list[str] | None, typer.Argument(help="Names of weight files, as --list shows them.")] = None,
+    everything: Annotated[
+        Path | None, typer.Option("--all", metavar="DIR", help="Fetch every one of them into this folder.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="DIR", help="Folder for those that are named, instead of the cache."),
+    ] = None,
+    listing: Annotated[bool, typer.Option("--list", help="Show what there is, and what is here already.")] = False,
+) -> None:
+    """Fetch weight files of known hosts; IQP_WEIGHTS=DIR tells a machine without network where they are."""
+    from ..fetch import find, published
+
+    known = published()
+    folder = everything or output
+    if listing:
+        return _show([(name, known[name], find(known[name], folder)) for name in known], "known")
+    if everything and output:
+        raise ValueError("--all DIR says where to already; leave --output out")
+    done, failures = [], []
+    for name in _wanted(names or [], list(known), everything):
+        try:
+            done.append((name, known[name], _fetched(name, known[name], folder)))
+        except (OSError, ValueError) as error:
+            failures.append(f"{name}: {error}")
+    _show(done, "verified")
+    for line in failures:
+        typer.secho(f"not fetched: {line}", fg="red", err=True)
+    if failures:
+        raise typer.Exit(1)
+
+
+def _wanted(names: list[str], known: list[str], everything: Path | None) -> list[str]:
+    if bool(names) == (everything is not None):
+        raise ValueError("name what to fetch, or take --all DIR; --list shows what there is")
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"no weight file {unknown[0]!r}; there are {', '.join(sorted(known))}")
+    return names or known
+
+
+def _fetched(name: str, file: WeightFile, folder: Path | None) -> Path:
+    from ..fetch import fetch
+
+    with _Bar(name) as bar:
+        return fetch(file, folder, bar)
+
+
+class _Bar:
+    """A progress bar that appears with the first bytes, so that it does not meet the one of the Hub's client."""
+
+    def __init__(self, title: str):
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+        self.bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), transient=True
+        )
+        self.task = self.bar.add_task(title, total=None)
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, done: int, total: int | None) -> None:
+        self.bar.start()
+        self.bar.update(self.task, completed=done, total=total)
+
+
+def _show(rows: list[tuple[str, WeightFile, Path | None]], vouched: str) -> None:
+    """
+    Args:
+        rows: name, file, and where it is.
+        vouched: the word for a sha256 that somebody vouches for.
+    """
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    if not rows:
+        return
+    table = Table(Column("name", no_wrap=True), "licence", "size", "sha256", Column("file", overflow="fold"))
+    for name, file, path in rows:
+        size = f"{path.stat().st_size / 1e6:.1f} MB" if path else ""
+        place = str(path) if path else f"{file.filename}, not here"
+        table.add_row(name, file.licence, size, vouched if file.sha256 else f"not {vouched}", place)
+    Console().print(table)
