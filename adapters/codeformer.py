@@ -16,40 +16,40 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from iqp_adapter.host import CodeAccess, HostSpec, WeightFile, symmetric, takes, to_unit
+from iqp_adapter.host import CodeAccess, Host, HostSpec, WeightFile, symmetric, takes, to_unit
 from iqp_adapter.sites import Site
 
 RELEASE = "https://github.com/sczhou/CodeFormer/releases/download/v0.1.0"
 LICENCE = "S-Lab License 1.0 (non-commercial)"
 
 
-def sites(host: nn.Module) -> list[Site]:
+def sites(host: Host) -> list[Site]:
     dim = host.feat_emb.out_features
     return [Site(f"ft_layers.{index}", dim, "LBC") for index in range(len(host.ft_layers))]
 
 
-def resolution(host: nn.Module) -> int:
+def resolution(host: Host) -> int:
     return int(host.encoder.resolution)
 
 
-def restore(host: nn.Module, lq: Tensor, fidelity: float = 0.5) -> Tensor:
+def restore(host: Host, lq: Tensor, fidelity: float = 0.5) -> Tensor:
     """As the repository's own script calls it: colours adjusted to the input's (`adain`)."""
     named = {"weight": fidelity} if takes_weight(host) else {"w": fidelity, "adain": True}
     return to_unit(symmetric(host, lq, **named)[0])
 
 
-def takes_weight(host: nn.Module) -> bool:
+def takes_weight(host: Host) -> bool:
     """spandrel's class calls the fidelity weight `weight` and always adjusts colours."""
     return takes(host, "weight")
 
 
-def swallowed(host: nn.Module) -> dict[str, str]:
+def swallowed(host: Host) -> dict[str, str]:
     if not takes_weight(host):
         return {}
     return {"w": "use weight=", "adain": "it is always on", "code_only": "it always decodes", "detach_16": "always on"}
 
 
-def codes(host: nn.Module) -> CodeAccess:
+def codes(host: Host) -> CodeAccess:
     first, last = host.idx_pred_layer[1].weight.shape
     return CodeAccess(
         logits=Site("idx_pred_layer", int(first), "LBC"),
@@ -60,7 +60,7 @@ def codes(host: nn.Module) -> CodeAccess:
     )
 
 
-def codebook(host: nn.Module) -> Tensor:
+def codebook(host: Host) -> Tensor:
     return host.quantize.embedding.weight
 
 

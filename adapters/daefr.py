@@ -9,29 +9,29 @@ image's gradient ends at the latter; the former learn through the code loss, whi
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from iqp_adapter.host import CodeAccess, HostSpec, WeightFile, symmetric, to_unit
+from iqp_adapter.host import CodeAccess, Host, HostSpec, WeightFile, symmetric, to_unit
 from iqp_adapter.sites import Site
 
 LICENCE = "none stated"
 
 
-def sites(host: nn.Module) -> list[Site]:
+def sites(host: Host) -> list[Site]:
     dim, features = host.feat_emb.out_features, host.feat_emb.in_features
     layers = [Site(f"ft_layers.{index}", dim, "LBC") for index in range(len(host.ft_layers))]
     return [Site("cross_attention", features, "BCHW"), *layers]
 
 
-def resolution(host: nn.Module) -> int:
+def resolution(host: Host) -> int:
     return int(host.vqvae.encoder.resolution)
 
 
-def restore(host: nn.Module, lq: Tensor) -> Tensor:
+def restore(host: Host, lq: Tensor) -> Tensor:
     return to_unit(symmetric(host, lq)[0])
 
 
-def codes(host: nn.Module) -> CodeAccess:
+def codes(host: Host) -> CodeAccess:
     return CodeAccess(
         logits=Site("idx_pred_layer", int(host.idx_pred_layer[1].weight.shape[0]), "LBC"),
         entry=Site("vqvae.post_quant_conv", host.feat_emb.in_features, "BCHW", on="input"),
@@ -40,7 +40,7 @@ def codes(host: nn.Module) -> CodeAccess:
     )
 
 
-def codebook(host: nn.Module) -> Tensor:
+def codebook(host: Host) -> Tensor:
     return host.vqvae.Fixed_quantize.embedding.weight
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from iqp_adapter.host import HostSpec, WeightFile, symmetric, takes_any_name, to_unit
+from iqp_adapter.host import Host, HostSpec, WeightFile, symmetric, takes_any_name, to_unit
 from iqp_adapter.sites import Site
 
 RELEASE = "https://github.com/TencentARC/GFPGAN/releases/download/v1.3.0"
@@ -26,30 +26,30 @@ DEEPEST = 3
 """Levels of the U-Net's way up that attend."""
 
 
-def sites(host: nn.Module) -> list[Site]:
+def sites(host: Host) -> list[Site]:
     maps = [Site(f"conv_body_up.{i}", width(host.conv_body_up[i]), "BCHW") for i in range(min(DEEPEST, levels(host)))]
     return [Site("final_linear", host.num_style_feat, "BN"), *maps]
 
 
-def levels(host: nn.Module) -> int:
+def levels(host: Host) -> int:
     return len(host.conv_body_up)
 
 
 def width(block: nn.Module) -> int:
     """Channels that come out of a residual block, whose convolution the original and bilinear nets wrap."""
-    [*_, weight] = (value for key, value in block.conv2.state_dict().items() if key.endswith("weight"))
+    [*_, weight] = (value for key, value in block.get_submodule("conv2").state_dict().items() if key.endswith("weight"))
     return int(weight.shape[0])
 
 
-def resolution(host: nn.Module) -> int:
+def resolution(host: Host) -> int:
     return int(2 ** (levels(host) + 2))
 
 
-def restore(host: nn.Module, lq: Tensor, randomize_noise: bool = False) -> Tensor:
+def restore(host: Host, lq: Tensor, randomize_noise: bool = False) -> Tensor:
     return to_unit(symmetric(host, lq, return_rgb=False, randomize_noise=randomize_noise)[0])
 
 
-def swallowed(host: nn.Module) -> dict[str, str]:
+def swallowed(host: Host) -> dict[str, str]:
     names = {"return_latents": "it returns none"}
     return names | {"weight": "it has no fidelity weight"} if takes_any_name(host) else names
 

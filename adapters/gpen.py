@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from iqp_adapter.host import HostSpec, WeightFile, symmetric, to_unit
+from iqp_adapter.host import Host, HostSpec, WeightFile, symmetric, to_unit
 from iqp_adapter.sites import Site
 
 STORE = "https://public-vigen-video.oss-cn-shanghai.aliyuncs.com/robin/models"
@@ -20,13 +20,13 @@ DEEPEST = 3
 """Levels of the encoder that attend."""
 
 
-def sites(host: nn.Module) -> list[Site]:
+def sites(host: Host) -> list[Site]:
     names = [f"ecd{level}" for level in range(levels(host))][-DEEPEST:]
     maps = [Site(name, width(host.get_submodule(name)), "BCHW") for name in names]
     return [Site("final_linear", width(host.final_linear), "BN"), *maps]
 
 
-def levels(host: nn.Module) -> int:
+def levels(host: Host) -> int:
     return sum(name.startswith("ecd") for name, _ in host.named_children())
 
 
@@ -36,12 +36,12 @@ def width(block: nn.Module) -> int:
     return int(last.shape[0])
 
 
-def resolution(host: nn.Module) -> int:
+def resolution(host: Host) -> int:
     """The deepest map has 4 x 4 pixels, the first one the picture's size."""
     return int(4 * 2 ** (levels(host) - 1))
 
 
-def restore(host: nn.Module, lq: Tensor) -> Tensor:
+def restore(host: Host, lq: Tensor) -> Tensor:
     """The repository's class has returned the picture alone at some commits, and a pair at others."""
     output = symmetric(host, lq)
     return to_unit(output[0] if isinstance(output, tuple) else output)

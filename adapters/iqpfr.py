@@ -7,24 +7,24 @@ Every layer of its Transformer is a site; the image's gradient ends at the codes
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from iqp_adapter.host import HostSpec
+from iqp_adapter.host import Host, HostSpec
 from iqp_adapter.sites import Site
 
 
-def sites(host: nn.Module) -> list[Site]:
+def sites(host: Host) -> list[Site]:
     if host.embedding is not None:
         raise ValueError("this IQPFR has a dial of its own; pass it quality=..., or build one with condition=False")
     layers = range(len(host.transformer.layers))
     return [Site(f"transformer.layers.{index}", host.config.dim, "BLC") for index in layers]
 
 
-def resolution(host: nn.Module) -> int:
+def resolution(host: Host) -> int:
     return int(host.resolution)
 
 
-def restore(host: nn.Module, lq: Tensor, fidelity: float | None = None) -> Tensor:
+def restore(host: Host, lq: Tensor, fidelity: float | None = None) -> Tensor:
     return host(lq, fidelity=fidelity)[0]
 
 

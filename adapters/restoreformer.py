@@ -16,29 +16,29 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from iqp_adapter.host import HostSpec, WeightFile, symmetric, takes_any_name, to_unit
+from iqp_adapter.host import Host, HostSpec, WeightFile, symmetric, takes_any_name, to_unit
 from iqp_adapter.sites import Site
 
 PLUS = "https://github.com/wzhouxiff/RestoreFormerPlusPlus/releases/download/v1.0.0"
 LICENCE = "Apache-2.0"
 
 
-def sites(host: nn.Module) -> list[Site]:
+def sites(host: Host) -> list[Site]:
     paths = ["decoder.mid.attn_1"]
     for level in reversed(range(len(host.decoder.up))):
         paths += [f"decoder.up.{level}.attn.{index}" for index in range(len(host.decoder.up[level].attn))]
     return [Site(path, host.get_submodule(path).in_channels, "BCHW") for path in paths]
 
 
-def resolution(host: nn.Module) -> int:
+def resolution(host: Host) -> int:
     return int(host.encoder.resolution)
 
 
-def restore(host: nn.Module, lq: Tensor) -> Tensor:
+def restore(host: Host, lq: Tensor) -> Tensor:
     return to_unit(symmetric(host, lq)[0])
 
 
-def swallowed(host: nn.Module) -> dict[str, str]:
+def swallowed(host: Host) -> dict[str, str]:
     return {"weight": "it has no fidelity weight"} if takes_any_name(host) else {}
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from iqp_adapter.host import CodeAccess, HostSpec, WeightFile, symmetric, to_unit
+from iqp_adapter.host import CodeAccess, Host, HostSpec, WeightFile, symmetric, to_unit
 from iqp_adapter.sites import Site
 
 LICENCE = "Apache-2.0"
@@ -19,7 +19,7 @@ DEEPEST = 2
 """Levels of the main branch that attend."""
 
 
-def sites(host: nn.Module) -> list[Site]:
+def sites(host: Host) -> list[Site]:
     levels = host.main_branch.decoder_dict
     deepest = sorted(levels, key=lambda name: -int(name.split("_")[1]))[:DEEPEST]
     branch = [Site(f"main_branch.decoder_dict.{level}", width(levels[level]), "BCHW") for level in deepest]
@@ -32,16 +32,16 @@ def width(block: nn.Module) -> int:
     return int(last.out_channels)
 
 
-def resolution(host: nn.Module) -> int:
+def resolution(host: Host) -> int:
     """Codes have a grid of 16 x 16, each level of the decoder but the first doubles it."""
     return int(16 * 2 ** (len(host.decoder.blocks) - 1))
 
 
-def restore(host: nn.Module, lq: Tensor, fidelity: float = 0.1) -> Tensor:
+def restore(host: Host, lq: Tensor, fidelity: float = 0.1) -> Tensor:
     return to_unit(symmetric(host, lq, fidelity_ratio=fidelity)["main_dec"])
 
 
-def codes(host: nn.Module) -> CodeAccess:
+def codes(host: Host) -> CodeAccess:
     entries, width = host.quantizer.embedding.weight.shape
     return CodeAccess(
         logits=Site("feat2index", int(entries), "BLC"),
@@ -51,7 +51,7 @@ def codes(host: nn.Module) -> CodeAccess:
     )
 
 
-def codebook(host: nn.Module) -> Tensor:
+def codebook(host: Host) -> Tensor:
     return host.quantizer.embedding.weight
 
 

@@ -11,17 +11,17 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from iqp_adapter.host import HostSpec, symmetric, to_unit
+from iqp_adapter.host import Host, HostSpec, symmetric, to_unit
 from iqp_adapter.sites import Site
 
 PLACES = ("encoder.enc_convout_dict", "decoder.decoder_dict", "main_decoder.decoder_dict")
 
 
-def sites(host: nn.Module) -> list[Site]:
+def sites(host: Host) -> list[Site]:
     return [deepest(host, place) for place in PLACES]
 
 
-def deepest(host: nn.Module, place: str) -> Site:
+def deepest(host: Host, place: str) -> Site:
     """The level with the smallest map: of `Level_32` to `Level_1` the first one."""
     levels = host.get_submodule(place)
     name = max(levels, key=factor)
@@ -34,16 +34,16 @@ def factor(level: str) -> int:
     return int(level.split("_")[1])
 
 
-def resolution(host: nn.Module) -> int:
+def resolution(host: Host) -> int:
     """A grid of 16 x 16 at the deepest level, as released; other sizes run as well."""
     return 16 * max(factor(level) for level in host.encoder.enc_convout_dict)
 
 
-def restore(host: nn.Module, lq: Tensor) -> Tensor:
+def restore(host: Host, lq: Tensor) -> Tensor:
     return to_unit(symmetric(host, lq)["main_dec"])
 
 
-def swallowed(host: nn.Module) -> dict[str, str]:
+def swallowed(host: Host) -> dict[str, str]:
     return {"fidelity_ratio": "version 2 has one"}
 
 

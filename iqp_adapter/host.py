@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from .sites import Site
 
+Host = Any
+"""A restorer: an `nn.Module` of a class that is not known here, whose parts are reached by name."""
+
 
 @dataclass(frozen=True)
 class WeightFile:

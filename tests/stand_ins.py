@@ -129,13 +129,18 @@ class Decoder(nn.Module):
     def forward(self, z: Tensor, features: dict[str, Tensor] | None = None) -> Tensor:
         features = features or {}
         h = self.mid.block_1(self.conv_in(z))
-        h = self.mid.block_2(self.mid.attn_1(h, features.get("mid_atten")))
+        h = self.mid.block_2(self.mid.attn_1(h, *known(features, "mid_atten")))
         for level in reversed(range(len(self.up))):
-            other = features.get(f"block_{level}_atten", features.get(f"block_{level}"))
+            others = known(features, f"block_{level}_atten", f"block_{level}")
             for one, attn in zip_longest(self.up[level].block, self.up[level].attn):
-                h = attn(one(h), other) if attn else one(h)
+                h = attn(one(h), *others) if attn else one(h)
             h = self.up[level].upsample(h) if level else h
         return self.conv_out(h)
+
+
+def known(features: dict[str, Tensor], *names: str) -> list[Tensor]:
+    """The first of the names that there is; none for a decoder that sees no features."""
+    return [features[name] for name in names if name in features][:1]
 
 
 class RestoreFormer(nn.Module):
