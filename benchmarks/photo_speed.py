@@ -10,13 +10,9 @@ Nothing else should run meanwhile.
 
 from __future__ import annotations
 
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 from unittest.mock import patch
@@ -28,7 +24,9 @@ import typer
 from PIL import Image
 from skimage.data import astronaut
 
+from benchmarks.memory import alone, peak_memory
 from benchmarks.native.report import ROOT, provenance, write_json
+from benchmarks.timing import in_turn, ratio
 from iqp_adapter.files import list_images
 from iqp_adapter.native import IQPFR
 from iqp_adapter.photo import CenterFace, Faces, restore_files
@@ -85,26 +83,17 @@ def our_paste(photo: np.ndarray) -> Callable[[], Any]:
     return run
 
 
-def seconds(call: Callable[[], Any]) -> float:
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started
-
-
 def pasting(pairs: int) -> dict[str, Any]:
     """Milliseconds per face of both, and the median ratio of the pairs with its interval, for each size of photo."""
     results = {}
     for name, (height, width) in SIZES.items():
         photo = crowd(height, width)
         theirs, ours = facexlib_paste(photo), our_paste(photo)
-        times = np.array([[seconds(theirs), seconds(ours)] for _ in range(pairs + 1)])[1:]  # (pairs, 2)
-        ratios = times[:, 1] / times[:, 0]
-        draws = np.random.default_rng(0).choice(ratios, (10_000, pairs))
+        times = in_turn({"facexlib": theirs, "ours": ours}, pairs)
         results[name] = {
-            "facexlib_ms_per_face": float(np.median(times[:, 0])) * 1000 / len(CORNERS),
-            "ours_ms_per_face": float(np.median(times[:, 1])) * 1000 / len(CORNERS),
-            "ratio": float(np.median(ratios)),
-            "interval": np.quantile(np.median(draws, 1), (0.025, 0.975)).tolist(),
+            "facexlib_ms_per_face": float(np.median(times["facexlib"])) * 1000 / len(CORNERS),
+            "ours_ms_per_face": float(np.median(times["ours"])) * 1000 / len(CORNERS),
+            **ratio(times["ours"], times["facexlib"]),
         }
     return results
 
@@ -173,20 +162,6 @@ class TimedDetector(CenterFace):
         return found
 
 
-def peak_memory() -> float:
-    """Peak resident memory of this process in MiB; Linux' `ru_maxrss` would count the parent's as well."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return int(status.read_text().split("VmHWM:")[1].split()[0]) / 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-def alone(*arguments: Any) -> dict[str, float]:
-    """`restore_all` in a process of its own."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(restore_all, *arguments).result()
-
-
 def main(
     model: Annotated[str, typer.Option(help="tiny, a folder, or a Hub id.")] = "tiny",
     pairs: Annotated[int, typer.Option(min=1, help="Pairs of each comparison.")] = 21,
@@ -199,10 +174,10 @@ def main(
     content = provenance(0, model=model) | {
         "threads": threads,
         "pasting": pasting(pairs),
-        "batch 1": alone(model, 40, 1, threads),
-        "batch 8": alone(model, 40, 8, threads),
-        "memory, 10 photos": alone(model, 10, 8, threads),
-        f"memory, {photos} photos": alone(model, photos, 8, threads),
+        "batch 1": alone(restore_all, model, 40, 1, threads),
+        "batch 8": alone(restore_all, model, 40, 8, threads),
+        "memory, 10 photos": alone(restore_all, model, 10, 8, threads),
+        f"memory, {photos} photos": alone(restore_all, model, photos, 8, threads),
     }
     write_json(out, content)
 

@@ -6,16 +6,13 @@ python -m benchmarks.native.paper_size --threads 2
 from __future__ import annotations
 
 import os
-import resource
-import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from typing import Any
 
 import torch
 import typer
 
+from benchmarks.memory import alone, peak_memory
 from benchmarks.native.report import RESULTS, OutOption, provenance, write_json
 from iqp_adapter.native import IQPFR, Tokenizer, preset
 
@@ -53,21 +50,10 @@ def measure(run: str, threads: int) -> dict[str, float]:
     return {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_MiB": peak_memory(), "peak_MiB_before": before}
 
 
-def peak_memory() -> float:
-    """Peak resident memory of this process in MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
-
-
-def alone(run: str, threads: int) -> dict[str, float]:
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(measure, run, threads).result()
-
-
 def main(threads: int = 2, out: OutOption = RESULTS) -> None:
     """Batch 1, float32, CPU; the first call, as someone who restores one picture meets it."""
     config, load = preset(PRESET), os.getloadavg()[0]
-    runs: dict[str, Any] = {run: alone(run, threads) for run in RUNS}
+    runs: dict[str, Any] = {run: alone(measure, run, threads) for run in RUNS}
     content = {
         "preset": {"name": PRESET} | config.to_dict(),
         "parameters": {"IQPFR": parameters(IQPFR(config)), "Tokenizer": parameters(Tokenizer(config))},
