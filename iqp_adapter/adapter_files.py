@@ -62,6 +62,10 @@ def _built(name: str, config: dict[str, Any]) -> Adapter:
     """The adapter of a config, every entry of which is understood."""
     try:
         adapter = Adapter.from_config(config["adapter"])
+        if not {"name", "shapes", "values"} <= config["host"].keys():
+            raise KeyError("host")
+        if not adapter.sites:
+            raise ValueError(f"{name} is empty: it has no sites; train one by wrap(host), and save that")
         if json.loads(json.dumps(adapter.to_config())) == config["adapter"]:
             return adapter
         reason = f"it has entries beside {', '.join(adapter.to_config())}"

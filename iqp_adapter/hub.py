@@ -124,7 +124,7 @@ def _reason(error: Exception, wanted: str) -> str:
     from huggingface_hub import constants, errors
 
     if isinstance(error, errors.RepositoryNotFoundError):
-        return f"{constants.ENDPOINT} has no such repository, or it is private; check the id, or 'hf auth login'"
+        return f"{constants.ENDPOINT} has no such repository, or a private one; check the id, or run 'hf auth login'"
     if isinstance(error, errors.RevisionNotFoundError):
         return f"it has no {wanted}; leave it out for the newest"
     if isinstance(error, errors.RemoteEntryNotFoundError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -82,7 +83,7 @@ class _Bar:
         self.bar.update(self.task, completed=done, total=total)
 
 
-def _show(rows: list[tuple[str, WeightFile, Path | None]], vouched: str) -> None:
+def _show(rows: Sequence[tuple[str, WeightFile, Path | None]], vouched: str) -> None:
     """
     Args:
         rows: name, file, and where it is.
@@ -93,9 +94,10 @@ def _show(rows: list[tuple[str, WeightFile, Path | None]], vouched: str) -> None
 
     if not rows:
         return
-    table = Table(Column("name", no_wrap=True), "licence", "size", "sha256", Column("file", overflow="fold"))
+    licence, place = Column("licence", overflow="fold"), Column("file", overflow="fold")
+    table = Table(Column("name", no_wrap=True), licence, "size", "sha256", place)
     for name, file, path in rows:
         size = f"{path.stat().st_size / 1e6:.1f} MB" if path else ""
-        place = str(path) if path else f"{file.filename}, not here"
-        table.add_row(name, file.licence, size, vouched if file.sha256 else f"not {vouched}", place)
+        where = str(path) if path else f"{file.filename}, not here"
+        table.add_row(name, file.licence, size, vouched if file.sha256 else f"not {vouched}", where)
     Console().print(table)
