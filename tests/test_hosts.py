@@ -363,7 +363,6 @@ def assert_same(host: nn.Module, state: dict[str, Tensor]) -> None:
     assert all(map(torch.equal, host.state_dict().values(), state.values()))
 
 
-@pytest.mark.slow
 def test_a_state_builds_codeformer():
     """Its encoder and generator have one size only: 75 million parameters, however small the Transformer is."""
     arch = pytest.importorskip("spandrel_extra_arches.architectures.CodeFormer")
@@ -433,14 +432,12 @@ def test_copies_of_codeformer_on_pypi_are_wrapped(distribution, tmp_path, root):
 
 
 def check_copy(module: str, folder: str) -> None:
-    """Runs in a process of its own, in which the folder of the copy comes first on the path."""
+    """Runs in a process of its own, in which the copy's package is its files, without what its `__init__` imports."""
     tiny_hosts.make_importable()
     sys.modules["lpips"] = types.ModuleType("lpips")
-    package = module.split(".")[0]
-    if package != "codeformer":
-        bare = types.ModuleType(package)
-        bare.__path__ = [str(Path(folder) / package)]
-        sys.modules[package] = bare
+    package = types.ModuleType(module.split(".")[0])
+    package.__path__ = [str(Path(folder) / package.__name__)]
+    sys.modules[package.__name__] = package
     source = importlib.import_module(module)
     assert Path(source.__file__).is_relative_to(folder)
     torch.manual_seed(0)
