@@ -1,23 +1,16 @@
-"""Where weights come from: built in, a folder, or the Hub, played by a small server on this machine."""
+"""Where checkpoints come from and go to: built in, a folder, or the Hub, played by a server on this machine."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import subprocess
-import sys
-import threading
+import re
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import torch
+from hub_server import CLOSED, Hub, run, serving
 
 from iqp_adapter import checkpoint, hub
-
-COMMIT = "c" * 40
 
 
 @pytest.fixture
@@ -57,52 +50,12 @@ def test_every_checkpoint_of_the_package_loads():
         assert all(value.isfinite().all() for value in state.values())
 
 
-class Hub(BaseHTTPRequestHandler):
-    """Answers as the Hub does, for models with one revision each."""
-
-    models: dict[str, dict[str, bytes]] = {}
-
-    def do_HEAD(self) -> None:
-        self.answer()
-
-    def do_GET(self) -> None:
-        self.wfile.write(self.answer())
-
-    def answer(self) -> bytes:
-        """/api/models/OWNER/MODEL/revision/NAME and .../tree/COMMIT tell, /OWNER/MODEL/resolve/COMMIT/FILE gives."""
-        path = self.path.split("?")[0].removeprefix("/api/models").strip("/").split("/")
-        owner, model, action, revision, name = (path + [""] * 5)[:5]
-        files = self.models.get(f"{owner}/{model}")
-        if files is None:
-            return self.reply(404, {"X-Error-Code": "RepoNotFound"})
-        if revision not in ("main", COMMIT):
-            return self.reply(404, {"X-Error-Code": "RevisionNotFound"})
-        if action == "resolve":
-            content = files[name]
-            return self.reply(200, {"ETag": f'"{hashlib.sha1(content).hexdigest()}"'}, content)
-        listing = [{"rfilename": name, "path": name, "type": "file", "size": 1, "oid": "0"} for name in files]
-        about = {"id": f"{owner}/{model}", "sha": COMMIT, "siblings": listing}
-        return self.reply(200, {}, json.dumps(listing if action == "tree" else about).encode())
-
-    def reply(self, status: int, headers: dict[str, str], content: bytes = b"") -> bytes:
-        self.send_response(status)
-        for key, value in (headers | {"X-Repo-Commit": COMMIT, "Content-Length": str(len(content))}).items():
-            self.send_header(key, value)
-        self.end_headers()
-        return content
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
 @pytest.fixture
-def server(weights) -> Iterator[ThreadingHTTPServer]:
-    small = {file.name: file.read_bytes() for file in (weights / "iqpfr-small").iterdir()}
-    Hub.models = {"me/small": small, "me/empty": {"README.md": b"soon"}}
-    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
+def server(weights) -> Iterator[Hub]:
+    with serving() as hub:
+        small = {file.name: file.read_bytes() for file in (weights / "iqpfr-small").iterdir()}
+        hub.repositories = {"me/small": small, "me/empty": {"README.md": b"soon"}}
+        yield hub
 
 
 FETCH = """
@@ -118,37 +71,29 @@ for request in sys.argv[1:]:
 """
 
 
-@pytest.fixture
-def fetch(root, tmp_path):
-    """Fetches in a process of its own, since the Hub's client reads its settings when it is imported."""
-
-    def run(port: int, *requests: str, **settings: str) -> list[str]:
-        own = {"HF_ENDPOINT": f"http://127.0.0.1:{port}", "HF_HOME": str(tmp_path / "cache"), "NO_PROXY": "127.0.0.1"}
-        env = {key: value for key, value in os.environ.items() if not key.startswith("HF_")} | own | settings
-        command = [sys.executable, "-c", FETCH, *requests]
-        run = subprocess.run(command, env=env, cwd=root, capture_output=True, text=True, check=True)
-        return run.stdout.splitlines()
-
-    return run
+def fetch(endpoint: str, home: Path, *requests: str, **settings: str) -> list[str]:
+    done = run(FETCH, endpoint, home, *requests, **settings)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
-def test_what_was_fetched_is_there_without_the_hub(server, fetch, tmp_path):
-    first = fetch(server.server_port, "me/small")
-    assert first[0].startswith(str(tmp_path / "cache")) and "{'size': 'small'}" in first[0]
-    server.shutdown()
-    server.server_close()
-    assert fetch(server.server_port, "me/small") == first
-    [blob] = (tmp_path / "cache").rglob("snapshots/*/model.safetensors")
+def test_what_was_fetched_is_there_without_the_hub(server, tmp_path):
+    home = tmp_path / "home"
+    server.cut["me/small/model.safetensors"] = 1
+    first = fetch(server.url, home, "me/small")
+    assert first[0].startswith(str(home)) and "{'size': 'small'}" in first[0]
+    assert not server.cut["me/small/model.safetensors"], "the first transfer broke off"
+    assert fetch(CLOSED, home, "me/small") == first
+    [blob] = home.rglob("snapshots/*/model.safetensors")
     blob.resolve().write_bytes(blob.read_bytes()[:-1])
-    [said] = fetch(server.server_port, "me/small", HF_HUB_OFFLINE="1")
+    [said] = fetch(CLOSED, home, "me/small", HF_HUB_OFFLINE="1")
     assert "model.safetensors is damaged" in said
 
 
-def test_what_the_hub_does_not_have_is_said_in_one_line(server, fetch):
-    port = server.server_port
-    assert fetch(port, "me/smal", "me/small@v9", "me/empty") == [
-        f"OSError: can not fetch 'me/smal': http://127.0.0.1:{port} has no such model, or it is private; "
-        "check the id, or log in by 'hf auth login'",
+def test_what_the_hub_does_not_have_is_said_in_one_line(server, tmp_path):
+    assert fetch(server.url, tmp_path / "home", "me/smal", "me/small@v9", "me/empty") == [
+        f"OSError: can not fetch 'me/smal': {server.url} has no such repository, or a private one; check the id, or "
+        "run 'hf auth login'",
         "OSError: can not fetch 'me/small': it has no revision 'v9'; leave it out for the newest",
         "OSError: can not fetch 'me/empty': it has no model.safetensors, so it is no checkpoint of iqp_adapter",
     ]
@@ -158,7 +103,91 @@ def test_what_the_hub_does_not_have_is_said_in_one_line(server, fetch):
     ("settings", "hint"),
     [({}, "try again with a network"), ({"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set, unset it")],
 )
-def test_no_hub_is_said_with_id_cache_and_what_to_try(fetch, tmp_path, settings, hint):
-    [said] = fetch(9, "me/small", **settings)
-    assert said.startswith("OSError: can not fetch 'me/small': http://127.0.0.1:9 was not reached (")
-    assert f"the cache {tmp_path / 'cache' / 'hub'} has no copy; {hint}, set HF_ENDPOINT to a mirror" in said
+def test_no_hub_is_said_with_id_cache_and_what_to_try(tmp_path, settings, hint):
+    [said] = fetch(CLOSED, tmp_path / "home", "me/small", **settings)
+    assert said.startswith(f"OSError: can not fetch 'me/small': {CLOSED} was not reached (")
+    assert f"the cache {tmp_path / 'home' / 'hub'} has no copy; {hint}, set HF_ENDPOINT to a mirror" in said
+
+
+USE = """
+import sys
+import torch
+from tiny_hosts import TINY_HOSTS
+import iqp_adapter as iqp
+
+tiny = TINY_HOSTS["codeformer-official"]
+host = tiny.build()
+x = torch.linspace(-1, 1, 3 * tiny.side**2).view(1, 3, tiny.side, tiny.side)
+
+def trained():
+    model = iqp.wrap(host, scales=[iqp.ScoreScale("iqp-lite", False, (0.0, 100.0))])
+    for block in model.adapters["default"].blocks.values():
+        block.gate.data.fill_(1.0)
+    return model
+
+def answer(model):
+    with torch.no_grad():
+        logits = model(x, **tiny.arguments, quality=0.9)[1]
+    print(f"{logits.double().sum().item():.17g}")
+"""
+
+PUSH = (
+    USE
+    + """
+model = trained()
+answer(model)
+print(model.push_to_hub("me/thing", private=True, licence="mit", data="faces of consenting people"))
+print(model.push_to_hub("me/thing", revision="next", licence="mit"))
+"""
+)
+
+WRAP = (
+    USE
+    + """
+model = iqp.wrap(host, adapter=sys.argv[1])
+answer(model)
+print(model.quality, model.adapters["default"].facts)
+"""
+)
+
+REFUSED = (
+    USE
+    + """
+try:
+    trained().push_to_hub("me/thing")
+except OSError as error:
+    print(f"{type(error).__name__}: {error}")
+"""
+)
+
+
+def test_an_adapter_that_was_pushed_is_loaded_elsewhere(server, tmp_path):
+    pushed = run(PUSH, server.url, tmp_path / "mine")
+    assert pushed.returncode == 0, pushed.stderr
+    answer, first, second = pushed.stdout.splitlines()
+    files = server.repositories["me/thing"]
+    assert sorted(files) == ["README.md", "config.json", "model.safetensors"]
+    assert first.startswith(f"{server.url}/me/thing/commit/") and second.startswith(f"{server.url}/me/thing/commit/")
+    assert server.large and files["model.safetensors"] in server.large.values(), "weights go to the large file storage"
+    assert server.private == {"me/thing"} and server.branches == {"me/thing@next"}
+    card = files["README.md"].decode()
+    assert card.startswith('---\nlicense: "mit"\nlibrary_name: "iqp_adapter"\n')
+    assert "iqp-lite (Apache-2.0, trained on CC BY 4.0 photos)" in card and "S-Lab License 1.0" in card
+    loaded = run(WRAP, server.url, tmp_path / "theirs", "me/thing")
+    assert loaded.returncode == 0, loaded.stderr
+    assert loaded.stdout.splitlines() == [answer, "best {'licence': 'mit'}"]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "settings", "reason"),
+    [
+        ("", {}, r"http://.* refuses \(this token may not write\); 'hf auth login' with a token that may write, or"),
+        (CLOSED, {}, rf"{CLOSED} was not reached \(\w+\); try again with a network"),
+        (CLOSED, {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set, unset it"),
+    ],
+)
+def test_a_push_that_fails_is_said_in_one_line(server, tmp_path, endpoint, settings, reason):
+    server.read_only = True
+    done = run(REFUSED, endpoint or server.url, tmp_path / "home", **settings)
+    [said] = done.stdout.splitlines()
+    assert re.match(rf"OSError: can not push to 'me/thing': {reason}", said), done.stderr
