@@ -45,7 +45,7 @@ def load_host(source: Any) -> nn.Module:
     if re.fullmatch(rf"({hub.DATASETS})?[\w-][\w.-]*/[\w.-]+/.*({'|'.join(map(re.escape, SUFFIXES))})", source):
         return load_file(hub.fetch_file(source))
     close = get_close_matches(source, published(), n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"published names: {', '.join(sorted(published()))}"
+    hint = f"did you mean {close[0]!r}" if close else f"published names: {', '.join(sorted(published()))}"
     raise ValueError(f"{source!r} is neither a file here nor a published name; {hint}; else give {_FORMS}")
 
 

@@ -1,0 +1,306 @@
+"""Hosts from what their owners have: files in the layouts of the official ones, names, the Hub, descriptors."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import stand_ins
+import torch
+from hub_server import CLOSED, run, serving
+from safetensors.torch import save_file
+from tiny_hosts import TINY_HOSTS
+from torch import Tensor, nn
+
+import iqp_adapter as iqp
+from iqp_adapter import HostSpec, files, loading
+from iqp_adapter.compat import make_importable
+from iqp_adapter.host import WeightFile
+from iqp_adapter.loading import load_host
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning", "ignore:.*torch.jit.*:DeprecationWarning")
+
+State = Mapping[str, Tensor]
+
+
+def params_ema(state: State) -> dict[str, Any]:
+    """As GFPGAN, CodeFormer, VQFR and gfpgan's RestoreFormer are published."""
+    return {"params_ema": dict(state), "params": {key: value + 1 for key, value in state.items()}}
+
+
+def lightning(state: State) -> dict[str, Any]:
+    """As RestoreFormer.ckpt: the whole training module, with a counter that the class does not have."""
+    own = {f"vqvae.{key}": value for key, value in state.items()}
+    own["vqvae.quantize.utility_counter"] = torch.zeros(8)
+    return {"epoch": 3, "global_step": 7, "state_dict": own, "pytorch-lightning_version": "1.0.8"}
+
+
+def parallel(state: State) -> dict[str, Any]:
+    """Flat, as saved under DataParallel."""
+    return {f"module.{key}": value for key, value in state.items()}
+
+
+def written(path: Path, content: Mapping[str, Any]) -> Path:
+    if path.suffix == ".safetensors":
+        save_file({key: value.contiguous() for key, value in content.items()}, path)
+    else:
+        torch.save(dict(content), path)
+    return path
+
+
+def equal(ours: State, theirs: State) -> bool:
+    return list(ours) == list(theirs) and all(map(torch.equal, ours.values(), theirs.values()))
+
+
+def tiny(name: str) -> nn.Module:
+    make_importable()
+    for package in TINY_HOSTS[name].needs:
+        pytest.importorskip(package)
+    return TINY_HOSTS[name].build()
+
+
+@pytest.mark.parametrize(
+    ("host", "layout", "name"),
+    [
+        ("restoreformer-gfpgan", params_ema, "RestoreFormer.pth"),
+        ("restoreformer-gfpgan", lightning, "RestoreFormer.ckpt"),
+        ("restoreformer-gfpgan", dict, "flat.safetensors"),
+        ("gfpgan-clean", params_ema, "GFPGANv1.4.pth"),
+        ("gfpgan-clean", parallel, "flat.pth"),
+    ],
+)
+@torch.no_grad()
+def test_a_file_in_the_layout_of_the_official_one_is_its_host(tmp_path, host, layout, name):
+    theirs = tiny(host)
+    path = written(tmp_path / name, layout(theirs.state_dict()))
+    before = torch.get_rng_state()
+    ours = load_host(str(path))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert type(ours) is type(theirs) and equal(ours.state_dict(), theirs.state_dict())
+    assert not any(module.training for module in ours.modules())
+    x = torch.rand(1, 3, TINY_HOSTS[host].side, TINY_HOSTS[host].side)
+    arguments = TINY_HOSTS[host].arguments
+    assert torch.equal(ours(x, **arguments)[0], theirs(x, **arguments)[0])
+    model = iqp.wrap(path)
+    assert model.spec.name == TINY_HOSTS[host].kind and model.restore(x).shape == x.shape
+
+
+@pytest.mark.slow
+def test_the_file_of_codeformer_is_a_codeformer(tmp_path):
+    theirs = pytest.importorskip("spandrel_extra_arches.architectures.CodeFormer").CodeFormer().eval()
+    path = written(tmp_path / "codeformer.pth", {"params_ema": theirs.state_dict()})
+    assert equal(load_host(path).state_dict(), theirs.state_dict())
+    assert len(iqp.wrap(path).sites) == 9
+
+
+@pytest.mark.parametrize(
+    ("make", "layout", "kind", "source"),
+    [
+        (stand_ins.DAEFR, lambda state: {"state_dict": state}, "daefr", "https://github.com/LIAGM/DAEFR"),
+        (stand_ins.GPEN, lambda state: {"g_ema": state}, "gpen", "https://github.com/yangxy/GPEN"),
+        (stand_ins.VQFRv2, params_ema, "vqfr", "https://github.com/TencentARC/VQFR"),
+    ],
+)
+def test_a_class_that_no_package_holds_is_to_be_built_by_its_owner(tmp_path, make, layout, kind, source):
+    path = written(tmp_path / "net.pth", layout(make().state_dict()))
+    with pytest.raises(ValueError) as caught:
+        load_host(path)
+    assert str(caught.value) == (
+        f"{path} has weights of {kind}, which no package can build from a file; build the official class ({source}) "
+        "yourself, load the file into it and wrap the instance"
+    )
+
+
+def compact() -> nn.Module:
+    """A small network that no adapter file describes and spandrel knows."""
+    module = pytest.importorskip("spandrel.architectures.Compact")
+    return module.Compact(num_feat=8, num_conv=2, upscale=2).eval()
+
+
+@torch.no_grad()
+def test_what_no_adapter_file_knows_spandrel_may(tmp_path):
+    theirs = compact()
+    path = written(tmp_path / "compact.pth", {"params": theirs.state_dict()})
+    ours = load_host(path)
+    assert type(ours) is type(theirs) and equal(ours.state_dict(), theirs.state_dict()) and not ours.training
+    with pytest.raises(ValueError, match="SRVGGNetCompact is no known host; the nearest is .*; else give sites="):
+        iqp.wrap(path)
+    x = torch.rand(1, 3, 8, 8)
+    model = iqp.wrap(path, sites=[iqp.Site("body.2", 8, "BCHW")])
+    assert torch.equal(model(x), theirs(x))
+
+
+def deep() -> nn.Module:
+    """spandrel's RestoreFormer with the levels that its loader expects, and few channels."""
+    module = pytest.importorskip("spandrel.architectures.RestoreFormer")
+    narrow = {"ch": 32, "ch_mult": (1,) * 6, "z_channels": 16, "embed_dim": 16, "n_embed": 8, "num_res_blocks": 1}
+    return module.RestoreFormer(**narrow, resolution=512, attn_resolutions=(16,), head_size=8)
+
+
+def test_where_a_package_is_missing_spandrel_has_the_class_too(tmp_path, monkeypatch):
+    theirs = deep()
+    path = written(tmp_path / "RestoreFormer.pth", params_ema(theirs.state_dict()))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "gfpgan"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "gfpgan", None)
+    ours = load_host(path)
+    assert type(ours) is type(theirs) and equal(ours.state_dict(), theirs.state_dict())
+    monkeypatch.setitem(sys.modules, "spandrel", None)
+    with pytest.raises(ImportError, match="RestoreFormer's class is in the package gfpgan; pip install gfpgan"):
+        load_host(path)
+
+
+def test_without_spandrel_its_extra_is_named(tmp_path, monkeypatch):
+    path = written(tmp_path / "net.pth", {"some.weight": torch.ones(3)})
+    with pytest.raises(ValueError, match=rf"{path} is no kind of codeformer, .*, and spandrel can not load it either"):
+        load_host(path)
+    monkeypatch.setitem(sys.modules, "spandrel", None)
+    with pytest.raises(ImportError, match=r"the extra 'spandrel' knows more: pip install iqp_adapter\[spandrel\]"):
+        load_host(path)
+
+
+def test_of_a_descriptor_its_own_module_is_taken():
+    spandrel = pytest.importorskip("spandrel")
+    theirs = deep()
+    descriptor = spandrel.ModelLoader().load_from_state_dict(theirs.state_dict())
+    assert load_host(descriptor) is descriptor.model
+    assert iqp.wrap(descriptor).host is descriptor.model
+    alike = SimpleNamespace(model=nn.Linear(1, 1), architecture="Linear")
+    assert load_host(alike) is alike.model
+
+
+class Toy(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.toy = nn.Linear(width, width)
+        self.start = torch.rand(())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.toy(x)
+
+
+def build_toy(state: State) -> nn.Module:
+    return Toy(len(state["toy.bias"]))
+
+
+def toy_sites(host: nn.Module) -> list[iqp.Site]:
+    return [iqp.Site("toy", host.toy.out_features, "BLC")]
+
+
+def spec(name: str = "toy", **changes: Any) -> HostSpec:
+    facts: dict[str, Any] = {"has": ("toy.",), "sites": toy_sites, "restore": nn.Module.__call__, "build": build_toy}
+    return HostSpec(name, f"https://{name}", "MIT", **(facts | {"resolution": lambda host: None} | changes))
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Makes these kinds of hosts, and no others, the known ones."""
+
+    def use(*specs: HostSpec) -> None:
+        for module in (loading, iqp.registry):
+            monkeypatch.setattr(module, "hosts", lambda: {spec.name: spec for spec in specs})
+        weights = {name: file for spec in specs for name, file in spec.weights.items()}
+        monkeypatch.setattr(loading, "published", lambda: weights)
+
+    return use
+
+
+@pytest.fixture
+def toy_file(tmp_path: Path) -> Path:
+    return written(tmp_path / "toy.pth", Toy(4).state_dict())
+
+
+def test_a_published_name_is_its_file(known, toy_file, monkeypatch):
+    file = WeightFile(f"{CLOSED}/{toy_file.name}", "MIT", files.sha256_of(toy_file))
+    known(spec(weights={"toy-4": file, "toy-5": WeightFile(file.url, "MIT", "0" * 64)}))
+    monkeypatch.setenv("IQP_WEIGHTS", str(toy_file.parent))
+    assert iqp.wrap("toy-4").spec.name == "toy"
+    with pytest.raises(ValueError, match=f"the sha256 of {toy_file} .* is {file.sha256}, expected {'0' * 64}"):
+        iqp.wrap("toy-5")
+
+
+def test_weights_that_do_not_fit_are_said_in_one_line(known, tmp_path):
+    known(spec())
+    path = written(tmp_path / "toy.pth", {"toy.weight": torch.ones(3, 3), "toy.bias": torch.ones(4)})
+    with pytest.raises(
+        ValueError, match=r"toy.pth does not fit Toy: 0 missing, 0 unexpected, 1 \(toy.weight \(3, 3\) fo"
+    ):
+        load_host(path)
+    path = written(tmp_path / "half.pth", {"toy.weight": torch.ones(3, 3)})
+    with pytest.raises(ValueError, match=r"half.pth has weights of toy, but not all: no 'toy.bias'; fetch it again"):
+        load_host(path)
+
+
+def test_two_kinds_that_fit_are_named(known, toy_file):
+    known(spec("one"), spec("two"))
+    with pytest.raises(ValueError, match=r"toy.pth looks like one and two; build the host yourself and say which"):
+        load_host(toy_file)
+
+
+class Code:
+    """What a pickle would run."""
+
+    def __reduce__(self) -> Any:
+        return exec, ("raise SystemExit('a weight file was run')",)
+
+
+def test_code_in_a_file_is_not_run(tmp_path):
+    torch.save({"params": {"toy.weight": torch.ones(1)}, "more": Code()}, tmp_path / "evil.pth")
+    with pytest.raises(ValueError, match="evil.pth is damaged, or holds code, which is never run"):
+        load_host(tmp_path / "evil.pth")
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "said"),
+    [
+        (
+            "codeforme",
+            ValueError,
+            "'codeforme' is neither a file here nor a published name; did you mean 'codeformer'; else",
+        ),
+        ("zzz", ValueError, "'zzz' is neither a file here nor a published name; published names: codeformer, .*; else"),
+        ("me/thing", ValueError, "'me/thing' is neither .* or 'owner/name/path/file' on the Hub"),
+        ("none.pth", ValueError, "'none.pth' is neither a file here"),
+        (Path("none.pth"), FileNotFoundError, "no weight file none.pth; give a .safetensors, .pth or .ckpt file"),
+        (3, TypeError, "can not wrap a int; give a module, a spandrel descriptor, a weight file, a published name, or"),
+        (nn.Linear, TypeError, "can not wrap a type; give a module"),
+        (None, TypeError, "can not wrap a NoneType; give a module"),
+    ],
+)
+def test_what_is_no_host_is_said_with_what_would_do(source, kind, said):
+    with pytest.raises(kind, match=said) as caught:
+        iqp.wrap(source)
+    assert "\n" not in str(caught.value)
+
+
+LOAD = """
+import sys
+from iqp_adapter.loading import load_host
+from iqp_adapter.compat import make_importable
+for name in sys.argv[1:]:
+    try:
+        host = load_host(name)
+        print(type(host).__name__, sum(value.double().sum().item() for value in host.state_dict().values()))
+    except (OSError, ValueError) as error:
+        print(f"{type(error).__name__}: {error}")
+"""
+
+
+def test_a_file_on_the_hub_is_its_host(tmp_path):
+    host = compact()
+    path = written(tmp_path / "net.safetensors", host.state_dict())
+    with serving() as hub:
+        hub.repositories = {"me/hosts": {"some/net.safetensors": path.read_bytes()}}
+        hub.repositories["datasets/me/hosts"] = hub.repositories["me/hosts"]
+        done = run(LOAD, hub.url, tmp_path / "home", "me/hosts/some/net.safetensors", "me/hosts/some/no.pth",
+                   "you/hosts/some/net.pth", "datasets/me/hosts/some/net.safetensors")  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        first, second, third, fourth = done.stdout.splitlines()
+        total = sum(value.double().sum().item() for value in host.state_dict().values())
+        assert first == fourth == f"SRVGGNetCompact {total}"
+        assert second.startswith("OSError: can not fetch 'me/hosts/some/no.pth': it has no file 'some/no.pth'; see ")
+        assert third.startswith(f"OSError: can not fetch 'you/hosts/some/net.pth': {hub.url} has no such repository")
