@@ -280,7 +280,6 @@ def test_what_is_no_host_is_said_with_what_would_do(source, kind, said):
 LOAD = """
 import sys
 from iqp_adapter.loading import load_host
-from iqp_adapter.compat import make_importable
 for name in sys.argv[1:]:
     try:
         host = load_host(name)
@@ -295,12 +294,23 @@ def test_a_file_on_the_hub_is_its_host(tmp_path):
     path = written(tmp_path / "net.safetensors", host.state_dict())
     with serving() as hub:
         hub.repositories = {"me/hosts": {"some/net.safetensors": path.read_bytes()}}
-        hub.repositories["datasets/me/hosts"] = hub.repositories["me/hosts"]
-        done = run(LOAD, hub.url, tmp_path / "home", "me/hosts/some/net.safetensors", "me/hosts/some/no.pth",
-                   "you/hosts/some/net.pth", "datasets/me/hosts/some/net.safetensors")  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        first, second, third, fourth = done.stdout.splitlines()
-        total = sum(value.double().sum().item() for value in host.state_dict().values())
-        assert first == fourth == f"SRVGGNetCompact {total}"
-        assert second.startswith("OSError: can not fetch 'me/hosts/some/no.pth': it has no file 'some/no.pth'; see ")
-        assert third.startswith(f"OSError: can not fetch 'you/hosts/some/net.pth': {hub.url} has no such repository")
+        hub.repositories["datasets/them/hosts"] = hub.repositories["me/hosts"]
+        names = ["me/hosts/some/net.safetensors", "datasets/them/hosts/some/net.safetensors"]
+        names += ["me/hosts/some/no.pth", "you/hosts/some/net.pth"]
+        done = run(LOAD, hub.url, tmp_path / "home", *names)
+    assert done.returncode == 0, done.stderr
+    first, second, third, fourth = done.stdout.splitlines()
+    assert first == second == f"{type(host).__name__} {total(host)}"
+    assert third.startswith("OSError: can not fetch 'me/hosts/some/no.pth': it has no file 'some/no.pth'; see ")
+    assert fourth.startswith(f"OSError: can not fetch 'you/hosts/some/net.pth': {hub.url} has no such repository")
+
+
+def test_old_dependencies_are_made_importable(tmp_path):
+    host = tiny("gfpgan-clean")
+    path = written(tmp_path / "GFPGANv1.4.pth", params_ema(host.state_dict()))
+    done = run(LOAD, CLOSED, tmp_path / "home", str(path))
+    assert done.stdout.splitlines()[-1:] == [f"GFPGANv1Clean {total(host)}"], done.stderr
+
+
+def total(host: nn.Module) -> float:
+    return sum(value.double().sum().item() for value in host.state_dict().values())
