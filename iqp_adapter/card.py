@@ -20,6 +20,8 @@ PYIQA = "pyiqa, PolyForm Noncommercial 1.0.0"
 """Licence of every other metric."""
 
 UNKNOWN = "not stated"
+_ELSEWHERE = ("kind", "version", "host", "adapter", "base_model")
+"""Entries of a config that are no facts, or that only the front matter shows."""
 
 
 def describe(host: nn.Module, spec: HostSpec, adapters: Mapping[str, Adapter], quality: Quality | None) -> str:
@@ -59,7 +61,7 @@ def model_card(config: Mapping[str, Any], name: str) -> str:
         name: of the adapter on the Hub ("owner/name").
     """
     host, adapter = config["host"], config["adapter"]
-    facts = {key: value for key, value in config.items() if key not in ("kind", "version", "host", "adapter", "base_model")}
+    facts = {key: value for key, value in config.items() if key not in _ELSEWHERE}
     metrics = [scale["metric"] for scale in adapter["score_scales"]]
     scorers = "; ".join(f"{metric} ({scorer_licence(metric)})" for metric in metrics) or UNKNOWN
     sites = [(site["path"], site["layout"], site["dim"]) for site in adapter["sites"]]
