@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .adapter import Adapter
 from .adapter_files import load_adapter
-from .auto_sites import find_sites
+from .auto_sites import Example, find_sites
 from .hooks import is_wrapped
 from .host import HostSpec
 from .loading import load_host
@@ -26,7 +26,7 @@ def wrap(
     adapter: str | Path | None = None,
     kind: str | None = None,
     sites: Sequence[Site] | Literal["auto"] | None = None,
-    example: Tensor | None = None,
+    example: Example | None = None,
     restore: Callable[..., Tensor] | None = None,
     scales: Sequence[ScoreScale] = (),
     allow_other_weights: bool = False,
@@ -42,7 +42,7 @@ def wrap(
         adapter: folder or Hub id of a trained adapter. The default quality is "best" then, else None (bare host).
         kind: name of the host's kind; by default it is told from the keys of its state dict.
         sites: places of injection, for a model that no adapter file describes; "auto" finds them by a dry run.
-        example: an input of the host, for `sites="auto"`.
+        example: an input of the host, or a tuple of its positional arguments, for `sites="auto"`.
         restore: (host, lq) -> restored in [0, 1], for `model.restore` of such a model; by default it is called with
             pictures in [0, 1], and its output, or the first one, is taken.
         scales: score scales of the metrics an adapter is to be trained with.
