@@ -110,8 +110,7 @@ class Net(nn.Module):
         features = self.stem(image)
         x = self.to_layout(features)
         for block in self.blocks:
-            x = block(x)
-            x = x[0] if isinstance(x, tuple) else x
+            x = block(x)[0] if isinstance(block, TupleBlock) else block(x)
         return self.head(self.back(x, features)) + image
 
 
@@ -205,6 +204,20 @@ def test_width_tells_channels_from_rows_where_parameters_can_not():
     assert {site.layout for site in find_sites(host, picture(height=WIDTH, width=WIDTH))} == {"BHWC"}
 
 
+def test_sizes_that_parameters_have_more_often_are_channels():
+    host = OneSize(net(LastBlock, **LAST), (3, 3 * WIDTH, 8))
+    assert {(site.layout, site.dim) for site in find_sites(host, picture(height=3 * WIDTH))} == {("BHWC", WIDTH)}
+
+
+def test_parameters_of_size_one_say_nothing():
+    class Scaled(ChannelBlock):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scales = nn.ParameterList(torch.ones(1) for _ in range(5))
+
+    assert len(find_sites(OneSize(net(Scaled), (3, 8, 8)), picture())) == 2
+
+
 def test_what_puts_windows_on_the_axis_of_pictures_is_no_site():
     class Windows(nn.Module):
         def __init__(self) -> None:
@@ -218,18 +231,20 @@ def test_what_puts_windows_on_the_axis_of_pictures_is_no_site():
     assert [site.path for site in assert_contract(host, picture())] == ["blocks.0", "blocks.1"]
 
 
-def test_one_window_per_picture_is_unmasked_by_a_wider_one():
-    class OneWindow(nn.Module):
+@pytest.mark.parametrize(("length", "one_size"), [(16, False), (16, True), (64, False)])
+def test_windows_alone_are_no_sites_not_even_one_per_picture(length, one_size):
+    class Windows(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.inner = nn.Sequential(Block(), Block())
 
         def forward(self, image: Tensor) -> Tensor:
-            x = image.repeat(1, 6, 1, 1)[:, :WIDTH].flatten(2).mT.unflatten(1, (-1, 64)).flatten(0, 1)
-            return self.inner(x).mean()
+            x = image.repeat(1, 6, 1, 1)[:, :WIDTH].flatten(2).mT  # (B, C, H, W) -> (B, L, C)
+            return self.inner(x.unflatten(1, (-1, length)).flatten(0, 1)).mean()
 
-    with pytest.raises(ValueError, match=r"found no sites in OneWindow: \d+ modules ran, 0 of them"):
-        find_sites(seeded(OneWindow), picture())
+    host = seeded(Windows)
+    with pytest.raises(ValueError, match=r"found no sites in \w+: \d+ modules ran, 0 of them"):
+        find_sites(OneSize(host, (3, 8, 8)) if one_size else host, picture())
 
 
 def test_features_along_the_last_but_one_axis_are_no_tokens():
@@ -289,35 +304,110 @@ def test_the_deepest_stage_comes_first():
     assert paths == ["wide.4", "wide.9", *(f"deep.{i}" for i in range(6))]
 
 
-class Plain(nn.Module):
-    """No two of its blocks are alike, and of its layers one is followed by an activation in place."""
+def test_blocks_with_an_attention_come_before_deeper_ones_without():
+    class Mixed(Stages):
+        def __init__(self) -> None:
+            super().__init__()
+            self.deep = nn.Sequential(*(ChannelBlock() for _ in range(6)))
 
-    def __init__(self, blocks: bool = False) -> None:
+    paths = [site.path for site in find_sites(seeded(Mixed), picture())]
+    assert paths == [f"wide.{i}" for i in (0, 1, 2, 4, 5, 6, 7, 9)]
+
+
+def test_blocks_that_change_the_shape_are_feature_maps():
+    class Down(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(WIDTH, WIDTH, 2, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(x).tanh()
+
+    host = net(Down, back=lambda x, like: nn.functional.interpolate(x, scale_factor=4))
+    assert [site.path for site in assert_contract(host, picture())] == ["blocks.1"]
+
+
+class Plain(nn.Module):
+    """No two of its blocks are alike; its layers are one at full and three at half resolution, one of them in place."""
+
+    def __init__(self) -> None:
         super().__init__()
-        layers = [nn.Conv2d(3, WIDTH, 3, 2, 1), nn.ReLU(inplace=True), nn.Conv2d(WIDTH, WIDTH, 3, 1, 1)]
-        self.body = nn.Sequential(*layers) if blocks else nn.ModuleList(layers)
+        self.stem, self.down = nn.Conv2d(3, WIDTH, 3, 1, 1), nn.Conv2d(WIDTH, WIDTH, 2, 2)
+        self.relu, self.conv = nn.ReLU(inplace=True), nn.Conv2d(WIDTH, WIDTH, 3, 1, 1)
         self.head = nn.ConvTranspose2d(WIDTH, 3, 2, 2)
 
-    def forward(self, x: Tensor) -> Tensor:
-        for layer in [self.body] if isinstance(self.body, nn.Sequential) else self.body:
-            x = layer(x)
-        return self.head(x)
+    def forward(self, image: Tensor) -> Tensor:
+        return self.head(self.conv(self.relu(self.down(self.stem(image)))))
 
 
-def test_blocks_are_preferred_to_layers():
-    assert [site.path for site in assert_contract(seeded(lambda: Plain(blocks=True)), picture())] == ["body"]
+def paths_of(build: Callable[[], nn.Module]) -> list[str]:
+    return [site.path for site in assert_contract(seeded(build), picture())]
 
 
 def test_what_is_activated_in_place_is_no_site():
-    assert [site.path for site in assert_contract(seeded(Plain), picture())] == ["body.1", "body.2"]
+    assert paths_of(Plain) == ["relu", "conv"]
 
 
 def test_functions_that_work_in_place_are_noticed_too():
     class Functional(Plain):
-        def forward(self, x: Tensor) -> Tensor:
-            return self.head(self.body[2](torch.relu_(self.body[0](x))))
+        def forward(self, image: Tensor) -> Tensor:
+            return self.head(self.conv(torch.relu_(self.down(self.stem(image)))))
 
-    assert [site.path for site in assert_contract(seeded(Functional), picture())] == ["body.2"]
+    assert paths_of(Functional) == ["conv"]
+
+
+def test_what_is_overwritten_within_its_parent_and_after_it_is_no_site():
+    class Nested(Plain):
+        def __init__(self) -> None:
+            super().__init__()
+            self.down = nn.Sequential(self.down)
+
+    assert paths_of(Nested) == ["relu", "conv"]
+
+
+def test_what_is_overwritten_when_all_has_run_is_no_site():
+    class Late(Plain):
+        def forward(self, image: Tensor) -> Tensor:
+            return torch.relu_(self.conv(self.down(self.stem(image)).tanh()))
+
+    assert paths_of(Late) == ["down"]
+
+
+def test_what_is_added_to_in_place_after_others_have_run_is_a_site():
+    class Residual(Plain):
+        def forward(self, image: Tensor) -> Tensor:
+            x = self.down(self.stem(image))
+            x += self.conv(x)
+            return self.head(x)
+
+    assert paths_of(Residual) == ["down", "conv"]
+
+
+def test_blocks_are_preferred_to_layers():
+    class Bodied(Plain):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Sequential(self.down, self.relu, self.conv)
+
+        def forward(self, image: Tensor) -> Tensor:
+            return self.head(self.body(self.stem(image)))
+
+    host = seeded(Bodied)
+    del host.down, host.relu, host.conv
+    assert [site.path for site in assert_contract(host, picture())] == ["body"]
+
+
+def test_one_row_of_features_per_picture_is_no_map():
+    class Squeezed(Plain):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gate = nn.Conv2d(WIDTH, WIDTH, 1)
+
+        def forward(self, image: Tensor) -> Tensor:
+            x = self.conv(self.relu(self.down(self.stem(image))))
+            return self.head(x * self.gate(x.mean((2, 3), keepdim=True)))
+
+    assert paths_of(Squeezed) == ["relu", "conv"]
 
 
 def test_modules_that_change_nothing_are_dropped():
@@ -414,13 +504,24 @@ def test_a_host_that_fails_is_left_as_it_was_found():
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_it_works_within_inference_mode_and_with_gradients():
-    host = net(ChannelBlock)
-    with torch.inference_mode():
+def test_running_statistics_stay():
+    host = seeded(lambda: Net(lambda: nn.Sequential(nn.BatchNorm2d(WIDTH), ChannelBlock()))).train()
+    before = {name: value.clone() for name, value in host.state_dict().items()}
+    find_sites(host, picture())
+    assert all(torch.equal(value, before[name]) for name, value in host.state_dict().items())
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.enable_grad])
+def test_nothing_is_recorded_whatever_mode_it_is_called_in(mode):
+    class Asked(Net):
+        def forward(self, image: Tensor) -> Tensor:
+            assert not torch.is_grad_enabled()
+            assert not torch.is_inference_mode_enabled()
+            return super().forward(image)
+
+    host = seeded(lambda: Asked(ChannelBlock))
+    with mode():
         assert len(find_sites(host, picture())) == 2
-    with torch.enable_grad():
-        assert len(find_sites(host, picture().requires_grad_())) == 2
-    assert all(parameter.grad is None for parameter in host.parameters())
 
 
 def test_an_example_is_needed():
