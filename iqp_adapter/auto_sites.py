@@ -134,9 +134,9 @@ class _Seen:
 def find_sites(host: nn.Module, example: Example | None) -> list[Site]:
     """Chooses at most `MOST` places of injection by running the host on an example, without changing it.
 
-    Repeated blocks with an attention, else others with one, else repeated blocks, else other modules that put out
-    features, else single layers: the outermost, from the stage with the fewest positions on, evenly spread. Each has
-    been seen to change the host's output when a little noise was added, and to leave it bit-exact when zeros were.
+    Repeated blocks with an attention, else other repeated blocks, else modules that put out the deepest features, else
+    single layers that do: the outermost, from the stage with the fewest positions on, evenly spread. Each has been seen
+    to change the host's output when a little noise was added, and all to leave it bit-exact when zeros were.
 
     Args:
         host: any model. It runs in eval mode without gradients; its training flags and the global generators stay as
@@ -162,10 +162,8 @@ def find_sites(host: nn.Module, example: Example | None) -> list[Site]:
 def _kinds(seen: Sequence[_Seen]) -> Iterator[tuple[str, list[_Seen]]]:
     """Places by what they are, the best kind first."""
     blocks = [place for place in seen if place.is_block]
-    attending = [place for place in blocks if place.attends]
     kept = [place for place in seen if not place.overwritten]
-    yield "repeated attention blocks", _outermost(_repeated(attending))
-    yield "attention blocks", _outermost(attending)
+    yield "repeated attention blocks", _outermost(_repeated([place for place in blocks if place.attends]))
     yield "repeated blocks", _outermost(_repeated(blocks))
     yield "feature maps", _outermost(_deepest([place for place in kept if not place.is_layer]))
     yield "layers", _deepest([place for place in kept if place.is_layer])
@@ -292,12 +290,16 @@ def _is_usual(module: nn.Module, shape: _Shape, axis: int) -> bool:
 
 
 def _heard(host: nn.Module, pictures: tuple[Tensor, ...], sites: Sequence[Site]) -> list[Site]:
-    """Those at which noise changes the host's answer while zeros leave it as it is."""
+    """Those of which noise at each changes the host's answer, while zeros at all of them leave it as it is."""
     bare = _call(host, pictures)
     loud = [site for site in sites if not _same(_nudged(host, pictures, [site], 0.1), bare)]
     if _same(_nudged(host, pictures, loud, 0.0), bare):
         return loud
-    return [site for site in loud if _same(_nudged(host, pictures, [site], 0.0), bare)]
+    kept: list[Site] = []
+    for site in loud:
+        if _same(_nudged(host, pictures, [*kept, site], 0.0), bare):
+            kept.append(site)
+    return kept
 
 
 def _nudged(host: nn.Module, pictures: tuple[Tensor, ...], sites: Sequence[Site], strength: float) -> list[Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 import iqp_adapter as iqp
+from benchmarks.wrap import auto_sites as benchmark
+from benchmarks.wrap.architectures import ARCHITECTURES, Small
 from iqp_adapter.auto_sites import MOST, find_sites
 from iqp_adapter.sites import Site
 
@@ -419,20 +422,35 @@ def test_modules_that_change_nothing_are_dropped():
     assert [site.path for site in assert_contract(seeded(lambda: Idle(ChannelBlock)), picture())] == ["blocks.0"]
 
 
+class Touchy(ChannelBlock):
+    """Remembers its own output, so that adding zeros to it can be seen."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.last = super().forward(x)
+        return self.last
+
+
 def test_modules_that_no_hook_may_touch_are_dropped():
-    class Touchy(ChannelBlock):
-        """Recognises its own output, so that adding zeros to it is seen."""
-
-        def forward(self, x: Tensor) -> Tensor:
-            self.last = super().forward(x)
-            return self.last
-
     class Suspicious(Net):
         def forward(self, image: Tensor) -> Tensor:
             x = self.blocks[0](self.stem(image))
             return self.head(x if x is self.blocks[0].last else x + 1) + self.head(self.blocks[1](x))
 
     assert [site.path for site in find_sites(seeded(lambda: Suspicious(Touchy)), picture())] == ["blocks.1"]
+
+
+def test_modules_that_no_hooks_may_touch_together_are_chosen_one_by_one():
+    class Counting(Net):
+        """Adds what is there once too often when more than one output is not the block's own."""
+
+        def forward(self, image: Tensor) -> Tensor:
+            x, foreign = self.stem(image), 0
+            for block in self.blocks:
+                x = block(x)
+                foreign += x is not block.last
+            return self.head(x * (2 if foreign > 1 else 1))
+
+    assert [site.path for site in find_sites(seeded(lambda: Counting(Touchy)), picture())] == ["blocks.0"]
 
 
 def test_modules_that_compute_otherwise_under_a_hook_are_no_sites():
@@ -584,3 +602,50 @@ def test_real_architectures(name):
     pytest.importorskip(package.partition(".")[0])
     host = seeded(lambda: getattr(import_module(f"{package}.{name}"), name)(**arguments))
     assert assert_contract(host, picture(16, 16)) == expected
+
+
+def test_the_benchmark_lists_every_architecture():
+    for package, listed in ARCHITECTURES.items():
+        folder = pytest.importorskip(f"{package}.architectures").__path__
+        assert set(listed) == {found.name for found in iter_modules(folder) if not found.name.startswith("_")}
+
+
+def test_the_benchmark_tells_what_works_from_what_does_not(monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("spandrel")
+    works, fails = benchmark.judge("spandrel", "DnCNN"), benchmark.judge("spandrel", "SeemoRe")
+    assert works["works"]
+    assert all(works["claims"].values())
+    assert not fails["works"]
+    assert fails["reason"].startswith("SeemoRe does not run on (2, 3, 32, 32)")
+    monkeypatch.setattr(benchmark, "ARCHITECTURES", {"spandrel": {name: Small({}, note="n") for name in ("A", "B")}})
+    text = benchmark.table({"spandrel": {"A": works, "B": fails}})
+    assert "1 of 2 architectures" in text
+    assert "| A | yes | `model.1`" in text
+    assert "| B | **no** |  | n; SeemoRe does not run" in text
+
+
+@pytest.mark.parametrize("broken", ["bit_exact_at_init", "every_site_is_heard", "keys_stay", "unwrap_bit_exact"])
+def test_the_benchmark_sees_a_claim_that_does_not_hold(broken, monkeypatch: pytest.MonkeyPatch):
+    class Broken(iqp.WrappedHost):
+        def __init__(self, host: nn.Module, *others: Any) -> None:
+            super().__init__(host, *others)
+            if broken == "keys_stay":
+                nn.init.zeros_(host.head.bias)
+
+        def inject(self, site: Site, x: Tensor) -> Tensor:
+            changed = super().inject(site, x)
+            return {"bit_exact_at_init": changed + 1, "every_site_is_heard": x}.get(broken, changed)
+
+        def unwrap(self) -> nn.Module:
+            host = super().unwrap()
+            if broken == "unwrap_bit_exact":
+                host.head.register_forward_hook(lambda *_: None)
+            return host
+
+    monkeypatch.setattr("iqp_adapter.wrapper.WrappedHost", Broken)
+    monkeypatch.setattr(benchmark, "build", lambda package, name: net(ChannelBlock).eval())
+    monkeypatch.setattr(benchmark, "example", lambda package, name: (picture(),))
+    found = benchmark.judge("spandrel", "any")
+    assert not found["works"]
+    assert not found["claims"][broken]
+    assert benchmark.CLAIMS[broken] in found["reason"]
