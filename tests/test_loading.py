@@ -17,6 +17,7 @@ from tiny_hosts import TINY_HOSTS
 from torch import Tensor, nn
 
 import iqp_adapter as iqp
+import iqp_adapter.wrapper  # noqa: F401 - before a test stands in for the registry that it imports from
 from iqp_adapter import HostSpec, files, loading
 from iqp_adapter.compat import make_importable
 from iqp_adapter.host import WeightFile
