@@ -19,7 +19,7 @@ def make_importable() -> None:
     if _is_missing("pkg_resources"):
         import packaging.version
 
-        _supply("pkg_resources", packaging=packaging)
+        _supply("pkg_resources", packaging=packaging, fixup_namespace_packages=lambda path, parent=None: None)
 
 
 def _is_missing(name: str) -> bool:

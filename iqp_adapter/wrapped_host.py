@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -171,13 +172,24 @@ class WrappedHost(nn.Module):
             quality, scale: as for a call.
             fidelity: the host's own weight between detail and likeness, where it has one.
             arguments: others that the `restore` of its adapter file takes.
+
+        Raises:
+            ValueError: for an argument that it does not take.
         """
         if fidelity is not None:
             arguments["fidelity"] = fidelity
+        self.check_restore(arguments)
         fitted = fit(lq, self.resolution, like=next(self.host.parameters()))
         with self.conditioned(quality, scale):
             restored = self.spec.restore(self.host, fitted, **arguments)
         return as_given(restored.float(), lq)
+
+    def check_restore(self, arguments: Mapping[str, Any]) -> None:
+        """Refuses what the `restore` of the host's adapter file does not take, in one line."""
+        known = list(inspect.signature(self.spec.restore).parameters)[2:]
+        for name in arguments.keys() - known:
+            takes = ", ".join(known) or "nothing"
+            raise ValueError(f"{name} is {arguments[name]!r}, but {self.spec.name} has no {name}; it takes {takes}")
 
     def inject(self, site: Site, x: Tensor) -> Tensor:
         """What becomes of a site's tensor in a call."""

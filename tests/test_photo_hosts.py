@@ -104,7 +104,7 @@ def test_a_result_of_other_weights_is_made_again(work, host):
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        (["--fidelity", "0.5"], "fidelity is 0.5, but restoreformer has no fidelity weight; leave it out"),
+        (["--fidelity", "0.5"], "fidelity is 0.5, but restoreformer has no fidelity; it takes nothing"),
         (["--model", "codeformr"], "neither a file here nor a published name; did you mean 'codeformer'"),
         (["--model", "weights/none.pth"], "'weights/none.pth' is neither a file here nor a published name"),
         (["--adapter", "none"], "no checkpoint 'none'"),

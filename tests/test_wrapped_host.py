@@ -227,6 +227,11 @@ def test_a_wrong_site_says_what_it_gave(model):
         wrong(pictures(), quality=0.5)
 
 
+def test_an_argument_that_restore_does_not_take_is_said_in_one_line(model):
+    with pytest.raises(ValueError, match="fidelity is 0.5, but Toy has no fidelity; it takes nothing"):
+        model.restore(torch.rand(1, 3, 8, 8), fidelity=0.5)
+
+
 def test_a_host_is_wrapped_once(model):
     with pytest.raises(ValueError, match="this Toy is wrapped already"):
         iqp.wrap(model.host, sites=SITES)

@@ -1,4 +1,4 @@
-"""`iqp train native`: the three stages of the native model, with progress, curves and sample grids."""
+"""`iqp train`: the native model and adapters, with progress, curves and sample grids."""
 
 from __future__ import annotations
 
@@ -36,6 +36,28 @@ def native(
         with training_progress(f"stage {number}", run.config.stage(number).steps) as progress:
             folder = run.run(number, progress)
         typer.echo(f"stage {number} is in {folder}")
+
+
+@app.command()
+def adapter(
+    host: Annotated[str, typer.Option(help="Weight file or published name of the host; see iqp fetch --list.")],
+    config: Annotated[Path, typer.Option(help="YAML file, such as examples/adapter.yaml.")],
+    hq: Annotated[Path, typer.Option(help="Folder of good, aligned face pictures.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run; the same folder again resumes.")],
+    watch: Annotated[
+        Path | None, typer.Option(help="Folder of pictures to draw meanwhile, instead of some of --hq.")
+    ] = None,
+) -> None:
+    """Train an adapter on a frozen host; iqp restore --model HOST --adapter FOLDER uses it."""
+    from ..training.adapter import AdapterTraining
+    from ..training.config import AdapterConfig
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    settings = AdapterConfig.load(config)
+    run = AdapterTraining(settings, host, hq, out, watch)
+    with training_progress("adapter", settings.stage.steps) as progress:
+        folder = run.run(progress)
+    typer.echo(f"the adapter is in {folder}")
 
 
 class training_progress:  # noqa: N801 - used as a context manager

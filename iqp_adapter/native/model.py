@@ -176,6 +176,8 @@ class IQPFR(nn.Module):
         """Loads a model in eval mode: "tiny" (ships with the library), a folder, or a Hugging Face Hub id."""
         folder = hub.resolve(name, prefix="iqpfr-", revision=revision)
         config, state = checkpoint.load(folder)
+        if "model" not in config:
+            raise ValueError(f"{name} holds no IQPFR but {config.get('kind', 'something else')}; load it by wrap()")
         scale = config["score_scale"]
         model = cls(
             IQPFRConfig.from_dict(config["model"]), scale and ScoreScale.from_dict(scale), fidelity=config["fidelity"]

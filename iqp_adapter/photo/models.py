@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 from functools import lru_cache
 from typing import Any
 
@@ -52,15 +51,13 @@ def _lite_scale() -> ScoreScale:
 
 
 def check_fidelity(model: Restorer, fidelity: float | None) -> None:
-    """Refuses a fidelity weight where the host has none.
+    """Refuses a fidelity weight where the host has none, before any photo is opened.
 
     Raises:
         ValueError: says so.
     """
-    if fidelity is None or not isinstance(model, WrappedHost):
-        return
-    if "fidelity" not in inspect.signature(model.spec.restore).parameters:
-        raise ValueError(f"fidelity is {fidelity:g}, but {model.spec.name} has no fidelity weight; leave it out")
+    if fidelity is not None and isinstance(model, WrappedHost):
+        model.check_restore({"fidelity": fidelity})
 
 
 def fingerprint(model: Restorer) -> str:

@@ -1,0 +1,97 @@
+"""An adapter learns on a frozen host, from pictures or from codes, and is loaded by `wrap`."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_hosts import TINY_HOSTS
+
+import iqp_adapter as iqp
+from iqp_adapter.compat import make_importable
+from iqp_adapter.host_codes import code_logits, codes_of
+from iqp_adapter.training.adapter import AdapterTraining
+from iqp_adapter.training.config import AdapterConfig, StageConfig
+
+STAGE = StageConfig(steps=30, batch=4, rate=1e-2, warmup=1, ema=0.5)
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    """A dozen crops of scikit-image's astronaut around her face."""
+    from skimage.data import astronaut
+
+    folder = tmp_path_factory.mktemp("faces")
+    for index, (top, left) in enumerate(np.random.default_rng(0).integers(0, 60, (12, 2))):
+        crop = Image.fromarray(astronaut()[top : top + 200, left + 100 : left + 300])
+        crop.resize((96, 96)).save(folder / f"{index}.png")
+    return folder
+
+
+def built(name: str) -> torch.nn.Module:
+    make_importable()
+    for package in TINY_HOSTS[name].needs:
+        pytest.importorskip(package)
+    return TINY_HOSTS[name].build()
+
+
+@pytest.mark.parametrize(("name", "term"), [("restoreformer++", "l1"), ("vqfr", "code")])
+def test_an_adapter_learns_and_its_host_does_not(name, term, faces, tmp_path):
+    host = built(name)
+    before = {key: value.clone() for key, value in host.state_dict().items()}
+    config = AdapterConfig(stage=STAGE, precision="fp32", watch_every=30)
+    folder = AdapterTraining(config, host, faces, tmp_path).run()
+    rows = [json.loads(line) for line in (tmp_path / "adapter" / "log.jsonl").read_text().splitlines()]
+    assert rows[-1][term] < rows[0][term]
+    assert {path.name for path in (tmp_path / "adapter").iterdir()} >= {"curves.png", "step_000030.png", "state.pt"}
+
+    model = iqp.wrap(built(name), adapter=folder)
+    assert model.adapters["default"].learned and model.adapters["default"].metrics == ["iqp-lite"]
+    assert all(torch.equal(value, before[key]) for key, value in host.state_dict().items())
+    lq = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert not torch.equal(model.restore(lq), model.restore(lq, quality=None))
+
+
+@pytest.mark.parametrize("name", ["codeformer-spandrel", "codeformer-official", "vqfr", "daefr"])
+@torch.no_grad()
+def test_codes_are_read_as_the_host_decides_them(name):
+    model, side = iqp.wrap(built(name)), TINY_HOSTS[name].side
+    lq = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    seen = []
+    tap = model.bare.get_submodule(model.codes.logits.path).register_forward_hook(lambda *call: seen.append(call[-1]))
+    model.restore(lq)
+    tap.remove()
+    logits = code_logits(model, lq)
+    assert torch.equal(logits, model.codes.logits.tokens(seen[0]))
+    entries = len(model.codes.codebook(model.bare))
+    assert logits.shape[-1] == entries
+    assert codes_of(model, lq).shape == logits.shape[:2]
+    assert codes_of(model, lq).max() < entries
+
+
+def test_a_host_without_codes_says_so():
+    model = iqp.wrap(built("gpen"))
+    with pytest.raises(ValueError, match="gpen decides no codes; train its adapter on pictures"):
+        code_logits(model, torch.rand(1, 3, 16, 16))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("seed: 1", "does not describe a stage; see examples/adapter.yaml"),
+        ("stage: {steps: 1}", "StageConfig: missing .* 'batch'"),
+        ("stage: {steps: 1, batch: 1, rate: 1}\nsede: 1", "unknown setting sede; AdapterConfig knows"),
+    ],
+)
+def test_a_wrong_configuration_is_one_line(text, said, tmp_path):
+    path = tmp_path / "adapter.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=said):
+        AdapterConfig.load(path)
+
+
+def test_the_example_is_a_configuration(root):
+    assert AdapterConfig.load(root / "examples" / "adapter.yaml").stage.weights["code"] == 1.0
