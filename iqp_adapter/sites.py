@@ -85,3 +85,10 @@ class Site:
                 f"site {self.path} gave a tensor {tuple(x.shape)}, expected layout {self.layout} with {self.dim} "
                 f"channels; correct the site"
             )
+
+
+def laid_out_as(x: Tensor, changed: Tensor) -> Tensor:
+    """`changed` with the strides of `x`, of the same shape: by strides, kernels are chosen that round differently."""
+    if changed.stride() == x.stride() or 0 in x.stride():
+        return changed
+    return changed.new_empty_strided(x.shape, x.stride()).copy_(changed)

@@ -25,7 +25,7 @@ from .host import CodeAccess, HostSpec
 from .images import as_given, fit
 from .injection import Injection, Scale, strengths
 from .quality import Quality, as_quality
-from .sites import Site
+from .sites import Site, laid_out_as
 
 logger = logging.getLogger(__name__)
 
@@ -198,7 +198,7 @@ class WrappedHost(nn.Module):
         features = site.tokens(x)
         self._call.fired[site.key] = True
         deltas = [injection(features) for injection in self._call.plan.get(site.key, ())]
-        return x + site.untokens(sum(deltas[1:], deltas[0]), x) if deltas else x
+        return laid_out_as(x, x + site.untokens(sum(deltas[1:], deltas[0]), x)) if deltas else x
 
     def put(self, name: str, adapter: Adapter, weight: float = 1.0) -> None:
         """Puts an adapter in; what several add to the same features is summed."""

@@ -306,6 +306,32 @@ def test_a_host_that_was_compiled_before_is_wrapped_and_unwrapped():
     assert torch.equal(compiled(x)[0], bare)
 
 
+class Strided(nn.Module):
+    """Its block gives a single picture with an odd stride on the batch axis, which a sum would make even."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = Odd()
+
+    def forward(self, x: Tensor) -> tuple[int, ...]:
+        return self.block(x).stride()
+
+
+class Odd(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.as_strided(x.shape, (1, *x.stride()[1:]))
+
+
+@torch.no_grad()
+def test_a_site_keeps_the_strides_of_its_tensor():
+    host, x = Strided(), pictures(1)
+    bare = host(x)
+    host.register_parameter("some", nn.Parameter(torch.zeros(1)))
+    model = opened(iqp.wrap(host, sites=[Site("block", 8, "BLC")]))
+    assert bare[0] == 1
+    assert model(x, quality=0.9) == bare
+
+
 def test_data_parallel_is_refused(model):
     with pytest.raises(RuntimeError, match="does not run under DataParallel.*use DistributedDataParallel"):
         model._replicate_for_data_parallel()  # which DataParallel calls on every module, where there are two GPUs
