@@ -186,3 +186,25 @@ def test_bfloat16_autocast_runs_and_keeps_the_dial(case):
     model = open_gates(iqp.wrap(case.host))
     with torch.autocast("cpu", torch.bfloat16):
         assert not equal(case.call(model, quality=0.9), case.call(model, quality=0.1))
+
+
+def test_float16_runs_where_the_host_does(case):
+    half = case.host.half()
+    try:
+        case.call(half, case.x.half())
+    except RuntimeError as error:
+        pytest.skip(f"this host itself does not run in float16 on a CPU: {error}")
+    model = open_gates(iqp.wrap(half))
+    outputs = case.call(model, case.x.half(), quality=0.9)
+    assert {x.dtype for x in outputs} <= {torch.float16, torch.float32}
+    assert not equal(outputs, case.call(model, case.x.half(), quality=0.1))
+    assert equal(case.call(model, case.x.half(), quality=0.9, scale=0), case.call(half, case.x.half()))
+
+
+def test_compiled_it_is_as_it_was_and_keeps_the_dial(case):
+    model = open_gates(iqp.wrap(case.host))
+    compiled = torch.compile(model, backend="eager")
+    for quality in (0.9, 0.1, torch.tensor([0.2, 0.8]), None):
+        assert equal(case.call(compiled, quality=quality), case.call(model, quality=quality))
+    host = model.unwrap()
+    assert equal(case.call(torch.compile(host, backend="eager")), case.call(host)), "unwrapped, it is compiled anew"
