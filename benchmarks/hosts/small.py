@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from iqp_adapter.compat import make_importable
@@ -35,6 +36,28 @@ def restoreformer() -> nn.Module:
     return RestoreFormer(**RESTOREFORMER)
 
 
+CODEFORMER: dict[str, Any] = {"nf": 32, "ch_mult": [1, 2, 2, 4], "res_blocks": 1, "codebook_size": 512}
+"""Its autoencoder; the grid is 16 x 16 and codes have 256 numbers, since its forward counts on both."""
+
+LAYERS, HEADS, WIDTH = 3, 8, 256
+"""Of its Transformer; the width is that of the codes, so that it can start from them."""
+
+
+def codeformer() -> nn.Module:
+    """spandrel's class, put together at a size that its constructor has not."""
+    from spandrel_extra_arches.architectures.CodeFormer.__arch import codeformer as theirs
+
+    host = theirs.CodeFormer.__new__(theirs.CodeFormer)
+    theirs.VQAutoEncoder.__init__(host, RESOLUTION, quantizer="nearest", attn_resolutions=[16], **CODEFORMER)
+    layers = (theirs.TransformerSALayer(WIDTH, HEADS, 2 * WIDTH, dropout=0.0) for _ in range(LAYERS))
+    host.position_emb, host.feat_emb = nn.Parameter(torch.zeros(256, WIDTH)), nn.Linear(256, WIDTH)
+    host.ft_layers = nn.Sequential(*layers)
+    host.idx_pred_layer = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, CODEFORMER["codebook_size"], bias=False))
+    host.connect_list, host.channels = ["32", "64"], {"32": 64, "64": 64}
+    host.fuse_encoder_block, host.fuse_generator_block = {"32": 5, "64": 3}, {"32": 7, "64": 9}
+    host.fuse_convs_dict = nn.ModuleDict({side: theirs.Fuse_sft_block(64, 64) for side in host.connect_list})
+    return host
+
+
 def parameters(network: nn.Module) -> int:
     return sum(x.numel() for x in network.parameters())
-

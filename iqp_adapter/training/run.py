@@ -72,7 +72,7 @@ class Run:
             torch.manual_seed(self.config.seed + number)
             stage = make()
         for network in stage.players().values():
-            network.to(self.device).to(memory_format=torch.channels_last)
+            network.to(self.device).to(memory_format=stage.memory_format)
         pace = Pace(save=self.config.save_every, watch=self.config.watch_every)
         loop = Loop(stage, self._batches(stage.config, number), self._watched(), folder, self.accelerator, pace)
         if self.accelerator.is_main_process:

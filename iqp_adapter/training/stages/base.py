@@ -51,6 +51,8 @@ class Stage:
     defaults: dict[str, float] = {}
     rates: dict[str, float] = {}
     """By player: its learning rate in units of the configured one, where it is another."""
+    memory_format = torch.channels_last
+    """Of the players' weights; some networks are faster in the other one."""
 
     def __init__(self, config: StageConfig, perceptual: nn.Module):
         self.config, self.perceptual = config, perceptual
