@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,19 @@ class Scorer:
         low, high = (float(bound) for bound in images.detach().aminmax())
         if not (low >= -1e-3 and high <= 1 + 1e-3):
             raise ValueError(f"images span [{low:.3g}, {high:.3g}], expected [0, 1]; clamp or rescale them")
+
+
+def reward_of(metric: str | Scorer, device: torch.device | str, *, differentiable: bool) -> Callable[[Tensor], Tensor]:
+    """A metric as something to raise: images (B, 3, H, W) -> (B,), higher is better in whichever direction it counts.
+
+    Raises:
+        ValueError: where a gradient is asked for that the metric has not.
+    """
+    scorer = Scorer(metric, device=device) if isinstance(metric, str) else metric
+    if differentiable and not scorer.differentiable:
+        raise ValueError(f"{scorer.metric} has no gradient and cannot be optimised; use 'iqp-lite' or 'niqe'")
+    sign = -1.0 if scorer.lower_better else 1.0
+    return lambda images: sign * scorer(images)
 
 
 def default_device() -> torch.device:

@@ -203,6 +203,13 @@ class Fuse(nn.Module):
         return dec_feat + w * self.scale(torch.cat([enc_feat, dec_feat], 1))
 
 
+def adapted(content: Tensor, style: Tensor) -> Tensor:
+    """Channel by channel, the content with the mean and deviation of the style."""
+    content_spread, style_spread = ((x.flatten(2).var(2) + 1e-5).sqrt()[..., None, None] for x in (content, style))
+    content_mean, style_mean = (x.flatten(2).mean(2)[..., None, None] for x in (content, style))
+    return (content - content_mean) / content_spread * style_spread + style_mean
+
+
 class CodeFormer(CodePredictor):
     """The official class: its arguments, and its three returns."""
 
@@ -235,7 +242,7 @@ class CodeFormer(CodePredictor):
         if code_only:
             return logits, x
         codes = self.quantize.entries(logits.argmax(-1), x).detach()
-        image = codes - codes.mean((2, 3), keepdim=True) + x.mean((2, 3), keepdim=True) if adain else codes
+        image = adapted(codes, x) if adain else codes
         fuse = {self.fuse_generator_block[side]: side for side in self.connect_list}
         for index, one in enumerate(self.generator.blocks):
             image = one(image)

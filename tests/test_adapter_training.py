@@ -12,7 +12,6 @@ from tiny_hosts import TINY_HOSTS
 
 import iqp_adapter as iqp
 from iqp_adapter.compat import make_importable
-from iqp_adapter.host_codes import code_logits, codes_of
 from iqp_adapter.training.adapter import AdapterTraining
 from iqp_adapter.training.config import AdapterConfig, StageConfig
 
@@ -64,18 +63,18 @@ def test_codes_are_read_as_the_host_decides_them(name):
     tap = model.bare.get_submodule(model.codes.logits.path).register_forward_hook(lambda *call: seen.append(call[-1]))
     model.restore(lq)
     tap.remove()
-    logits = code_logits(model, lq)
+    logits = model.codes_in(lq).logits()
     assert torch.equal(logits, model.codes.logits.tokens(seen[0]))
     entries = len(model.codes.codebook(model.bare))
     assert logits.shape[-1] == entries
-    assert codes_of(model, lq).shape == logits.shape[:2]
-    assert codes_of(model, lq).max() < entries
+    assert model.codes_in(lq).nearest().shape == logits.shape[:2]
+    assert model.codes_in(lq).nearest().max() < entries
 
 
 def test_a_host_without_codes_says_so():
     model = iqp.wrap(built("gpen"))
-    with pytest.raises(ValueError, match="gpen decides no codes; train its adapter on pictures"):
-        code_logits(model, torch.rand(1, 3, 16, 16))
+    with pytest.raises(ValueError, match="gpen decides no codes"):
+        model.codes_in(torch.rand(1, 3, 16, 16))
 
 
 @pytest.mark.parametrize(

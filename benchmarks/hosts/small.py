@@ -15,6 +15,14 @@ from iqp_adapter.compat import make_importable
 RESOLUTION = 128
 """Side of the pictures of all of them."""
 
+DEGRADATION: dict[str, Any] = {
+    "kernel_size": 21,
+    "blur_sigma": [0.1, 5.0],
+    "downsample": [1.0, 8.0],
+    "strength": [0.5, 1.0],
+}
+"""Of their inputs: what is usual at twice the size, since at this size the usual one leaves little to restore."""
+
 RESTOREFORMER: dict[str, Any] = {
     "n_embed": 512,
     "embed_dim": 64,

@@ -30,7 +30,7 @@ PICTURES = {"l1": 10.0, "perceptual": 0.15, "codebook": 0.25}
 SCRATCH = StageConfig(steps=1400, batch=8, rate=5e-4, ema=0.998, weights=PICTURES)
 DICTIONARY = StageConfig(steps=900, batch=8, rate=5e-4, ema=0.995, weights={**PICTURES, "codebook": 1.0})
 PREDICTION = StageConfig(steps=800, batch=8, rate=3e-4, ema=0.995, weights={"feature": 1.0, "right": 0.0})
-FUSION = StageConfig(steps=200, batch=8, rate=5e-4, warmup=20, ema=0.98, weights=PICTURES)
+FUSION = StageConfig(steps=300, batch=8, rate=5e-4, warmup=20, ema=0.98, weights=PICTURES)
 
 
 def restoreformer(run: Run) -> nn.Module:
@@ -57,7 +57,7 @@ def main(
     watch: Path | None = None,
     seed: int = 0,
 ) -> None:
-    run = Run(RunConfig(seed=seed), small.RESOLUTION, hq, out, watch)
+    run = Run(RunConfig(seed=seed, degradation=small.DEGRADATION), small.RESOLUTION, hq, out, watch)
     network = {"restoreformer": restoreformer, "codeformer": codeformer}[host](run)
     checkpoint.save(out / host / "model", network.state_dict(), {"host": host})
 

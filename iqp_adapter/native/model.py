@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,15 +15,13 @@ from ..colours import with_colours_of
 from ..embedding import ScoreEmbedding
 from ..images import as_given, fit
 from ..quality import ANY, Quality, ScoreScale, as_quality
+from ..scorer import Scorer, reward_of
 from .autoencoder import Decoder, Encoder
 from .codebook import Codebook
 from .fidelity import FidelityFusion
 from .presets import IQPFRConfig
 from .tokenizer import DualCodebook, Tokenizer, as_grid
 from .transformer import CodeTransformer
-
-if TYPE_CHECKING:
-    from ..scorer import Scorer
 
 
 class Prediction(NamedTuple):
@@ -137,26 +135,26 @@ class IQPFR(nn.Module):
         metric: str | Scorer = "iqp-lite",
         steps: int = 20,
         quality: Quality | None = "default",
-        fidelity: float | Tensor | None = None,
+        scale: float = 1.0,
         leash: float = 1.0,
+        fidelity: float | Tensor | None = None,
     ) -> Tensor:
         """Restores, then raises the metric further by choosing other codes; see `codes.optimise`.
 
         Args:
-            lq: as in `restore`, as is what is returned.
+            lq, quality, scale, fidelity: as in `restore`, as is what is returned.
             metric: name of a differentiable metric, or a `Scorer`.
             steps: number of updates.
             leash: price of leaving the model's own code distribution, in points of the metric per nat.
         """
-        scorer = self._scorer(metric)
-        sign = -1.0 if scorer.lower_better else 1.0
+        reward = reward_of(metric, self.device, differentiable=True)
         weight = self._fidelity(fidelity)
         with torch.no_grad():
-            prediction = self.predict(fit(lq, self.resolution, self.books.null), self._quality(quality, len(lq)))
+            prediction = self.predict(fit(lq, self.resolution, self.books.null), self._quality(quality, len(lq)), scale)
         best, _ = optimise(
             prediction.code_logits,
             lambda weights: self.decode(self.books.mix(*weights), prediction, weight).clamp(0, 1),
-            lambda images: sign * scorer(images),
+            reward,
             Optimisation(steps=steps, leash=leash),
         )
         with torch.no_grad():
@@ -202,11 +200,3 @@ class IQPFR(nn.Module):
 
     def _fidelity(self, fidelity: float | Tensor | None) -> float | Tensor:
         return self.fidelity if fidelity is None else fidelity
-
-    def _scorer(self, metric: str | Scorer) -> Scorer:
-        from ..scorer import Scorer
-
-        scorer = Scorer(metric, device=self.device) if isinstance(metric, str) else metric
-        if not scorer.differentiable:
-            raise ValueError(f"{scorer.metric} has no gradient and cannot be optimised; use 'iqp-lite' or 'niqe'")
-        return scorer

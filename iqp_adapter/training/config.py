@@ -39,6 +39,7 @@ class RunConfig:
     Args:
         metric: of the scores that condition the model.
         perceptual: backbone of the perceptual loss, "lite0" (needs no download) or "lpips".
+        degradation: attributes of `Degradation` that are others than `Degradation.for_resolution` has.
         precision: "fp32" or "bf16" (autocast).
         seed: of every draw.
         workers: processes that prepare samples; 0 prepares them in line.
@@ -48,6 +49,7 @@ class RunConfig:
 
     metric: str = "iqp-lite"
     perceptual: str = "lite0"
+    degradation: dict[str, Any] = field(default_factory=dict)
     precision: str = "bf16"
     seed: int = 0
     workers: int = 0

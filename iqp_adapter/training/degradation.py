@@ -9,6 +9,7 @@ import io
 from dataclasses import dataclass
 from functools import lru_cache
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -71,18 +72,21 @@ class Degradation:
             raise ValueError(f"enlarge is {self.enlarge!r}; choose linear or cubic")
 
     @classmethod
-    def for_resolution(cls, px: int) -> Degradation:
-        """The default degradation for faces of `px` x `px` pixels.
+    def for_resolution(cls, px: int, **changes: Any) -> Degradation:
+        """The default degradation for faces of `px` x `px` pixels, but for the attributes that `changes` gives.
 
         Blur and the largest reduction grow with the size, so that the reduced face has the same number of pixels; noise
         and JPEG act on that reduced face and stay.
         """
+        if unknown := sorted(changes.keys() - cls.__dataclass_fields__.keys()):
+            raise ValueError(f"a degradation has no {', '.join(unknown)}; it has {', '.join(cls.__dataclass_fields__)}")
         ratio = px / 256
-        return cls(
-            kernel_size=2 * max(1, round(10 * ratio)) + 1,
-            blur_sigma=(0.1, max(0.2, 5 * ratio)),
-            downsample=(1.0, max(1.0, 8 * ratio)),
-        )
+        scaled: dict[str, Any] = {
+            "kernel_size": 2 * max(1, round(10 * ratio)) + 1,
+            "blur_sigma": (0.1, max(0.2, 5 * ratio)),
+            "downsample": (1.0, max(1.0, 8 * ratio)),
+        }
+        return cls(**scaled | {k: tuple(v) if isinstance(v, list) else v for k, v in changes.items()})
 
     def __call__(self, hq: np.ndarray, seed: int) -> np.ndarray:
         """

@@ -83,7 +83,7 @@ class Run:
         return FaceFolder(
             root,
             self.resolution,
-            degradation=Degradation.for_resolution(self.resolution),
+            degradation=Degradation.for_resolution(self.resolution, **self.config.degradation),
             ladder=Ladder(),
             augmentation=augmentation,
             seed=self.config.seed,

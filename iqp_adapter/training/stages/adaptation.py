@@ -8,7 +8,6 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ...host_codes import code_logits, codes_of
 from ...quality import ANY, BEST
 from ...wrapped_host import DEFAULT, WrappedHost
 from .. import losses
@@ -78,10 +77,10 @@ class CodeAdaptation(Adaptation):
     defaults = {"drop": 0.15, "smoothing": 0.1}
 
     def terms(self, batch: Batch) -> Terms:
-        wanted = self.wanted(batch.hq)
-        return {"code": losses.code_cross_entropy(code_logits(self.model, batch.lq), wanted, self.options["smoothing"])}
+        logits, wanted = self.model.codes_in(batch.lq).logits(), self.wanted(batch.hq)
+        return {"code": losses.code_cross_entropy(logits, wanted, self.options["smoothing"])}
 
     @torch.no_grad()
     def wanted(self, hq: Tensor) -> Tensor:
         with self.model.conditioned(None):
-            return codes_of(self.model, hq)
+            return self.model.codes_in(hq).nearest()
