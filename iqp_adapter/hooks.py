@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -64,6 +65,19 @@ class Flags:
         self.thaw(host)
         for name, module in host.named_modules():
             module.training = self.training[name]
+
+
+@contextmanager
+def fixed(*modules: nn.Module) -> Iterator[None]:
+    """Within it none of their parameters learns, so that no graph is built for them."""
+    flags = [Flags.of(module) for module in modules]
+    for module in modules:
+        module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for module, found in zip(modules, flags, strict=True):
+            found.thaw(module)
 
 
 def is_wrapped(host: nn.Module) -> bool:

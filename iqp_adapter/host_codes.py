@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from .codes import Codes, straight_through
-from .hooks import Flags
 from .host import CodeAccess
 
 _SURE = 100.0
@@ -138,16 +137,3 @@ def with_moments_of(features: Tensor, x: Tensor) -> Tensor:
     own_variance, own_mean = torch.var_mean(x, (2, 3), keepdim=True)
     variance, mean = torch.var_mean(features, (2, 3), keepdim=True)
     return (x - own_mean) * ((variance + 1e-5) / (own_variance + 1e-5)).sqrt() + mean
-
-
-@contextmanager
-def fixed(*modules: nn.Module) -> Iterator[None]:
-    """Within it none of their parameters learns, so that no graph is built for them."""
-    flags = [Flags.of(module) for module in modules]
-    for module in modules:
-        module.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for module, found in zip(modules, flags, strict=True):
-            found.thaw(module)

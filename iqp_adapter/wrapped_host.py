@@ -23,9 +23,9 @@ from .adapter_files import load_adapter, save_adapter
 from .attention import KeysValues
 from .card import describe, write_card
 from .codes import Optimisation, best_of, optimise
-from .hooks import Flags, Tap, forget_compiled, uncompiled
+from .hooks import Flags, Tap, fixed, forget_compiled, uncompiled
 from .host import CodeAccess, HostSpec
-from .host_codes import HostCodes, fixed
+from .host_codes import HostCodes
 from .images import as_given, fit
 from .injection import Injection, Scale, strengths
 from .quality import Quality, as_quality

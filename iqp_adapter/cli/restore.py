@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from ..photo.options import Restorer
+    from ..photo.options import Embedder, Restorer
     from ..photo.report import PhotoReport
     from ..scorer import Scorer
 
@@ -28,6 +28,12 @@ def restore(
     scale: Annotated[float, typer.Option(help="Strength of the quality's guidance; 1 is as trained.")] = 1.0,
     fidelity: Annotated[
         float | None, typer.Option(help="The model's weight between detail (0) and likeness (1).")
+    ] = None,
+    optimise: Annotated[
+        int, typer.Option(metavar="N", help="Raise the quality by N updates of the codes; slow, needs no adapter.")
+    ] = 0,
+    min_identity: Annotated[
+        float | None, typer.Option(help="Likeness to the input, at most 1, below which a face is restored less.")
     ] = None,
     colour: Annotated[
         str, typer.Option(help="photo: keep the photo's light and white balance; model: take the restored face's.")
@@ -54,7 +60,6 @@ def restore(
 
     from ..photo import restore_files
     from ..photo.detect import detector as named_detector
-    from ..photo.identity import DlibIdentity
     from ..scorer import default_device
 
     sources, unread = _sources(photos or [], output if demo else None)
@@ -68,12 +73,14 @@ def restore(
         network,
         detector=named_detector(detector, place),
         scorers=_scorers(network, place, driving=skip_if is not None or report is not None, judge=report is not None),
-        embedder=DlibIdentity() if report is not None and DlibIdentity.is_installed() else None,
+        embedder=_embedder(wanted=report is not None, needed=min_identity is not None),
         compare=compare or demo,
         report=report,
         quality=_quality(quality, network),
         scale=scale,
         fidelity=fidelity,
+        optimise=optimise,
+        min_identity=min_identity,
         colour=colour,
         aligned=aligned,
         skip_if=skip_if,
@@ -155,6 +162,13 @@ def _scorers(model: Restorer, device: str, driving: bool, judge: bool) -> list[S
     return [Scorer(metric, device=device) for metric in dict.fromkeys(metrics + ["piqe"] * judge)]
 
 
+def _embedder(wanted: bool, needed: bool) -> Embedder | None:
+    """What tells identities: where it is needed its extra must be there, where it is wanted it may."""
+    from ..photo.identity import DlibIdentity
+
+    return DlibIdentity() if needed or (wanted and DlibIdentity.is_installed()) else None
+
+
 def _number(option: str, text: str) -> float:
     try:
         return float(text)
@@ -172,6 +186,8 @@ def _show(photos: list[PhotoReport], output: Path) -> None:
         for face in photo.faces:
             if face.skipped:
                 typer.echo(f"left alone: {photo.source}, face {face.index}: {face.skipped}")
+            if face.note:
+                typer.echo(f"restored less: {photo.source}, face {face.index}: {face.note}")
         if photo.status == "unchanged" and not photo.faces:
             typer.echo(f"no face found: {photo.source}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from .. import checkpoint, hub
-from ..codes import Codes, Optimisation, guide, optimise
+from ..codes import Codes, Optimisation, best_of, guide, optimise
 from ..colours import with_colours_of
 from ..embedding import ScoreEmbedding
+from ..hooks import fixed
 from ..images import as_given, fit
 from ..quality import ANY, Quality, ScoreScale, as_quality
 from ..scorer import Scorer, reward_of
@@ -148,17 +150,48 @@ class IQPFR(nn.Module):
             leash: price of leaving the model's own code distribution, in points of the metric per nat.
         """
         reward = reward_of(metric, self.device, differentiable=True)
+        settings = Optimisation(steps=steps, leash=leash)
+        choose_codes = partial(_optimised, reward=reward, settings=settings)
+        return self._restored_by(choose_codes, lq, quality, scale, fidelity)
+
+    def best_of(
+        self,
+        lq: Tensor,
+        metric: str | Scorer = "iqp-lite",
+        samples: int = 8,
+        quality: Quality | None = "default",
+        scale: float = 1.0,
+        seed: int = 0,
+        temperature: float = 0.5,
+        fidelity: float | Tensor | None = None,
+    ) -> Tensor:
+        """Of the model's own codes and some that are drawn from its distribution, the picture with the best metric.
+
+        Needs no gradient, so that any metric will do; arguments as for `optimise` and `codes.best_of`.
+        """
+        reward = reward_of(metric, self.device, differentiable=False)
+        choose_codes = partial(best_of, reward=reward, samples=samples, seed=seed, temperature=temperature)
+        return self._restored_by(choose_codes, lq, quality, scale, fidelity)
+
+    @torch.no_grad()
+    def _restored_by(
+        self,
+        choose_codes: Callable[..., Codes],
+        lq: Tensor,
+        quality: Quality | None,
+        scale: float,
+        fidelity: float | Tensor | None,
+    ) -> Tensor:
+        """What the model makes of the codes that are chosen, given its logits and its decoder."""
+        prediction = self.predict(fit(lq, self.resolution, self.books.null), self._quality(quality, len(lq)), scale)
         weight = self._fidelity(fidelity)
-        with torch.no_grad():
-            prediction = self.predict(fit(lq, self.resolution, self.books.null), self._quality(quality, len(lq)), scale)
-        best, _ = optimise(
-            prediction.code_logits,
-            lambda weights: self.decode(self.books.mix(*weights), prediction, weight).clamp(0, 1),
-            reward,
-            Optimisation(steps=steps, leash=leash),
-        )
-        with torch.no_grad():
-            return as_given(self.decode(self.books.lookup(*best), prediction, weight), lq)
+
+        def decoded(weights: Codes) -> Tensor:
+            return self.decode(self.books.mix(*weights), prediction, weight).clamp(0, 1)
+
+        with fixed(self):
+            best = choose_codes(prediction.code_logits, decoded)
+        return as_given(self.decode(self.books.lookup(*best), prediction, weight), lq)
 
     @torch.no_grad()
     def adopt(self, tokenizer: Tokenizer) -> None:
@@ -200,3 +233,7 @@ class IQPFR(nn.Module):
 
     def _fidelity(self, fidelity: float | Tensor | None) -> float | Tensor:
         return self.fidelity if fidelity is None else fidelity
+
+
+def _optimised(logits: Codes, decode: Callable[[Codes], Tensor], **settings: Any) -> Codes:
+    return optimise(logits, decode, **settings)[0]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any
 
-from torch import nn, uint8
+from torch import Tensor, nn, uint8
 
 from .. import checkpoint, hub
 from ..quality import ScoreScale
@@ -58,6 +59,19 @@ def check_fidelity(model: Restorer, fidelity: float | None) -> None:
     """
     if fidelity is not None and isinstance(model, WrappedHost):
         model.check_restore({"fidelity": fidelity})
+
+
+def restoring(model: Restorer, optimise: int) -> Callable[..., Tensor]:
+    """What restores a batch of faces: the model's `restore`, or its `optimise` with that many updates.
+
+    Raises:
+        ValueError: for a model that decides no codes.
+    """
+    if not optimise:
+        return model.restore
+    if not hasattr(model, "optimise") or (isinstance(model, WrappedHost) and model.codes is None):
+        raise ValueError(f"{name_of(model)} decides no codes, so that none can be optimised; leave optimise out")
+    return partial(model.optimise, steps=optimise)
 
 
 def fingerprint(model: Restorer) -> str:

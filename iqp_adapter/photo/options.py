@@ -49,6 +49,9 @@ class Options:
         aligned: every picture is one aligned face; no detection, no pasting.
         upscale: 1, 2 or 4, the size of the result in units of the photo's.
         batch: faces restored at once; about as many photos are in memory.
+        optimise: updates of test-time optimisation of the codes, see `optimise` of the model; 0 for none.
+        min_identity: cosine to the face before, below which a face is restored again at half the scale, then without
+            the prior; needs an embedder.
 
     Raises:
         ValueError: for values outside these.
@@ -65,6 +68,8 @@ class Options:
     aligned: bool = False
     upscale: int = 1
     batch: int = 8
+    optimise: int = 0
+    min_identity: float | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.quality, str) and self.quality not in ("best", "any", "match"):
@@ -79,6 +84,12 @@ class Options:
             raise ValueError(f"upscale is {self.upscale}, expected 1, 2 or 4")
         if self.batch < 1 or self.min_face < 0:
             raise ValueError(f"batch is {self.batch}, min_face {self.min_face}; expected at least 1 and 0")
+        if self.optimise < 0:
+            raise ValueError(f"optimise is {self.optimise}, expected a number of updates, 0 for none")
+        if self.optimise and self.quality == "match":
+            raise ValueError("optimise raises the quality, so that it matches no longer; ask for one of the two")
+        if self.min_identity is not None and not -1 <= self.min_identity <= 1:
+            raise ValueError(f"min_identity is {self.min_identity}, expected a cosine, such as 0.9")
         if not (self.faces in ("all", "largest") or (isinstance(self.faces, int) and self.faces >= 0)):
             raise ValueError(f'faces is {self.faces!r}, expected "all", "largest" or an index from 0')
         if self.aligned and self.quality == "match":

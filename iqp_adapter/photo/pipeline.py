@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from .align import align, similarity, square, template, zoom
 from .detect import Detector
 from .io import MAX_PIXELS, Photo, eight_bit, open_photo
 from .match import LEVELS, best_match
-from .models import check_fidelity, resolution_of, score_scale
+from .models import check_fidelity, resolution_of, restoring, score_scale
 from .options import Embedder, FaceScorer, Options, Restorer
 from .paste import enlarge, paste, peak, replace
 from .report import FaceReport
@@ -74,7 +74,10 @@ class Pipeline:
         self.embedder = embedder
         self.resolution = resolution_of(model)
         self.scale: Any = score_scale(model)
+        self.restore_faces = restoring(model, options.optimise)
         check_fidelity(model, options.fidelity)
+        if options.min_identity is not None and embedder is None:
+            raise ValueError("min_identity needs embedder=..., such as photo.identity.DlibIdentity()")
         if options.skip_if is not None and not any(self._drives(scorer) for scorer in scorers):
             metric = "the metric it was trained with" if self.scale is None else self.scale.metric
             raise ValueError(f"skip_if needs the model's score scale and scorers=[Scorer(...)] of {metric}")
@@ -171,8 +174,9 @@ class Pipeline:
         if chosen:
             lq = lq[torch.tensor([not fine for fine in good])]
             restored = self._ask(chosen, lq)
-            self._score(chosen, restored, "after")
             self._identify(chosen, lq, restored)
+            restored = self._recognisable(chosen, lq, restored)
+            self._score(chosen, restored, "after")
             for face, picture in zip(chosen, restored, strict=True):
                 face.restored = _array(picture)
         for face in faces:
@@ -184,10 +188,34 @@ class Pipeline:
         if self.options.quality != "match":
             for face in faces:
                 face.report.quality = self.options.quality
-            return self._call(lq, self.options.quality)
-        ladder = torch.stack([self._call(lq, level) for level in LEVELS], 1)  # (B, levels, 3, R, R)
-        picked = [self._match(face, rungs) for face, rungs in zip(faces, ladder, strict=True)]
-        return torch.stack([rungs[index] for rungs, index in zip(ladder, picked, strict=True)])
+            return self._call(lq, self.options.quality, self.restore_faces, self.options.scale)
+        rungs = [self._call(lq, level, self.restore_faces, self.options.scale) for level in LEVELS]
+        ladder = torch.stack(rungs, 1)  # (B, levels, 3, R, R)
+        picked = [self._match(face, candidates) for face, candidates in zip(faces, ladder, strict=True)]
+        return torch.stack([candidates[index] for candidates, index in zip(ladder, picked, strict=True)])
+
+    def _recognisable(self, faces: list[_Face], lq: Tensor, restored: Tensor) -> Tensor:
+        """Those that have lost their identity are restored again at half the scale, then without the prior."""
+        restored = restored.clone()
+        for share in (0.5, 0.0):
+            lost = [index for index, face in enumerate(faces) if self._is_lost(face)]
+            if not lost:
+                break
+            scale, again = share * self.options.scale, [faces[index] for index in lost]
+            restored[lost] = self._call(lq[lost], self._qualities(again), self.model.restore, scale)
+            for face in again:
+                face.report.note = f"identity {face.report.identity:.2f} at a higher scale; restored at {scale:g}"
+            self._identify(again, lq[lost], restored[lost])
+        return restored
+
+    def _is_lost(self, face: _Face) -> bool:
+        least, alike = self.options.min_identity, face.report.identity
+        return least is not None and alike is not None and alike < least
+
+    def _qualities(self, faces: list[_Face]) -> float | str | Tensor | None:
+        if self.options.quality != "match":
+            return self.options.quality
+        return torch.tensor([face.report.quality for face in faces])
 
     def _match(self, face: _Face, rungs: Tensor) -> int:
         assert face.matrix is not None  # faces without one are skipped
@@ -195,15 +223,16 @@ class Pipeline:
         face.report.quality = LEVELS[index]
         return index
 
-    def _call(self, lq: Tensor, quality: float | str | None) -> Tensor:
+    def _call(
+        self, lq: Tensor, quality: float | str | Tensor | None, restore: Callable[..., Tensor], scale: float
+    ) -> Tensor:
         device = getattr(self.model, "device", lq.device)
-        options = self.options
-        asked: dict[str, Any] = {"quality": quality, "scale": options.scale, "fidelity": options.fidelity}
+        asked: dict[str, Any] = {"quality": quality, "scale": scale, "fidelity": self.options.fidelity}
         try:
-            restored = self.model.restore(lq.to(device), **asked).float().cpu()
+            restored = restore(lq.to(device), **asked).float().cpu()
         except torch.OutOfMemoryError as error:
             raise ValueError(f"{device} has no memory for {len(lq)} faces at once; ask for a smaller batch") from error
-        return with_colours_of(lq, restored).clamp(0, 1) if options.colour == "photo" else restored
+        return with_colours_of(lq, restored).clamp(0, 1) if self.options.colour == "photo" else restored
 
     # -- what is said of a face
 

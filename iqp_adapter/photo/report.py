@@ -31,6 +31,8 @@ class FaceReport:
     """Metric -> score of the aligned face before and after, and the quality they stand for where the model knows it."""
     identity: float | None = None
     """Cosine between the embeddings of the face before and after, where an embedder was given."""
+    note: str = ""
+    """What was done differently from what was asked, and why."""
     seconds: float = 0.0
     """Its share of the batch, and its pasting."""
 
