@@ -57,6 +57,17 @@ class Dial(Echo):
         return avg_pool2d(super().restore(lq, **asked), width, 1, width // 2, count_include_pad=False)
 
 
+class Stranger(Echo):
+    """Makes somebody else of a face, the more so the larger the scale, up to its negative."""
+
+    def restore(self, lq: Tensor, **asked: Any) -> Tensor:
+        return lq + asked["scale"] * (1 - 2 * super().restore(lq, **asked))
+
+    def optimise(self, lq: Tensor, steps: int, **asked: Any) -> Tensor:
+        self.asked.append({"steps": steps, **asked})
+        return 1 - lq
+
+
 class Brightness:
     """A metric whose score is the mean brightness in [0, 100]."""
 

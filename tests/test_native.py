@@ -176,6 +176,28 @@ class TestModel:
         assert not [name for name, _ in bare.named_parameters() if "condition" in name or "embedding" in name]
         assert torch.equal(bare.restore(lq, quality=0.1), bare.restore(lq, quality=0.9))
 
+    def test_codes_are_optimised_and_sampled_by_a_metric(self, model, lq):
+        class Red:
+            metric, lower_better, differentiable = "red", False, True
+
+            def __call__(self, images):
+                return 100 * images[:, 0].mean((1, 2))
+
+        start, reward = model.restore(lq), Red()
+        flags = [parameter.requires_grad for parameter in model.parameters()]
+        for better in (
+            model.optimise(lq, reward, steps=20, leash=0.0),
+            model.best_of(lq, reward, samples=8, temperature=5.0),
+        ):
+            assert (reward(better) >= reward(start)).all() and (reward(better) > reward(start)).any()
+            assert not better.requires_grad
+        assert torch.equal(model.optimise(lq, reward, steps=0), start)
+        assert torch.equal(model.best_of(lq, reward, samples=0), start)
+        assert flags == [parameter.requires_grad for parameter in model.parameters()]
+        Red.differentiable = False
+        with pytest.raises(ValueError, match="red has no gradient"):
+            model.optimise(lq, reward)
+
     def test_it_adopts_stage_one(self, model, tokenizer):
         model.adopt(tokenizer)
         assert torch.equal(model.books.common.entries, tokenizer.books.common.entries)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from photo_standins import BOX, FACE, LANDMARKS, Brightness, Echo, Negative, Scored, embed, photo
+from photo_standins import BOX, FACE, LANDMARKS, Brightness, Echo, Negative, Scored, Stranger, embed, photo
 from PIL import Image
 from torch.nn.functional import avg_pool2d
 
@@ -381,3 +381,63 @@ def test_a_hundred_megapixels_go_through() -> None:
     detector = GivenFaces(LANDMARKS[None] + 5000, BOX[None] + 5000)
     restored = restore_photo(given, Negative(), detector=detector)
     assert restored.shape == given.shape and (restored[5000:5512, 5000:5512] != photo()).any()
+
+
+def test_a_face_that_lost_its_identity_is_restored_less():
+    def run(least: float | None, scale: float = 1.0):
+        model = Stranger()
+        options = {"min_identity": least, "scale": scale, "colour": "model"}
+        [restored] = restore_photos([photo()], model, detector=FACE, embedder=embed, **options)
+        return [asked["scale"] for asked in model.asked], restored.faces[0]
+
+    scales, face = run(None)
+    assert scales == [1.0] and not face.note
+    lost = face.identity
+    scales, face = run(lost - 0.01)
+    assert scales == [1.0] and not face.note and face.identity == lost
+    scales, face = run(lost + 0.01)
+    half = face.identity
+    assert scales == [1.0, 0.5] and half > lost + 0.01
+    assert face.note == f"identity {lost:.2f} at a higher scale; restored at 0.5"
+    scales, face = run(half + 0.001)
+    assert scales == [1.0, 0.5, 0.0] and face.identity == pytest.approx(1) and face.note.endswith("restored at 0")
+    assert run(half + 0.001, scale=2.0)[0] == [2.0, 1.0, 0.0]
+
+
+def test_only_the_lost_face_of_a_batch_is_restored_less():
+    def light(images: torch.Tensor) -> torch.Tensor:
+        mean = images.mean((1, 2, 3))
+        return torch.stack([mean, 1 - mean], 1)
+
+    model, photos = Stranger(), [np.full_like(photo(), level) for level in (255, 128)]
+    white, grey = restore_photos(photos, model, detector=FACE, embedder=light, min_identity=0.9, colour="model")
+    assert model.batches == [2, 1, 1]
+    assert white.faces[0].note and np.array_equal(white.image, photos[0])
+    assert not grey.faces[0].note and not np.array_equal(grey.image, photos[1])
+
+
+def test_optimising_takes_the_place_of_restoring():
+    model = Stranger()
+    restored = restore_photo(photo(), model, detector=FACE, optimise=3, quality=0.7, colour="model")
+    assert model.asked == [{"steps": 3, "quality": 0.7, "scale": 1.0, "fidelity": None}]
+    assert not np.array_equal(restored, photo())
+    with pytest.raises(ValueError, match="Echo decides no codes, so that none can be optimised"):
+        restore_photo(photo(), Echo(), detector=FACE, optimise=3)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"optimise": -1}, "optimise is -1, expected a number of updates"),
+        ({"optimise": 2, "quality": "match"}, "optimise raises the quality, so that it matches no longer"),
+        ({"min_identity": 90}, "min_identity is 90, expected a cosine"),
+    ],
+)
+def test_what_can_not_be_asked_for_together_is_one_line(options, error):
+    with pytest.raises(ValueError, match=error):
+        Options(**options)
+
+
+def test_a_floor_for_identity_needs_an_embedder():
+    with pytest.raises(ValueError, match="min_identity needs embedder="):
+        restore_photo(photo(), Echo(), detector=FACE, min_identity=0.9)
