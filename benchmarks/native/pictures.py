@@ -37,10 +37,14 @@ class Pictures:
 
 
 def load_pictures(
-    faces: Path, resolution: int, seeds: int, ladder: Ladder | None = None, enlarge: str = "linear"
+    faces: Path, resolution: int, seeds: int, ladder: Ladder | None = None, **degradation: Any
 ) -> Pictures:
-    """A folder's pictures, degraded as in training, `seeds` times each; a ladder makes originals vary in quality."""
-    folder = FaceFolder(faces, resolution, degradation=Degradation(enlarge=enlarge), ladder=ladder)
+    """A folder's pictures, degraded `seeds` times each; a ladder makes originals vary in quality.
+
+    The degradation is that of training at 256 px, but for the attributes that are given.
+    """
+    changes = Degradation.for_resolution(256, **degradation)
+    folder = FaceFolder(faces, resolution, degradation=changes, ladder=ladder)
     samples = [folder[seed, index] for seed in range(seeds) for index in range(len(folder))]
     return Pictures(
         torch.stack([sample["hq"] for sample in samples]),
