@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import runpy
+import sys
+from copy import deepcopy
 
 import numpy as np
 import pytest
+import stand_ins
 import torch
 from PIL import Image
 from tiny_hosts import TINY_HOSTS
@@ -94,3 +98,28 @@ def test_a_wrong_configuration_is_one_line(text, said, tmp_path):
 
 def test_the_example_is_a_configuration(root):
     assert AdapterConfig.load(root / "examples" / "adapter.yaml").stage.weights["code"] == 1.0
+
+
+def run_example(name, arguments, monkeypatch, root, host):
+    monkeypatch.setattr("iqp_adapter.wrapper.load_host", lambda source: host)
+    monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+    runpy.run_path(str(root / "examples" / name))
+
+
+def test_the_example_of_codeformer_trains_one_that_wrap_loads(faces, tmp_path, monkeypatch, root, capsys):
+    arguments = ["codeformer.pth", faces, tmp_path / "mine", 6]
+    torch.manual_seed(0)
+    host = stand_ins.CodeFormer(2, 2)  # of 64 px, below which nothing has a score
+    run_example("finetune_codeformer.py", arguments, monkeypatch, root, deepcopy(host))
+    losses = [float(line.split()[-1]) for line in capsys.readouterr().out.splitlines()]
+    assert len(losses) == 6 and losses[-1] < losses[0]
+    assert iqp.wrap(host, adapter=tmp_path / "mine").adapters["default"].learned
+
+
+def test_the_example_of_all_hosts_is_the_command(faces, tmp_path, monkeypatch, root, capsys):
+    config = tmp_path / "short.yaml"
+    config.write_text("precision: fp32\nstage: {steps: 2, batch: 2, rate: 1.0e-3, warmup: 1}\n")
+    run_example("finetune_adapter.py", ["any.pth", config, faces, tmp_path / "run"], monkeypatch, root, built("vqfr"))
+    folder = tmp_path / "run" / "adapter" / "model"
+    assert capsys.readouterr().out.strip() == f"the adapter is in {folder}"
+    assert (folder / "config.json").exists()

@@ -1,0 +1,53 @@
+"""All of fine-tuning on one page: an adapter for CodeFormer learns which codes go with which quality.
+
+    python examples/finetune_codeformer.py codeformer.pth path/to/faces my-adapter [STEPS]
+
+To be read. `iqp train adapter` does the same and resumes, averages weights, draws curves and sample grids.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from torch.nn.functional import cross_entropy
+
+import iqp_adapter as iqp
+from iqp_adapter.quality import ANY
+from iqp_adapter.training.dataset import FaceFolder
+from iqp_adapter.training.degradation import Degradation
+from iqp_adapter.training.ladder import Ladder
+
+host, faces, out, *steps = sys.argv[1:]
+bare, scorer, batch = iqp.wrap(host), iqp.Scorer("iqp-lite"), 8
+size = bare.resolution
+
+# targets of mixed quality, as real training sets have them, and their degraded inputs
+data = FaceFolder(Path(faces), size, degradation=Degradation.for_resolution(size), ladder=Ladder())
+
+
+def pictures(first: int) -> tuple[torch.Tensor, torch.Tensor]:
+    samples = [data[divmod(draw, len(data))] for draw in range(first, first + batch)]
+    return tuple(torch.stack([sample[key] for sample in samples]) for key in ("hq", "lq"))
+
+
+# what counts as good here: quality is the rank of a score among the targets'
+scores = torch.cat([scorer(pictures(first)[0]) for first in range(0, len(data), batch)])
+scale = iqp.ScoreScale.fit(scorer.metric, scorer.lower_better, scores)
+
+model = iqp.wrap(bare.unwrap(), scales=[scale]).train()
+optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)  # the adapter's alone
+for step in range(int(steps[0]) if steps else 1000):
+    hq, lq = pictures(step * batch)
+    quality = scale.quality(scorer(hq))
+    asked = torch.where(torch.rand(batch) < 0.15, ANY, quality)  # now and then no preference
+    with torch.no_grad(), model.conditioned(None):
+        wanted = model.codes_in(hq).nearest()  # (B, L)
+    with model.conditioned(asked):
+        logits = model.codes_in(lq).logits()  # (B, L, K)
+    loss = cross_entropy(logits.flatten(0, 1), wanted.flatten(), label_smoothing=0.1)
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+    print(f"step {step}: cross-entropy {loss.item():.3f}")
+
+model.eval().save_pretrained(out)
