@@ -6,6 +6,7 @@ import json
 import runpy
 import sys
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from iqp_adapter.compat import make_importable
 from iqp_adapter.training.adapter import AdapterTraining
 from iqp_adapter.training.config import AdapterConfig, StageConfig
 
-STAGE = StageConfig(steps=30, batch=4, rate=1e-2, warmup=1, ema=0.5)
+STAGE = StageConfig(steps=30, batch=4, rate=1e-2, warmup=1, ema=0.5, options={"shuffle_every": 10})
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,10 @@ def test_an_adapter_learns_and_its_host_does_not(name, term, faces, tmp_path):
     config = AdapterConfig(stage=STAGE, precision="fp32", watch_every=30)
     folder = AdapterTraining(config, host, faces, tmp_path).run()
     rows = [json.loads(line) for line in (tmp_path / "adapter" / "log.jsonl").read_text().splitlines()]
-    assert rows[-1][term] < rows[0][term]
+    terms = [row[term] for row in rows if term in row]
+    assert terms[-1] < terms[0]
+    assert {"gain in iqp-lite", "gain in piqe", "from bare"} <= rows[-1].keys()
+    assert any(f"{term} shuffled" in row for row in rows)
     assert {path.name for path in (tmp_path / "adapter").iterdir()} >= {"curves.png", "step_000030.png", "state.pt"}
 
     model = iqp.wrap(built(name), adapter=folder)
@@ -86,6 +90,7 @@ def test_a_host_without_codes_says_so():
     [
         ("seed: 1", "does not describe a stage; see examples/adapter.yaml"),
         ("stage: {steps: 1}", "StageConfig: missing .* 'batch'"),
+        ("stage: {steps: 1, batch: 1, rate: 1}\njudges: [niqe, iqp-lite]", "iqp-lite drives the training and can not"),
         ("stage: {steps: 1, batch: 1, rate: 1}\nsede: 1", "unknown setting sede; AdapterConfig knows"),
     ],
 )
@@ -123,3 +128,9 @@ def test_the_example_of_all_hosts_is_the_command(faces, tmp_path, monkeypatch, r
     folder = tmp_path / "run" / "adapter" / "model"
     assert capsys.readouterr().out.strip() == f"the adapter is in {folder}"
     assert (folder / "config.json").exists()
+
+
+def test_an_adapter_that_has_learned_nothing_is_told(faces, tmp_path, caplog):
+    config = AdapterConfig(stage=replace(STAGE, steps=1, rate=0.0), precision="fp32")
+    AdapterTraining(config, built("vqfr"), faces, tmp_path).run()
+    assert "the pictures are the same at every quality: the adapter has learned nothing yet" in caplog.text

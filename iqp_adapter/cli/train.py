@@ -49,12 +49,13 @@ def adapter(
     ] = None,
 ) -> None:
     """Train an adapter on a frozen host; iqp restore --model HOST --adapter FOLDER uses it."""
+    from ..photo.identity import DlibIdentity
     from ..training.adapter import AdapterTraining
     from ..training.config import AdapterConfig
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings = AdapterConfig.load(config)
-    run = AdapterTraining(settings, host, hq, out, watch)
+    run = AdapterTraining(settings, host, hq, out, watch, DlibIdentity() if DlibIdentity.is_installed() else None)
     with training_progress("adapter", settings.stage.steps) as progress:
         folder = run.run(progress)
     typer.echo(f"the adapter is in {folder}")

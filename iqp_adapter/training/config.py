@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -93,11 +94,17 @@ class AdapterConfig(RunConfig):
 
     Args:
         stage: its settings.
+        judges: metrics beside which the log shows `metric`, and from which nothing learns.
         sizes: `token_dim`, `tokens` and `inner` of the adapter, where they are others than `Adapter` has.
     """
 
     stage: StageConfig
+    judges: Sequence[str] = ("piqe",)
     sizes: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.metric in self.judges:
+            raise ValueError(f"{self.metric} drives the training and can not judge it; name other judges")
 
     @classmethod
     def load(cls, path: str | Path) -> AdapterConfig:

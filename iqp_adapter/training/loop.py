@@ -117,7 +117,10 @@ class Loop:
         network.eval()
         with torch.no_grad():
             rows = self.stage.look(network, self.watched)
+            said = self.stage.verdict(rows)
         record.grid(f"step_{self.step:06d}", list(rows.values()), list(rows))
+        if said:
+            record.row(self.step, {name: float(value) for name, value in said.items()})
         record.curves()
 
     def _save(self) -> None:

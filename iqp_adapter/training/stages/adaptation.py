@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,7 +13,10 @@ from ...quality import ANY, BEST
 from ...wrapped_host import DEFAULT, WrappedHost
 from .. import losses
 from ..config import StageConfig
+from ..guard import Guard
 from .base import Batch, Grid, Stage, Terms
+
+logger = logging.getLogger(__name__)
 
 
 class Adaptation(Stage):
@@ -20,13 +24,17 @@ class Adaptation(Stage):
 
     Args:
         model: the wrapped host, whose default adapter learns.
+        guard: judges what it has learned.
+
+    Options: `drop`, the share of targets whose quality is not told; `shuffle_every`, the steps between two looks at
+    whether the quality is used: each term again, with the qualities of other pictures, as "... shuffled".
     """
 
-    defaults = {"drop": 0.15}
+    defaults = {"drop": 0.15, "shuffle_every": 50}
 
-    def __init__(self, config: StageConfig, perceptual: nn.Module, model: WrappedHost):
+    def __init__(self, config: StageConfig, perceptual: nn.Module, model: WrappedHost, guard: Guard):
         super().__init__(config, perceptual)
-        self.model = model.train()
+        self.model, self.guard = model.train(), guard
 
     def players(self) -> dict[str, nn.Module]:
         return {"adapter": self.model.adapters[DEFAULT]}
@@ -36,6 +44,16 @@ class Adaptation(Stage):
         with self.model.conditioned(torch.where(dropped, ANY, batch.quality)):
             terms = self.terms(batch)
         yield "adapter", terms
+        self._shuffled = self.shuffled(batch) if (step + 1) % self.options["shuffle_every"] == 0 else {}
+
+    @torch.no_grad()
+    def shuffled(self, batch: Batch) -> Terms:
+        """The terms at qualities of other pictures: as low as at their own where the adapter does not use them."""
+        with self.model.conditioned(batch.quality.roll(1)):
+            return {f"{name} shuffled": value for name, value in self.terms(batch).items()}
+
+    def after_step(self, step: int) -> Terms:
+        return self._shuffled
 
     def terms(self, batch: Batch) -> Terms:
         """The loss terms, within a call of the host at the targets' quality."""
@@ -47,6 +65,12 @@ class Adaptation(Stage):
             for quality in (0.1, 0.5, BEST):
                 rows[f"q {quality}"] = self.model.restore(batch.lq, quality=quality)
         return rows | {"target": batch.hq}
+
+    def verdict(self, rows: Grid) -> Terms:
+        best = rows[f"q {BEST}"]
+        if torch.equal(best, rows["q 0.1"]):
+            logger.warning("the pictures are the same at every quality: the adapter has learned nothing yet")
+        return self.guard(best, rows["bare"], rows["target"])
 
     @contextmanager
     def wearing(self, adapter: nn.Module) -> Iterator[None]:
@@ -74,7 +98,7 @@ class CodeAdaptation(Adaptation):
     good pictures is not part of the released weights.
     """
 
-    defaults = {"drop": 0.15, "smoothing": 0.1}
+    defaults = {**Adaptation.defaults, "smoothing": 0.1}
 
     def terms(self, batch: Batch) -> Terms:
         logits, wanted = self.model.codes_in(batch.lq).logits(), self.wanted(batch.hq)

@@ -77,3 +77,7 @@ class Stage:
     def look(self, model: Any, batch: Batch) -> Grid:
         """Labelled rows of pictures that show how the (averaged) model does."""
         raise NotImplementedError
+
+    def verdict(self, rows: Grid) -> Terms:
+        """Scalars worth logging of the rows that `look` gave."""
+        return {}
