@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import runpy
+import subprocess
 import sys
 from copy import deepcopy
 from dataclasses import replace
@@ -13,6 +15,7 @@ import pytest
 import stand_ins
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from tiny_hosts import TINY_HOSTS
 
 import iqp_adapter as iqp
@@ -134,3 +137,16 @@ def test_an_adapter_that_has_learned_nothing_is_told(faces, tmp_path, caplog):
     config = AdapterConfig(stage=replace(STAGE, steps=1, rate=0.0), precision="fp32")
     AdapterTraining(config, built("vqfr"), faces, tmp_path).run()
     assert "the pictures are the same at every quality: the adapter has learned nothing yet" in caplog.text
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one_with_twice_the_batch(faces, tmp_path, root):
+    script, launch = root / "tests" / "adapter_run.py", ["-m", "torch.distributed.run", "--standalone"]
+    environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    for name, how, batch in (("one", [], 4), ("two", [*launch, "--nproc-per-node", "2"], 2)):
+        command = [sys.executable, *how, script, faces, tmp_path / name, str(batch)]
+        subprocess.run(command, check=True, env=environment)
+    one, two = (load_file(tmp_path / run / "adapter" / "model" / "model.safetensors") for run in ("one", "two"))
+    assert any(value.abs().max() > 1e-3 for key, value in one.items() if key.endswith("gate"))
+    for key in one:
+        torch.testing.assert_close(one[key], two[key], atol=1e-6, rtol=0)
