@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 from torch.utils.hooks import RemovableHandle
 
 from . import hub
@@ -22,14 +21,13 @@ from .adapter import Adapter
 from .adapter_files import load_adapter, save_adapter
 from .attention import KeysValues
 from .card import describe, write_card
-from .codes import Optimisation, best_of, optimise
+from .choosing import ChoosesCodes, Decision
 from .hooks import Flags, Tap, fixed, forget_compiled, uncompiled
 from .host import CodeAccess, HostSpec
 from .host_codes import HostCodes
 from .images import as_given, fit
 from .injection import Injection, Scale, strengths
 from .quality import Quality, as_quality
-from .scorer import Scorer, reward_of
 from .sites import Site, laid_out_as
 
 logger = logging.getLogger(__name__)
@@ -49,7 +47,7 @@ class _Call:
     fired: dict[str, bool] = field(default_factory=dict)
 
 
-class WrappedHost(nn.Module):
+class WrappedHost(ChoosesCodes, nn.Module):
     """A restorer with a dial for quality: called as it always was, it answers as it always did.
 
         host ── site ── features ──┬───────────────────────────► + ──► on through the host
@@ -189,57 +187,6 @@ class WrappedHost(nn.Module):
             restored = self.spec.restore(self.host, fitted, **arguments)
         return as_given(restored.float(), lq)
 
-    def optimise(
-        self,
-        lq: Tensor,
-        metric: str | Scorer = "iqp-lite",
-        steps: int = 20,
-        quality: Quality | None = DEFAULT,
-        scale: Scale | None = None,
-        leash: float = 1.0,
-        **arguments: Any,
-    ) -> Tensor:
-        """Restores, then raises the metric further by choosing other codes; see `codes.optimise`. Needs no adapter.
-
-        Args:
-            lq, quality, scale, arguments: as for `restore`, as is what is returned.
-            metric: name of a differentiable metric, or a `Scorer`.
-            steps: number of updates, each a restoration and its gradient.
-            leash: price of leaving the host's own code distribution, in points of the metric per nat.
-
-        Raises:
-            ValueError: for a host without codes, or one that decodes without gradients.
-        """
-        reward = reward_of(metric, self.device, differentiable=True)
-        settings = Optimisation(steps=steps, leash=leash)
-
-        def choose_codes(codes: HostCodes) -> Tensor:
-            return optimise((codes.logits(),), codes.decode, reward, settings)[0][0]
-
-        return self._restored_by(choose_codes, lq, quality, scale, arguments)
-
-    def best_of(
-        self,
-        lq: Tensor,
-        metric: str | Scorer = "iqp-lite",
-        samples: int = 8,
-        quality: Quality | None = DEFAULT,
-        scale: Scale | None = None,
-        seed: int = 0,
-        temperature: float = 0.5,
-        **arguments: Any,
-    ) -> Tensor:
-        """Of the host's own codes and some that are drawn from its distribution, the picture with the best metric.
-
-        Needs no adapter and no gradient, so that any metric will do; arguments as for `optimise` and `codes.best_of`.
-        """
-        reward = reward_of(metric, self.device, differentiable=False)
-
-        def choose_codes(codes: HostCodes) -> Tensor:
-            return best_of((codes.logits(),), codes.decode, reward, samples, seed, temperature)[0]
-
-        return self._restored_by(choose_codes, lq, quality, scale, arguments)
-
     def codes_in(self, lq: Tensor, **arguments: Any) -> HostCodes:
         """The codes that the host decides for pictures (B, 3, R, R) in [0, 1], in whatever condition it is run.
 
@@ -250,23 +197,15 @@ class WrappedHost(nn.Module):
             raise ValueError(f"{self.spec.name} decides no codes; restore with it, or take a host that does")
         return HostCodes(self.bare, self.codes, partial(self.spec.restore, self.host, lq, **arguments))
 
-    @torch.no_grad()
-    def _restored_by(
-        self,
-        choose_codes: Callable[[HostCodes], Tensor],
-        lq: Tensor,
-        quality: Quality | None,
-        scale: Scale | None,
-        arguments: dict[str, Any],
-    ) -> Tensor:
-        """What the host makes of the codes (B, L) that are chosen for it."""
+    @contextmanager
+    def deciding(
+        self, lq: Tensor, quality: Quality | None, scale: Scale | None, arguments: dict[str, Any]
+    ) -> Iterator[Decision]:
         arguments = {name: value for name, value in arguments.items() if value is not None}
         self.check_restore(arguments)
         codes = self.codes_in(fit(lq, self.resolution, like=next(self.host.parameters())), **arguments)
         with self.conditioned(quality, scale), fixed(self.bare, self.adapters):
-            entries = len(codes.access.codebook(self.bare))
-            restored = codes.decode((one_hot(choose_codes(codes), entries).float(),))
-        return as_given(restored, lq)
+            yield Decision((codes.logits(),), codes.decode)
 
     def check_restore(self, arguments: Mapping[str, Any]) -> None:
         """Refuses what the `restore` of the host's adapter file does not take, in one line."""

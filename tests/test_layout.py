@@ -18,6 +18,7 @@ LAYERS = (
     {"host", "hooks", "injection", "adapter", "auto_sites", "codes", "checkpoint", "backbones"},
     {"hub", "registry", "lite", "pyiqa_metrics", "host_codes"},
     {"scorer", "adapter_files", "card", "fetch"},
+    {"choosing"},
     {"wrapped_host", "loading", "native", "score_cache"},
     {"wrapper"},
     {"__init__"},

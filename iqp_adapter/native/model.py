@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from .. import checkpoint, hub
-from ..codes import Codes, Optimisation, best_of, guide, optimise
+from ..choosing import ChoosesCodes, Decision
+from ..codes import Codes, guide
 from ..colours import with_colours_of
 from ..embedding import ScoreEmbedding
 from ..hooks import fixed
 from ..images import as_given, fit
+from ..injection import Scale
 from ..quality import ANY, Quality, ScoreScale, as_quality
-from ..scorer import Scorer, reward_of
 from .autoencoder import Decoder, Encoder
 from .codebook import Codebook
 from .fidelity import FidelityFusion
@@ -35,7 +37,7 @@ class Prediction(NamedTuple):
     tokens: Tensor | None
 
 
-class IQPFR(nn.Module):
+class IQPFR(ChoosesCodes, nn.Module):
     """Blind face restoration with an image quality prior.
 
         lq ── encoder ── Transformer ◄── tokens ◄── quality
@@ -131,67 +133,23 @@ class IQPFR(nn.Module):
         restored, _ = self(fit(lq, self.resolution, self.books.null), quality, scale, fidelity)
         return as_given(restored, lq)
 
-    def optimise(
-        self,
-        lq: Tensor,
-        metric: str | Scorer = "iqp-lite",
-        steps: int = 20,
-        quality: Quality | None = "default",
-        scale: float = 1.0,
-        leash: float = 1.0,
-        fidelity: float | Tensor | None = None,
-    ) -> Tensor:
-        """Restores, then raises the metric further by choosing other codes; see `codes.optimise`.
-
-        Args:
-            lq, quality, scale, fidelity: as in `restore`, as is what is returned.
-            metric: name of a differentiable metric, or a `Scorer`.
-            steps: number of updates.
-            leash: price of leaving the model's own code distribution, in points of the metric per nat.
-        """
-        reward = reward_of(metric, self.device, differentiable=True)
-        settings = Optimisation(steps=steps, leash=leash)
-        choose_codes = partial(_optimised, reward=reward, settings=settings)
-        return self._restored_by(choose_codes, lq, quality, scale, fidelity)
-
-    def best_of(
-        self,
-        lq: Tensor,
-        metric: str | Scorer = "iqp-lite",
-        samples: int = 8,
-        quality: Quality | None = "default",
-        scale: float = 1.0,
-        seed: int = 0,
-        temperature: float = 0.5,
-        fidelity: float | Tensor | None = None,
-    ) -> Tensor:
-        """Of the model's own codes and some that are drawn from its distribution, the picture with the best metric.
-
-        Needs no gradient, so that any metric will do; arguments as for `optimise` and `codes.best_of`.
-        """
-        reward = reward_of(metric, self.device, differentiable=False)
-        choose_codes = partial(best_of, reward=reward, samples=samples, seed=seed, temperature=temperature)
-        return self._restored_by(choose_codes, lq, quality, scale, fidelity)
-
-    @torch.no_grad()
-    def _restored_by(
-        self,
-        choose_codes: Callable[..., Codes],
-        lq: Tensor,
-        quality: Quality | None,
-        scale: float,
-        fidelity: float | Tensor | None,
-    ) -> Tensor:
-        """What the model makes of the codes that are chosen, given its logits and its decoder."""
-        prediction = self.predict(fit(lq, self.resolution, self.books.null), self._quality(quality, len(lq)), scale)
-        weight = self._fidelity(fidelity)
-
-        def decoded(weights: Codes) -> Tensor:
-            return self.decode(self.books.mix(*weights), prediction, weight).clamp(0, 1)
-
+    @contextmanager
+    def deciding(
+        self, lq: Tensor, quality: Quality | None, scale: Scale | None, arguments: dict[str, Any]
+    ) -> Iterator[Decision]:
+        if unknown := arguments.keys() - {"fidelity"}:
+            raise ValueError(f"IQPFR has no {', '.join(sorted(unknown))}; it takes fidelity")
+        if not isinstance(scale, (int, float, type(None))):
+            raise ValueError(f"scale is a {type(scale).__name__}; IQPFR takes one number")
+        fidelity, guidance = self._fidelity(arguments.get("fidelity")), 1.0 if scale is None else scale
         with fixed(self):
-            best = choose_codes(prediction.code_logits, decoded)
-        return as_given(self.decode(self.books.lookup(*best), prediction, weight), lq)
+            fitted = fit(lq, self.resolution, self.books.null)
+            prediction = self.predict(fitted, self._quality(quality, len(lq)), guidance)
+            decode = partial(self._decoded, prediction=prediction, fidelity=fidelity)
+            yield Decision(prediction.code_logits, decode)
+
+    def _decoded(self, weights: Codes, prediction: Prediction, fidelity: float | Tensor) -> Tensor:
+        return self.decode(self.books.mix(*weights), prediction, fidelity).clamp(0, 1)
 
     @torch.no_grad()
     def adopt(self, tokenizer: Tokenizer) -> None:
@@ -233,7 +191,3 @@ class IQPFR(nn.Module):
 
     def _fidelity(self, fidelity: float | Tensor | None) -> float | Tensor:
         return self.fidelity if fidelity is None else fidelity
-
-
-def _optimised(logits: Codes, decode: Callable[[Codes], Tensor], **settings: Any) -> Codes:
-    return optimise(logits, decode, **settings)[0]
