@@ -9,6 +9,7 @@ import subprocess
 import sys
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,6 +107,39 @@ def test_a_wrong_configuration_is_one_line(text, said, tmp_path):
 
 def test_the_example_is_a_configuration(root):
     assert AdapterConfig.load(root / "examples" / "adapter.yaml").stage.weights["code"] == 1.0
+
+
+def vqgan_of(host: torch.nn.Module, path: Path, parts: tuple[str, ...] = ("encoder", "quantize")) -> Path:
+    torch.save({"params_ema": {k: v for k, v in host.state_dict().items() if k.startswith(parts)}}, path)
+    return path
+
+
+def test_the_codes_to_learn_are_those_of_the_vqgan(faces, tmp_path):
+    torch.manual_seed(0)
+    host, vqgan = stand_ins.CodeFormer(2, 2), stand_ins.CodeFormer(2, 2)
+    file, hq = vqgan_of(vqgan, tmp_path / "vqgan.pth"), torch.rand(2, 3, 64, 64)
+    own = iqp.wrap(host).codes_in(hq).nearest()
+    its = iqp.wrap(vqgan).codes_in(hq).nearest()
+    config = AdapterConfig(stage=STAGE, precision="fp32")
+    fresh = stand_ins.CodeFormer(2, 2)
+    fresh.load_state_dict(host.state_dict())
+    for given, wanted in ((None, own), (file, its)):
+        training = AdapterTraining(config, deepcopy(fresh), faces, tmp_path / "run", vqgan=given)
+        assert torch.equal(training._stage().wanted(hq), wanted)
+        assert torch.equal(training.model.codes_in(hq).nearest(), own)
+    assert not torch.equal(own, its)
+
+
+def test_a_vqgan_of_another_host_is_refused_in_one_line(faces, tmp_path):
+    config, host = AdapterConfig(stage=STAGE, precision="fp32"), stand_ins.CodeFormer(2, 2)
+    other = vqgan_of(stand_ins.CodeFormer(3, 2), tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=r"other.pth is no VQGAN of this codeformer \(encoder.* is not the host's\)"):
+        AdapterTraining(config, host, faces, tmp_path / "run", vqgan=other)
+    blind = vqgan_of(stand_ins.CodeFormer(2, 2), tmp_path / "blind.pth", parts=("quantize",))
+    with pytest.raises(ValueError, match=r"blind.pth is no VQGAN of this codeformer \(it has no encoder.blocks"):
+        AdapterTraining(config, stand_ins.CodeFormer(2, 2), faces, tmp_path / "run", vqgan=blind)
+    with pytest.raises(ValueError, match="restoreformer decides no codes, so that it has no use for a VQGAN"):
+        AdapterTraining(config, built("restoreformer++"), faces, tmp_path / "run", vqgan=blind)
 
 
 def run_example(name, arguments, monkeypatch, root, host):

@@ -10,16 +10,14 @@ own in the host's run.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import torch
 import typer
-from torch import Tensor, nn
+from torch import nn
 
 from benchmarks.hosts import small
 from benchmarks.hosts.stages import HostStage
@@ -29,10 +27,11 @@ from iqp_adapter.host import HostSpec
 from iqp_adapter.host_codes import HostCodes
 from iqp_adapter.registry import hosts
 from iqp_adapter.training import losses
-from iqp_adapter.training.adapter import AdapterTraining
+from iqp_adapter.training.adapter import AdapterTraining, with_vqgan
 from iqp_adapter.training.config import AdapterConfig, StageConfig
 from iqp_adapter.training.run import Run
 from iqp_adapter.training.stages import Batch, Terms
+from iqp_adapter.training.stages.adaptation import codes_of
 
 OBJECTIVE = {"l1": 2.0, "perceptual": 0.15, "code": 1.0}
 STEPS = 400
@@ -49,27 +48,25 @@ class Variant(StrEnum):
 class FineTuning(HostStage):
     """The bare host learns on by its adapter's objective, without a condition. Terms: code, or l1 and perceptual."""
 
-    def __init__(self, config: StageConfig, perceptual: nn.Module, host: nn.Module, spec: HostSpec):
+    def __init__(self, config: StageConfig, perceptual: nn.Module, host: nn.Module, spec: HostSpec, vqgan: Path | None):
         super().__init__(config, perceptual, host)
-        self.spec, self.before = spec, deepcopy(host).requires_grad_(False)
+        self.spec, self.teacher = spec, None if vqgan is None else with_vqgan(spec, host, vqgan)
 
     def turns(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
-        if self.spec.codes is None:
-            yield "host", self.pictures(2 * self.spec.restore(self.host, batch.lq) - 1, batch.hq)
+        run = partial(self.spec.restore, self.host, batch.lq)
+        if self.spec.codes is None or self.teacher is None:
+            yield "host", self.pictures(2 * run() - 1, batch.hq)
         else:
-            logits, wanted = self.codes(self.host, batch.lq).logits(), self.codes(self.before, batch.hq).nearest()
+            logits = HostCodes(self.host, self.spec.codes(self.host), run).logits()
+            wanted = codes_of(self.spec, self.teacher, batch.hq)
             yield "host", {"code": losses.code_cross_entropy(logits, wanted, smoothing=0.1)}
-
-    def codes(self, host: nn.Module, pictures: Tensor) -> HostCodes:
-        assert self.spec.codes is not None
-        return HostCodes(host, self.spec.codes(host), partial(self.spec.restore, host, pictures))
 
 
 class Filtering(FineTuning):
     """The same on the better half of every batch, which is twice as large."""
 
-    def __init__(self, config: StageConfig, perceptual: nn.Module, host: nn.Module, spec: HostSpec):
-        super().__init__(replace(config, batch=2 * config.batch), perceptual, host, spec)
+    def __init__(self, config: StageConfig, *given: Any):
+        super().__init__(replace(config, batch=2 * config.batch), *given)
 
     def turns(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
         good = batch.quality.topk(len(batch.quality) // 2).indices
@@ -85,19 +82,19 @@ def load_host(name: str, run: Path, folder: str = "") -> nn.Module:
     return host.eval()
 
 
-def train_adapter(config: AdapterConfig, host: nn.Module, hq: Path, out: Path, watch: Path | None) -> None:
-    training = AdapterTraining(config, host, hq, out, watch)
-    with training_progress("adapter", config.stage.steps) as progress:
-        training.run(progress)
+def vqgan_of(run: Path) -> Path | None:
+    """What a code host was made from; None for others."""
+    path = run / "dictionary" / "model" / "model.safetensors"
+    return path if path.exists() else None
 
 
-def train_host(
-    kind: type[FineTuning], config: AdapterConfig, host: nn.Module, spec: HostSpec, hq: Path, out: Path, watch: Path
-) -> None:
-    run = Run(config, small.RESOLUTION, hq, out, watch)
-    with training_progress(out.name, config.stage.steps) as progress:
-        network = run.train("host", 0, lambda: kind(config.stage, run.perceptual(), host, spec), progress)
-    checkpoint.save(out / "model", network.state_dict(), {"host": spec.name})
+def train_host(kind: type[FineTuning], training: Run, host: nn.Module, spec: HostSpec, vqgan: Path | None) -> None:
+    def stage() -> FineTuning:
+        return kind(FINETUNED, training.perceptual(), host, spec, vqgan)
+
+    with training_progress(kind.__name__, STEPS) as progress:
+        network = training.train("host", 0, stage, progress)
+    checkpoint.save(training.folder / "model", network.state_dict(), {"host": spec.name})
 
 
 def main(
@@ -108,14 +105,14 @@ def main(
     seed: int = 0,
     watch: Path | None = None,
 ) -> None:
-    torch.manual_seed(seed)
-    network, out = load_host(host, run), run / f"{variant}-{seed}"
-    config = partial(AdapterConfig, seed=seed, degradation=small.DEGRADATION)
+    network, out, vqgan = load_host(host, run), run / f"{variant}-{seed}", vqgan_of(run)
+    settings = AdapterConfig(stage=ADAPTER, seed=seed, degradation=small.DEGRADATION)
     if variant is Variant.ADAPTER:
-        train_adapter(config(stage=ADAPTER), network, hq, out, watch)
+        with training_progress("adapter", STEPS) as progress:
+            AdapterTraining(settings, network, hq, out, watch, vqgan=vqgan).run(progress)
     else:
         kind = FineTuning if variant is Variant.FINETUNED else Filtering
-        train_host(kind, config(stage=FINETUNED), network, hosts()[host], hq, out, watch or hq)
+        train_host(kind, Run(settings, small.RESOLUTION, hq, out, watch), network, hosts()[host], vqgan)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,8 @@ def restoreformer(run: Run) -> nn.Module:
 
 def codeformer(run: Run) -> nn.Module:
     host = learned(run, "dictionary", DICTIONARY, lambda *given: Dictionary(*given, small.codeformer()))
+    learned_parts = {key: value for key, value in host.state_dict().items() if key.startswith(Dictionary.learning)}
+    checkpoint.save(run.folder / "dictionary" / "model", learned_parts, {"host": "codeformer"})
     encoder = deepcopy(host.encoder)
     start_from_codes(host)
     host = learned(run, "prediction", PREDICTION, partial(Prediction, host=host, encoder=encoder))

@@ -47,6 +47,10 @@ def adapter(
     watch: Annotated[
         Path | None, typer.Option(help="Folder of pictures to draw meanwhile, instead of some of --hq.")
     ] = None,
+    vqgan: Annotated[
+        Path | None,
+        typer.Option(help="Weight file of the VQGAN that a code host was made from; do give it."),
+    ] = None,
 ) -> None:
     """Train an adapter on a frozen host; iqp restore --model HOST --adapter FOLDER uses it."""
     from ..photo.identity import DlibIdentity
@@ -55,7 +59,8 @@ def adapter(
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings = AdapterConfig.load(config)
-    run = AdapterTraining(settings, host, hq, out, watch, DlibIdentity() if DlibIdentity.is_installed() else None)
+    embed = DlibIdentity() if DlibIdentity.is_installed() else None
+    run = AdapterTraining(settings, host, hq, out, watch, embed, vqgan)
     with training_progress("adapter", settings.stage.steps) as progress:
         folder = run.run(progress)
     typer.echo(f"the adapter is in {folder}")

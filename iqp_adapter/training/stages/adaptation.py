@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from ...host import HostSpec
+from ...host_codes import HostCodes
 from ...quality import ANY, BEST
 from ...wrapped_host import DEFAULT, WrappedHost
 from .. import losses
@@ -94,11 +97,24 @@ class ImageAdaptation(Adaptation):
 class CodeAdaptation(Adaptation):
     """For hosts that decide codes, whose picture has no gradient to them. Term: code, the cross-entropy.
 
-    The wanted codes are the nearest ones to the features that the host's own encoder has of the target: an encoder of
-    good pictures is not part of the released weights.
+    Args:
+        teacher: the host with an encoder of good pictures; the wanted codes are the nearest ones to what that makes of
+            the target. Without one it is the host itself, whose encoder has learned to overlook how good a picture is:
+            the codes then say little of the quality.
     """
 
     defaults = {**Adaptation.defaults, "smoothing": 0.1}
+
+    def __init__(
+        self,
+        config: StageConfig,
+        perceptual: nn.Module,
+        model: WrappedHost,
+        guard: Guard,
+        teacher: nn.Module | None = None,
+    ):
+        super().__init__(config, perceptual, model, guard)
+        self.teacher = model.bare if teacher is None else teacher
 
     def terms(self, batch: Batch) -> Terms:
         logits, wanted = self.model.codes_in(batch.lq).logits(), self.wanted(batch.hq)
@@ -107,4 +123,10 @@ class CodeAdaptation(Adaptation):
     @torch.no_grad()
     def wanted(self, hq: Tensor) -> Tensor:
         with self.model.conditioned(None):
-            return self.model.codes_in(hq).nearest()
+            return codes_of(self.model.spec, self.teacher, hq)
+
+
+def codes_of(spec: HostSpec, host: nn.Module, pictures: Tensor) -> Tensor:
+    """Indices (B, L) of the codes that stand for pictures (B, 3, R, R) in [0, 1], to the encoder of a code host."""
+    assert spec.codes is not None
+    return HostCodes(host, spec.codes(host), partial(spec.restore, host, pictures)).nearest()
