@@ -30,7 +30,7 @@ class Adaptation(Stage):
         guard: judges what it has learned.
 
     Options: `drop`, the share of targets whose quality is not told; `shuffle_every`, the steps between two looks at
-    whether the quality is used: each term again, with the qualities of other pictures, as "... shuffled".
+    whether the quality is used: by how much each term grows with the qualities of other pictures, as "... shuffled".
     """
 
     defaults = {"drop": 0.15, "shuffle_every": 50}
@@ -44,16 +44,18 @@ class Adaptation(Stage):
 
     def turns(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
         dropped = batch.uniform(1) < self.options["drop"]
-        with self.model.conditioned(torch.where(dropped, ANY, batch.quality)):
-            terms = self.terms(batch)
-        yield "adapter", terms
+        yield "adapter", self._terms_at(torch.where(dropped, ANY, batch.quality), batch)
         self._shuffled = self.shuffled(batch) if (step + 1) % self.options["shuffle_every"] == 0 else {}
 
     @torch.no_grad()
     def shuffled(self, batch: Batch) -> Terms:
-        """The terms at qualities of other pictures: as low as at their own where the adapter does not use them."""
-        with self.model.conditioned(batch.quality.roll(1)):
-            return {f"{name} shuffled": value for name, value in self.terms(batch).items()}
+        """What the terms lose with qualities of other pictures: about 0 where the adapter does not use them."""
+        own, others = (self._terms_at(quality, batch) for quality in (batch.quality, batch.quality.roll(1)))
+        return {f"{name} shuffled": others[name] - own[name] for name in own}
+
+    def _terms_at(self, quality: Tensor, batch: Batch) -> Terms:
+        with self.model.conditioned(quality):
+            return self.terms(batch)
 
     def after_step(self, step: int) -> Terms:
         return self._shuffled
