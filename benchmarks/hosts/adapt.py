@@ -36,7 +36,7 @@ from iqp_adapter.training.stages.adaptation import codes_of
 OBJECTIVE = {"l1": 2.0, "perceptual": 0.15, "code": 1.0}
 STEPS = 400
 ADAPTER = StageConfig(steps=STEPS, batch=8, rate=1e-3, warmup=50, ema=0.99, weights=OBJECTIVE)
-FINETUNED = StageConfig(steps=STEPS, batch=8, rate=2e-4, warmup=50, ema=0.99, weights=OBJECTIVE)
+FINETUNED = replace(ADAPTER, rate=2e-4)
 
 
 class Variant(StrEnum):
@@ -106,13 +106,14 @@ def main(
     watch: Path | None = None,
 ) -> None:
     network, out, vqgan = load_host(host, run), run / f"{variant}-{seed}", vqgan_of(run)
-    settings = AdapterConfig(stage=ADAPTER, seed=seed, degradation=small.DEGRADATION)
+    settings = partial(AdapterConfig, seed=seed, degradation=small.DEGRADATION)
     if variant is Variant.ADAPTER:
         with training_progress("adapter", STEPS) as progress:
-            AdapterTraining(settings, network, hq, out, watch, vqgan=vqgan).run(progress)
+            AdapterTraining(settings(stage=ADAPTER), network, hq, out, watch, vqgan=vqgan).run(progress)
     else:
         kind = FineTuning if variant is Variant.FINETUNED else Filtering
-        train_host(kind, Run(settings, small.RESOLUTION, hq, out, watch), network, hosts()[host], vqgan)
+        training = Run(settings(stage=FINETUNED), small.RESOLUTION, hq, out, watch)
+        train_host(kind, training, network, hosts()[host], vqgan)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Does an adapter improve a host that exists? Against the bare host, and against the host that learned on without one.
 
-python -m benchmarks.hosts.compare --run RUN --host codeformer --faces FACES/val -o benchmarks/results/hosts/codeformer
+python -m benchmarks.hosts.compare --run RUN --host codeformer --faces FACES/val -o benchmarks/results/hosts
 
 Takes what `benchmarks.hosts.adapt` has left in the host's run: every seed of every variant.
 """
@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 import typer
-from torch import Tensor
 
 import iqp_adapter as iqp
 from benchmarks.hosts import small
@@ -22,11 +20,11 @@ from benchmarks.hosts.adapt import Variant, load_host
 from benchmarks.judges import Panel, People, Scores
 from benchmarks.native import report
 from benchmarks.native.dial import LEVELS, judge
-from benchmarks.native.pictures import FacesOption, SeedsOption, load_pictures
+from benchmarks.native.pictures import FacesOption, SeedsOption, load_pictures, restore
 from benchmarks.native.restoration import Claim, Court
 
 JUDGES = ("iqp-lite", "niqe@512", "piqe@512", "psnr", "ssim", "perceptual-lite2", "identity")
-"""The first one is the metric of the condition; none of the others is what an adapter learns from."""
+"""The first one is the metric of the condition."""
 
 
 def main(
@@ -43,7 +41,7 @@ def main(
     adapted = [iqp.wrap(load_host(host, run), adapter=folder) for folder in finished(run, Variant.ADAPTER)]
 
     def judged(models: list[iqp.WrappedHost], quality: float | str | None = None) -> Scores:
-        return mean([panel(restored(model, pictures.degraded, quality), pictures.original) for model in models])
+        return mean([panel(restore(model, pictures.degraded, quality=quality), pictures.original) for model in models])
 
     methods = {"input": panel(pictures.degraded, pictures.original), "bare": judged([iqp.wrap(load_host(host, run))])}
     methods |= {f"adapter, {quality}": judged(adapted, quality) for quality in ("best", "any")}
@@ -65,10 +63,6 @@ def finished(run: Path, variant: Variant) -> list[Path]:
     return sorted(run.glob(f"{variant}-*/{inside}"))
 
 
-def restored(model: iqp.WrappedHost, lq: Tensor, quality: float | str | None, batch: int = 20) -> Tensor:
-    return torch.cat([model.eval().restore(part, quality=quality) for part in lq.split(batch)])
-
-
 def mean(scores: list[Scores]) -> Scores:
     """Per picture, over seeds of training."""
     return {name: np.mean([one[name] for one in scores], 0) for name in scores[0]}
@@ -85,9 +79,9 @@ def verdicts(court: Court, methods: dict[str, Scores]) -> list[Claim]:
 def dial(court: Court, levels: list[Scores]) -> dict[str, Any]:
     """What every judge says of the levels, higher turned to better, and its mean at each."""
     said: dict[str, Any] = {"levels": LEVELS}
-    for name, one in court.panel.judges.items():
+    for name in court.panel.judges:
         values = np.stack([scores[name] for scores in levels])  # (L, N)
-        said[name] = judge(-values if one.lower_better else values, court.people) | {"means": values.mean(1)}
+        said[name] = judge(court.panel.gain(name, values, 0 * values), court.people) | {"means": values.mean(1)}
     return said
 
 

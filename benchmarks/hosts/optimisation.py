@@ -2,8 +2,8 @@
 
 python -m benchmarks.hosts.optimisation --run RUN --host codeformer --faces FACES/val -o benchmarks/results/hosts
 
-On a bare host, no adapter: what its owner has on the first day. Each way raises iqp-lite; what the other judges say is
-compared after equal steps, and where the metric has risen equally.
+On a bare host, no adapter: what its owner has on the first day. Each way raises iqp-lite; the table has what the
+other judges say of it after equal steps, and shows where the metric has risen equally.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Annotated, Any, NamedTuple
 import torch
 import typer
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 import iqp_adapter as iqp
 from benchmarks.hosts import small
@@ -24,7 +25,7 @@ from benchmarks.hosts.compare import JUDGES
 from benchmarks.judges import Panel, People, Scores
 from benchmarks.native import report
 from benchmarks.native.pictures import FacesOption, SeedsOption, load_pictures
-from iqp_adapter.codes import Optimisation, best_of, choose, optimise
+from iqp_adapter.codes import Codes, Optimisation, best_of, optimise
 from iqp_adapter.hooks import fixed
 from iqp_adapter.host_codes import HostCodes
 from iqp_adapter.scorer import reward_of
@@ -47,9 +48,9 @@ class Try(NamedTuple):
     restored: Tensor
 
 
-def discrete(codes: HostCodes, reward: Reward, rate: float) -> Iterator[Try]:
+def discrete(codes: HostCodes, logits: Codes, reward: Reward, rate: float) -> Iterator[Try]:
     for steps in STEPS:
-        best, _ = optimise((codes.logits(),), codes.decode, reward, Optimisation(steps, rate, leash=1.0))
+        best, _ = optimise(logits, codes.decode, reward, Optimisation(steps, rate, leash=1.0))
         yield Try("discrete", rate, steps, decoded(codes, best[0]))
 
 
@@ -58,12 +59,12 @@ def continuous(codes: HostCodes, reward: Reward, rate: float) -> Iterator[Try]:
     moved = Moved()
     handle = codes.host.get_submodule(codes.access.entry.path).register_forward_pre_hook(moved)
     try:
-        start = codes.restore()
+        codes.restore()  # only now is it known how large what is added has to be
         adam = torch.optim.Adam([moved.delta], lr=rate)
         for steps in range(STEPS[-1] + 1):
             restored = codes.restore().clamp(0, 1)
             if steps in STEPS:
-                yield Try("continuous", rate, steps, restored.detach() if steps else start.detach().clamp(0, 1))
+                yield Try("continuous", rate, steps, restored.detach())
             adam.zero_grad()
             (-reward(restored)).sum().backward()
             adam.step()
@@ -82,25 +83,27 @@ class Moved:
         return (arguments[0] + self.delta, *arguments[1:])
 
 
-def drawn(codes: HostCodes, reward: Reward, samples: int) -> Iterator[Try]:
-    yield Try("best of", samples, samples, decoded(codes, best_of((codes.logits(),), codes.decode, reward, samples)[0]))
+def drawn(codes: HostCodes, logits: Codes, reward: Reward, samples: int) -> Iterator[Try]:
+    best = best_of(logits, codes.decode, reward, samples)
+    yield Try("best of", samples, samples, decoded(codes, best[0]))
 
 
 @torch.no_grad()
 def decoded(codes: HostCodes, indices: Tensor) -> Tensor:
     entries = len(codes.access.codebook(codes.host))
-    return codes.decode((choose(nn.functional.one_hot(indices, entries).float()),))
+    return codes.decode((one_hot(indices, entries).float(),))
 
 
 def tries(model: iqp.WrappedHost, lq: Tensor, reward: Reward) -> Iterator[Try]:
     codes = model.codes_in(lq)
     with fixed(model.bare, model.adapters), model.conditioned(None):
+        logits = (codes.logits(),)
         for rate in DISCRETE:
-            yield from discrete(codes, reward, rate)
+            yield from discrete(codes, logits, reward, rate)
         for rate in CONTINUOUS:
             yield from continuous(codes, reward, rate)
         for samples in SAMPLES:
-            yield from drawn(codes, reward, samples)
+            yield from drawn(codes, logits, reward, samples)
 
 
 def main(

@@ -16,6 +16,7 @@ from iqp_adapter.scorer import default_device
 from iqp_adapter.training.dataset import FaceFolder
 from iqp_adapter.training.degradation import Degradation
 from iqp_adapter.training.ladder import Ladder
+from iqp_adapter.wrapped_host import WrappedHost
 
 ModelOption = Annotated[str, typer.Option(help='"tiny", the folder of a model, or a Hub id')]
 FacesOption = Annotated[Path, typer.Option(help="folder of aligned faces, named <person>_<take>")]
@@ -58,6 +59,6 @@ def load_model(name: str | Path) -> IQPFR:
     return IQPFR.from_pretrained(name).to(memory_format=torch.channels_last).to(default_device())
 
 
-def restore(model: IQPFR, degraded: Tensor, batch: int = 10, **dial: Any) -> Tensor:
+def restore(model: IQPFR | WrappedHost, degraded: Tensor, batch: int = 10, **dial: Any) -> Tensor:
     """`model.restore` for any number of pictures (N, 3, R, R), on the CPU; `dial` is passed on."""
     return torch.cat([model.restore(part.to(model.device), **dial).cpu() for part in degraded.split(batch)])
