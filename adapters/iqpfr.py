@@ -7,6 +7,8 @@ Every layer of its Transformer is a site; the image's gradient ends at the codes
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from iqp_adapter.host import Host, HostSpec
@@ -28,6 +30,11 @@ def restore(host: Host, lq: Tensor, fidelity: float | None = None) -> Tensor:
     return host(lq, fidelity=fidelity)[0]
 
 
+def decide(host: Host, lq: Tensor, fidelity: float | None = None) -> tuple[Any, Any]:
+    logits, decode = host.decision(lq, fidelity=fidelity)
+    return logits, decode
+
+
 HOST = HostSpec(
     name="iqpfr",
     source="iqp_adapter/native",
@@ -36,4 +43,5 @@ HOST = HostSpec(
     sites=sites,
     resolution=resolution,
     restore=restore,
+    decide=decide,
 )

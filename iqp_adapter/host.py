@@ -74,7 +74,9 @@ class HostSpec:
         build: makes an instance of the sizes of a state dict; None where no package has the class.
         prefix: that keys have in some weight files.
         surplus: keys that some weight files have beyond the instance's.
-        codes: where an instance decides its codes; None where it has none.
+        codes: where an instance decides its codes; None where it has none, or more than one codebook.
+        decide: (host, lq, **arguments) -> code logits and what decodes other codes, as `choosing.Decision` has them;
+            for an instance that knows how to be asked. Arguments as for `restore`.
         swallowed: names of arguments that an instance takes and ignores -> what they do there, or what to use instead;
             None where it takes none in vain.
         weights: published weight files by the name that `wrap` and `iqp fetch` take.
@@ -92,6 +94,7 @@ class HostSpec:
     prefix: str = ""
     surplus: tuple[str, ...] = ()
     codes: Callable[[nn.Module], CodeAccess] | None = None
+    decide: Callable[..., tuple[Any, Any]] | None = None
     swallowed: Callable[[nn.Module], Mapping[str, str]] | None = None
     weights: Mapping[str, WeightFile] = field(default_factory=dict)
 

@@ -128,6 +128,11 @@ class WrappedHost(ChoosesCodes, nn.Module):
         return self.spec.codes(self.bare) if self.spec.codes else None
 
     @property
+    def decides_codes(self) -> bool:
+        """Whether its codes can be told apart from its picture: sampled, optimised, learned."""
+        return self.spec.codes is not None or self.spec.decide is not None
+
+    @property
     def resolution(self) -> int | None:
         """Side of the pictures the host works on, in pixels; None for any size."""
         return self.spec.resolution(self.bare)
@@ -187,12 +192,19 @@ class WrappedHost(ChoosesCodes, nn.Module):
             restored = self.spec.restore(self.host, fitted, **arguments)
         return as_given(restored.float(), lq)
 
-    def codes_in(self, lq: Tensor, **arguments: Any) -> HostCodes:
-        """The codes that the host decides for pictures (B, 3, R, R) in [0, 1], in whatever condition it is run.
+    def decision(self, lq: Tensor, **arguments: Any) -> Decision:
+        """What the host decides for pictures (B, 3, R, R) in [0, 1], in whatever condition it is run.
 
         Raises:
             ValueError: for a host without codes.
         """
+        if self.spec.decide is not None:
+            return Decision(*self.spec.decide(self.host, lq, **arguments))
+        codes = self.codes_in(lq, **arguments)
+        return Decision((codes.logits(),), codes.decode)
+
+    def codes_in(self, lq: Tensor, **arguments: Any) -> HostCodes:
+        """The codes of a host with a single codebook, as `decision`."""
         if self.codes is None:
             raise ValueError(f"{self.spec.name} decides no codes; restore with it, or take a host that does")
         return HostCodes(self.bare, self.codes, partial(self.spec.restore, self.host, lq, **arguments))
@@ -203,9 +215,9 @@ class WrappedHost(ChoosesCodes, nn.Module):
     ) -> Iterator[Decision]:
         arguments = {name: value for name, value in arguments.items() if value is not None}
         self.check_restore(arguments)
-        codes = self.codes_in(fit(lq, self.resolution, like=next(self.host.parameters())), **arguments)
+        fitted = fit(lq, self.resolution, like=next(self.host.parameters()))
         with self.conditioned(quality, scale), fixed(self.bare, self.adapters):
-            yield Decision((codes.logits(),), codes.decode)
+            yield self.decision(fitted, **arguments)
 
     def check_restore(self, arguments: Mapping[str, Any]) -> None:
         """Refuses what the `restore` of the host's adapter file does not take, in one line."""

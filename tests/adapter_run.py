@@ -16,9 +16,9 @@ from iqp_adapter.training.config import AdapterConfig, StageConfig
 def main(faces: str, run: str, batch: str) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    torch.optim.AdamW = lambda parameters, lr, **_: torch.optim.SGD(parameters, lr)
+    torch.optim.AdamW = lambda groups, lr, **_: torch.optim.SGD(groups, lr)
     stage = StageConfig(steps=12, batch=int(batch), rate=0.5, warmup=2)
-    AdapterTraining(AdapterConfig(stage=stage, precision="fp32"), CodeFormer(2, 2), Path(faces), Path(run)).run()
+    AdapterTraining(AdapterConfig(imitation=stage, precision="fp32"), CodeFormer(2, 2), Path(faces), Path(run)).run()
 
 
 if __name__ == "__main__":

@@ -50,20 +50,31 @@ def built(name: str) -> torch.nn.Module:
 def test_an_adapter_learns_and_its_host_does_not(name, term, faces, tmp_path):
     host = built(name)
     before = {key: value.clone() for key, value in host.state_dict().items()}
-    config = AdapterConfig(stage=STAGE, precision="fp32", watch_every=30)
+    config = AdapterConfig(imitation=STAGE, precision="fp32", watch_every=30)
     folder = AdapterTraining(config, host, faces, tmp_path).run()
-    rows = [json.loads(line) for line in (tmp_path / "adapter" / "log.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (tmp_path / "imitation" / "log.jsonl").read_text().splitlines()]
     terms = [row[term] for row in rows if term in row]
     assert terms[-1] < terms[0]
     assert {"gain in iqp-lite", "gain in piqe", "from bare"} <= rows[-1].keys()
     assert any(f"{term} shuffled" in row for row in rows)
-    assert {path.name for path in (tmp_path / "adapter").iterdir()} >= {"curves.png", "step_000030.png", "state.pt"}
+    assert {path.name for path in (tmp_path / "imitation").iterdir()} >= {"curves.png", "step_000030.png", "state.pt"}
 
     model = iqp.wrap(built(name), adapter=folder)
     assert model.adapters["default"].learned and model.adapters["default"].metrics == ["iqp-lite"]
     assert all(torch.equal(value, before[key]) for key, value in host.state_dict().items())
     lq = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     assert not torch.equal(model.restore(lq), model.restore(lq, quality=None))
+
+
+@pytest.mark.parametrize("stages", [["reward"], ["imitation", "reward"]])
+def test_a_run_has_the_stages_of_its_configuration(stages, faces, tmp_path):
+    short = replace(STAGE, steps=2, batch=2, rate=1e-3)
+    config = AdapterConfig(**dict.fromkeys(stages, short), precision="fp32")
+    folder = AdapterTraining(config, built("restoreformer++"), faces, tmp_path).run()
+    assert folder == tmp_path / "reward" / "model"
+    assert {path.parent.name for path in tmp_path.glob("*/log.jsonl")} == set(stages)
+    rows = [json.loads(line) for line in (tmp_path / "reward" / "log.jsonl").read_text().splitlines()]
+    assert {"quality", "leash"} <= rows[0].keys()
 
 
 @pytest.mark.parametrize("name", ["codeformer-spandrel", "codeformer-official", "vqfr", "daefr"])
@@ -92,10 +103,10 @@ def test_a_host_without_codes_says_so():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("seed: 1", "does not describe a stage; see examples/adapter.yaml"),
-        ("stage: {steps: 1}", "StageConfig: missing .* 'batch'"),
-        ("stage: {steps: 1, batch: 1, rate: 1}\njudges: [niqe, iqp-lite]", "iqp-lite drives the training and can not"),
-        ("stage: {steps: 1, batch: 1, rate: 1}\nsede: 1", "unknown setting sede; AdapterConfig knows"),
+        ("seed: 1", "does not describe imitation or reward; see examples/adapter.yaml"),
+        ("reward: {steps: 1}", "StageConfig: missing .* 'batch'"),
+        ("reward: {steps: 1, batch: 1, rate: 1}\njudges: [niqe, iqp-lite]", "iqp-lite drives the training and can not"),
+        ("imitation: {steps: 1, batch: 1, rate: 1}\nsede: 1", "unknown setting sede; AdapterConfig knows"),
     ],
 )
 def test_a_wrong_configuration_is_one_line(text, said, tmp_path):
@@ -106,7 +117,7 @@ def test_a_wrong_configuration_is_one_line(text, said, tmp_path):
 
 
 def test_the_example_is_a_configuration(root):
-    assert AdapterConfig.load(root / "examples" / "adapter.yaml").stage.weights["code"] == 1.0
+    assert AdapterConfig.load(root / "examples" / "adapter.yaml").imitation.weights["code"] == 1.0
 
 
 def vqgan_of(host: torch.nn.Module, path: Path, parts: tuple[str, ...] = ("encoder", "quantize")) -> Path:
@@ -120,18 +131,18 @@ def test_the_codes_to_learn_are_those_of_the_vqgan(faces, tmp_path):
     file, hq = vqgan_of(vqgan, tmp_path / "vqgan.pth"), torch.rand(2, 3, 64, 64)
     own = iqp.wrap(host).codes_in(hq).nearest()
     its = iqp.wrap(vqgan).codes_in(hq).nearest()
-    config = AdapterConfig(stage=STAGE, precision="fp32")
+    config = AdapterConfig(imitation=STAGE, precision="fp32")
     fresh = stand_ins.CodeFormer(2, 2)
     fresh.load_state_dict(host.state_dict())
     for given, wanted in ((None, own), (file, its)):
         training = AdapterTraining(config, deepcopy(fresh), faces, tmp_path / "run", vqgan=given)
-        assert torch.equal(training._stage().wanted(hq), wanted)
+        assert torch.equal(training.stage("imitation").wanted(hq), wanted)
         assert torch.equal(training.model.codes_in(hq).nearest(), own)
     assert not torch.equal(own, its)
 
 
 def test_a_vqgan_of_another_host_is_refused_in_one_line(faces, tmp_path):
-    config, host = AdapterConfig(stage=STAGE, precision="fp32"), stand_ins.CodeFormer(2, 2)
+    config, host = AdapterConfig(imitation=STAGE, precision="fp32"), stand_ins.CodeFormer(2, 2)
     other = vqgan_of(stand_ins.CodeFormer(3, 2), tmp_path / "other.pth")
     with pytest.raises(ValueError, match=r"other.pth is no VQGAN of this codeformer \(encoder.* is not the host's\)"):
         AdapterTraining(config, host, faces, tmp_path / "run", vqgan=other)
@@ -160,15 +171,15 @@ def test_the_example_of_codeformer_trains_one_that_wrap_loads(faces, tmp_path, m
 
 def test_the_example_of_all_hosts_is_the_command(faces, tmp_path, monkeypatch, root, capsys):
     config = tmp_path / "short.yaml"
-    config.write_text("precision: fp32\nstage: {steps: 2, batch: 2, rate: 1.0e-3, warmup: 1}\n")
+    config.write_text("precision: fp32\nimitation: {steps: 2, batch: 2, rate: 1.0e-3, warmup: 1}\n")
     run_example("finetune_adapter.py", ["any.pth", config, faces, tmp_path / "run"], monkeypatch, root, built("vqfr"))
-    folder = tmp_path / "run" / "adapter" / "model"
+    folder = tmp_path / "run" / "imitation" / "model"
     assert capsys.readouterr().out.strip() == f"the adapter is in {folder}"
     assert (folder / "config.json").exists()
 
 
 def test_an_adapter_that_has_learned_nothing_is_told(faces, tmp_path, caplog):
-    config = AdapterConfig(stage=replace(STAGE, steps=1, rate=0.0), precision="fp32")
+    config = AdapterConfig(imitation=replace(STAGE, steps=1, rate=0.0), precision="fp32")
     AdapterTraining(config, built("vqfr"), faces, tmp_path).run()
     assert "the pictures are the same at every quality: the adapter has learned nothing yet" in caplog.text
 
@@ -180,7 +191,7 @@ def test_two_processes_equal_one_with_twice_the_batch(faces, tmp_path, root):
     for name, how, batch in (("one", [], 4), ("two", [*launch, "--nproc-per-node", "2"], 2)):
         command = [sys.executable, *how, script, faces, tmp_path / name, str(batch)]
         subprocess.run(command, check=True, env=environment)
-    one, two = (load_file(tmp_path / run / "adapter" / "model" / "model.safetensors") for run in ("one", "two"))
+    one, two = (load_file(tmp_path / run / "imitation" / "model" / "model.safetensors") for run in ("one", "two"))
     assert any(value.abs().max() > 1e-3 for key, value in one.items() if key.endswith("gate"))
     for key in one:
         torch.testing.assert_close(one[key], two[key], atol=1e-6, rtol=0)

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from iqp_adapter.training.dataset import Augmentation, FaceFolder, KeyedBatches, read_picture, resample
+from iqp_adapter.training.dataset import Augmentation, FaceFolder, FacePairs, KeyedBatches, read_picture, resample
 from iqp_adapter.training.degradation import Degradation
 from iqp_adapter.training.ladder import Ladder
 from iqp_adapter.training.rng import numpy_rng
@@ -147,6 +147,29 @@ def test_starting_late_costs_nothing():
 def test_impossible_orders_are_refused(change):
     with pytest.raises(ValueError, match="do not fit; sizes are 1 or more"):
         KeyedBatches(**({"length": 5, "batch_size": 2} | change))
+
+
+def test_pairs_share_pose_and_colours_whatever_their_sizes_and_endings(folder, tmp_path):
+    lq = tmp_path / "lq"
+    lq.mkdir()
+    for path in folder.iterdir():
+        Image.open(path).resize((32, 32), Image.Resampling.BOX).save(lq / f"{path.stem}.bmp")
+    data = FacePairs(folder, lq, 64, augmentation=Augmentation(), seed=3)
+    unposed = FacePairs(folder, lq, 64, seed=3)
+    for index in range(len(data)):
+        sample, plain = data[1, index], unposed[1, index]
+        assert torch.equal(sample["hq"], build(folder, ladder=None)[1, index]["hq"])
+        apart = (sample["hq"] - sample["lq"]).abs().mean()
+        assert 0 < apart < 0.05 < (plain["hq"] - sample["lq"]).abs().mean()
+
+
+def test_a_picture_without_a_partner_is_named(folder, tmp_path):
+    lq = tmp_path / "lq"
+    lq.mkdir()
+    for name in ("0.png", "1.png", "1.bmp", "2.png"):
+        Image.fromarray(picture(0)).save(lq / name)
+    with pytest.raises(ValueError, match=r"5 of 7 pictures \(1.png, 3.png, 4.png, ...\) have no partner in .*lq, or"):
+        FacePairs(folder, lq, 64)
 
 
 def test_bad_files_are_named_once_and_left_out(folder, caplog):

@@ -109,11 +109,17 @@ class Config:
     rate: float = 1e-3
 
 
+@dataclass
+class Stage:
+    steps: int = 7
+
+
 def test_environment_is_written_with_settings_and_data(tmp_path):
     (tmp_path / "data").mkdir()
     Image.new("RGB", (16, 16), "red").save(tmp_path / "data" / "x.png")
-    written = json.loads(write_environment(tmp_path, Config(), FaceFolder(tmp_path / "data", 8)).read_text())
+    written = json.loads(write_environment(tmp_path, Config(), Stage(), FaceFolder(tmp_path / "data", 8)).read_text())
     assert written["config"] == {"seed": 5, "rate": 1e-3}
+    assert written["stage"] == {"steps": 7}
     assert written["data"] == {"pictures": 1, "sha256": dataset_hash(tmp_path / "data")}
     assert written["environment"] == json.loads(json.dumps(environment(5)))
     assert written["environment"]["packages"]["torch"] == torch.__version__.split("+")[0]

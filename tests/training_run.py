@@ -33,7 +33,7 @@ def main(faces: str, run: str, batch: str, *stages: str) -> None:
     torch.set_num_threads(1)
     plain = os.environ.get("OPTIMISER") == "SGD"
     if plain:
-        torch.optim.AdamW = lambda parameters, lr, **_: torch.optim.SGD(parameters, lr)
+        torch.optim.AdamW = lambda groups, lr, **_: torch.optim.SGD(groups, lr)
     settings = config(batch=int(batch), rate=0.1 if plain else 1e-3)
     training = NativeTraining(settings, Path(faces), Path(run))
     for stage in stages:

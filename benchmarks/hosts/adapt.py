@@ -2,9 +2,9 @@
 
 python -m benchmarks.hosts.adapt --run RUN --host codeformer --variant adapter --seed 0 --hq FACES/train
 
-The variants: `adapter` learns on the frozen host, at the targets' quality; `finetuned` is the bare host that learns on
-by the same objective; `filtered` does so from the better half of twice as many targets. Each goes into a folder of its
-own in the host's run.
+The variants: `adapter` learns on the frozen host from the metric, and `imitating` from targets at their quality;
+`finetuned` is the bare host that learns on from targets, `filtered` from the better half of twice as many. Each goes
+into a folder of its own in the host's run.
 """
 
 from __future__ import annotations
@@ -28,25 +28,29 @@ from iqp_adapter.host_codes import HostCodes
 from iqp_adapter.registry import hosts
 from iqp_adapter.training import losses
 from iqp_adapter.training.adapter import AdapterTraining, with_vqgan
-from iqp_adapter.training.config import AdapterConfig, StageConfig
+from iqp_adapter.training.config import AdapterConfig, RunConfig, StageConfig
 from iqp_adapter.training.run import Run
 from iqp_adapter.training.stages import Batch, Terms
-from iqp_adapter.training.stages.adaptation import codes_of
+from iqp_adapter.training.stages.imitation import codes_of
 
-OBJECTIVE = {"l1": 2.0, "perceptual": 0.15, "code": 1.0}
-STEPS = 400
-ADAPTER = StageConfig(steps=STEPS, batch=8, rate=1e-3, warmup=50, ema=0.99, weights=OBJECTIVE)
-FINETUNED = replace(ADAPTER, rate=2e-4)
+STEPS = 250
+REWARD = StageConfig(steps=STEPS, batch=8, rate=1e-3, warmup=20, ema=0.98, weights={"quality": 1.0, "leash": 0.1})
+IMITATION = replace(REWARD, weights={"l1": 2.0, "perceptual": 0.15, "code": 1.0})
+FINETUNED = replace(IMITATION, rate=2e-4)
 
 
 class Variant(StrEnum):
     ADAPTER = "adapter"
+    IMITATING = "imitating"
     FINETUNED = "finetuned"
     FILTERED = "filtered"
 
 
+ADAPTED = {Variant.ADAPTER: {"reward": REWARD}, Variant.IMITATING: {"imitation": IMITATION}}
+
+
 class FineTuning(HostStage):
-    """The bare host learns on by its adapter's objective, without a condition. Terms: code, or l1 and perceptual."""
+    """The bare host learns on from targets, without a condition. Terms: code, or l1 and perceptual."""
 
     def __init__(self, config: StageConfig, perceptual: nn.Module, host: nn.Module, spec: HostSpec, vqgan: Path | None):
         super().__init__(config, perceptual, host)
@@ -106,13 +110,13 @@ def main(
     watch: Path | None = None,
 ) -> None:
     network, out, vqgan = load_host(host, run), run / f"{variant}-{seed}", vqgan_of(run)
-    settings = partial(AdapterConfig, seed=seed, degradation=small.DEGRADATION)
-    if variant is Variant.ADAPTER:
-        with training_progress("adapter", STEPS) as progress:
-            AdapterTraining(settings(stage=ADAPTER), network, hq, out, watch, vqgan=vqgan).run(progress)
+    settings: dict[str, Any] = {"seed": seed, "degradation": small.DEGRADATION}
+    if variant in ADAPTED:
+        config = AdapterConfig(**settings, judges=("niqe", "piqe"), **ADAPTED[variant])
+        AdapterTraining(config, network, hq, out, watch, vqgan=vqgan).run(training_progress)
     else:
         kind = FineTuning if variant is Variant.FINETUNED else Filtering
-        training = Run(settings(stage=FINETUNED), small.RESOLUTION, hq, out, watch)
+        training = Run(RunConfig(**settings), small.RESOLUTION, hq, out, watch)
         train_host(kind, training, network, hosts()[host], vqgan)
 
 

@@ -16,7 +16,7 @@ import typer
 
 import iqp_adapter as iqp
 from benchmarks.hosts import small
-from benchmarks.hosts.adapt import Variant, load_host
+from benchmarks.hosts.adapt import ADAPTED, Variant, load_host
 from benchmarks.judges import Panel, People, Scores
 from benchmarks.native import report
 from benchmarks.native.dial import LEVELS, judge
@@ -59,7 +59,7 @@ def main(
 
 def finished(run: Path, variant: Variant) -> list[Path]:
     """The models of every seed of a variant, in the order of the seeds."""
-    inside = "adapter/model" if variant is Variant.ADAPTER else "model"
+    inside = f"{next(iter(ADAPTED[variant]))}/model" if variant in ADAPTED else "model"
     return sorted(run.glob(f"{variant}-*/{inside}"))
 
 

@@ -51,6 +51,10 @@ def adapter(
         Path | None,
         typer.Option(help="Weight file of the VQGAN that a code host was made from; do give it."),
     ] = None,
+    lq: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a degraded picture for every one in --hq, instead of degrading on the fly."),
+    ] = None,
 ) -> None:
     """Train an adapter on a frozen host; iqp restore --model HOST --adapter FOLDER uses it."""
     from ..photo.identity import DlibIdentity
@@ -60,10 +64,8 @@ def adapter(
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings = AdapterConfig.load(config)
     embed = DlibIdentity() if DlibIdentity.is_installed() else None
-    run = AdapterTraining(settings, host, hq, out, watch, embed, vqgan)
-    with training_progress("adapter", settings.stage.steps) as progress:
-        folder = run.run(progress)
-    typer.echo(f"the adapter is in {folder}")
+    run = AdapterTraining(settings, host, hq, out, watch, embed, vqgan, lq)
+    typer.echo(f"the adapter is in {run.run(training_progress)}")
 
 
 class training_progress:  # noqa: N801 - used as a context manager

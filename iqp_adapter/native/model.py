@@ -141,12 +141,21 @@ class IQPFR(ChoosesCodes, nn.Module):
             raise ValueError(f"IQPFR has no {', '.join(sorted(unknown))}; it takes fidelity")
         if not isinstance(scale, (int, float, type(None))):
             raise ValueError(f"scale is a {type(scale).__name__}; IQPFR takes one number")
-        fidelity, guidance = self._fidelity(arguments.get("fidelity")), 1.0 if scale is None else scale
         with fixed(self):
             fitted = fit(lq, self.resolution, self.books.null)
-            prediction = self.predict(fitted, self._quality(quality, len(lq)), guidance)
-            decode = partial(self._decoded, prediction=prediction, fidelity=fidelity)
-            yield Decision(prediction.code_logits, decode)
+            yield self.decision(fitted, quality, 1.0 if scale is None else scale, **arguments)
+
+    def decision(
+        self,
+        lq: Tensor,
+        quality: Quality | None = "default",
+        scale: float = 1.0,
+        fidelity: float | Tensor | None = None,
+    ) -> Decision:
+        """What it decides in a call like that, and how other codes are decoded; arguments as for a call."""
+        prediction = self.predict(lq, self._quality(quality, len(lq)), scale)
+        decode = partial(self._decoded, prediction=prediction, fidelity=self._fidelity(fidelity))
+        return Decision(prediction.code_logits, decode)
 
     def _decoded(self, weights: Codes, prediction: Prediction, fidelity: float | Tensor) -> Tensor:
         return self.decode(self.books.mix(*weights), prediction, fidelity).clamp(0, 1)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 from torch import nn
@@ -15,16 +18,24 @@ from ..wrapper import wrap
 from .config import AdapterConfig
 from .guard import Embed, Guard
 from .run import Progress, Run, silent
-from .stages import CodeAdaptation, ImageAdaptation, Stage
+from .stages import Adaptation, CodeImitation, CodeReward, ImageImitation, ImageReward
+
+ProgressOf = Callable[[str, int], AbstractContextManager[Progress]]
+"""Opens what is told of a stage, by its name and number of steps."""
+
+
+def untold(stage: str, steps: int) -> AbstractContextManager[Progress]:
+    """Tells nobody."""
+    return nullcontext(silent)
 
 
 class AdapterTraining(Run):
-    """One run: hosts that decide codes learn from codes, all others from pictures.
+    """One run: imitation of targets, then reward by the metric; on hosts that decide codes by codes, else by pictures.
 
     Args:
         config: settings of the run.
         host: what `wrap` takes.
-        hq, folder, watch: as for `Run`.
+        hq, folder, watch, lq: as for `Run`.
         embed: tells identities, so that the log can show what becomes of them.
         vqgan: weight file of the VQGAN that a code host was made from (CodeFormer: vqgan_code1024.pth); its encoder
             knows good pictures and gives the codes to learn.
@@ -44,31 +55,36 @@ class AdapterTraining(Run):
         watch: Path | None = None,
         embed: Embed | None = None,
         vqgan: Path | None = None,
+        lq: Path | None = None,
     ):
         bare: WrappedHost = wrap(host)
         if bare.resolution is None:
             raise ValueError(f"{bare.spec.name} has no size of its own to train at; give its adapter file a resolution")
         spec, resolution, network = bare.spec, bare.resolution, bare.unwrap()
         teacher = None if vqgan is None else with_vqgan(spec, network, vqgan)
-        super().__init__(config, resolution, hq, folder, watch)
+        super().__init__(config, resolution, hq, folder, watch, lq)
         judges = [Scorer(metric, device=self.device) for metric in config.judges]
         self.guard = Guard(self.scorer, judges, embed)
         self.teacher = None if teacher is None else teacher.to(self.device)
         self.model = wrap(network, scales=[self.scale], **config.sizes).to(self.device)
 
-    def run(self, progress: Progress = silent) -> Path:
-        """Trains, or goes on, and returns the folder of the adapter."""
-        adapter = self.train("adapter", 1, self._stage, progress)
-        self.model.adapters[DEFAULT].load_state_dict(adapter.state_dict())
-        folder = self.folder / "adapter" / "model"
-        if self.accelerator.is_main_process:
-            self.model.save_pretrained(folder, training=self.config.stage.__dict__)
+    def run(self, progress: ProgressOf = untold) -> Path:
+        """Trains every stage, or goes on, and returns the folder of the adapter, which is that of the last stage."""
+        for number, (name, config) in enumerate(self.config.stages.items(), 1):
+            with progress(name, config.steps) as told:
+                adapter = self.train(name, number, partial(self.stage, name), told)
+            self.model.adapters[DEFAULT].load_state_dict(adapter.state_dict())
+            folder = self.folder / name / "model"
+            if self.accelerator.is_main_process:
+                self.model.save_pretrained(folder, training=config.__dict__)
         return folder
 
-    def _stage(self) -> Stage:
-        if self.model.codes is None:
-            return ImageAdaptation(self.config.stage, self.perceptual(), self.model, self.guard)
-        return CodeAdaptation(self.config.stage, self.perceptual(), self.model, self.guard, self.teacher)
+    def stage(self, name: str) -> Adaptation:
+        """The stage of a name, as it begins on the adapter as it is."""
+        given = (self.config.stages[name], self.perceptual(), self.model, self.guard)
+        if name == "reward":
+            return CodeReward(*given) if self.model.decides_codes else ImageReward(*given)
+        return CodeImitation(*given, self.teacher) if self.model.decides_codes else ImageImitation(*given)
 
 
 def with_vqgan(spec: HostSpec, host: nn.Module, path: Path) -> nn.Module:

@@ -14,7 +14,8 @@ class StageConfig:
 
     Args:
         steps: number of updates.
-        batch: pictures per update and process.
+        batch: pictures at once, per process.
+        accumulate: batches per update, whose gradients are averaged: as many pictures as there would be memory for.
         rate: peak learning rate; warmed up over `warmup` steps, then a cosine down to a tenth.
         warmup: steps until the peak.
         clip: largest norm of a gradient.
@@ -26,6 +27,7 @@ class StageConfig:
     steps: int
     batch: int
     rate: float
+    accumulate: int = 1
     warmup: int = 100
     clip: float = 1.0
     ema: float = 0.999
@@ -90,19 +92,23 @@ class TrainConfig(RunConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterConfig(RunConfig):
-    """A run of adapter training.
+    """A run of adapter training, of one stage or of both.
 
     Args:
-        stage: its settings.
+        imitation: settings of the stage that learns from targets.
+        reward: settings of the stage that learns from the metric.
         judges: metrics beside which the log shows `metric`, and from which nothing learns.
         sizes: `token_dim`, `tokens` and `inner` of the adapter, where they are others than `Adapter` has.
     """
 
-    stage: StageConfig
+    imitation: StageConfig | None = None
+    reward: StageConfig | None = None
     judges: Sequence[str] = ("piqe",)
     sizes: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not self.stages:
+            raise ValueError("there is no stage; give the settings of imitation, of reward, or of both")
         if self.metric in self.judges:
             raise ValueError(f"{self.metric} drives the training and can not judge it; name other judges")
 
@@ -112,9 +118,15 @@ class AdapterConfig(RunConfig):
         import yaml
 
         data = yaml.safe_load(Path(path).read_text())
-        if not isinstance(data, dict) or not isinstance(data.get("stage"), dict):
-            raise ValueError(f"{path} does not describe a stage; see examples/adapter.yaml")
-        return _make(cls, {**data, "stage": _make(StageConfig, data["stage"])})
+        stages = {name: data[name] for name in ("imitation", "reward") if isinstance(data, dict) and name in data}
+        if not stages or not all(isinstance(settings, dict) for settings in stages.values()):
+            raise ValueError(f"{path} does not describe imitation or reward; see examples/adapter.yaml")
+        return _make(cls, data | {name: _make(StageConfig, settings) for name, settings in stages.items()})
+
+    @property
+    def stages(self) -> dict[str, StageConfig]:
+        """Those that are run, in their order."""
+        return {name: stage for name in ("imitation", "reward") if (stage := getattr(self, name)) is not None}
 
 
 def _make(kind: type, values: dict[str, Any]) -> Any:

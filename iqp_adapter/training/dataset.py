@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,8 +139,12 @@ class FaceFolder(Dataset[dict[str, Any]]):
         clean = self._augmented(self._picture(index), numpy_rng(for_pose))
         severity = self.ladder.severity(for_ladder) if self.ladder else 0.0
         hq = self.ladder.degrade(clean, severity, for_ladder) if self.ladder else clean
-        lq = self.degradation(clean, for_lq) if self.degradation else hq
+        lq = self._degraded(index, clean, hq, for_pose, for_lq)
         return {"hq": _tensor(hq), "lq": _tensor(lq), "key": key, "index": index, "severity": severity}
+
+    def _degraded(self, index: int, clean: np.ndarray, hq: np.ndarray, for_pose: int, for_lq: int) -> np.ndarray:
+        """The input that belongs to a target."""
+        return self.degradation(clean, for_lq) if self.degradation else hq
 
     def _augmented(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         import cv2
@@ -192,6 +196,27 @@ class FaceFolder(Dataset[dict[str, Any]]):
         _log.warning("skipped %s: %s", path, error)
 
 
+class FacePairs(FaceFolder):
+    """The same with a degraded picture of its own for every good one, found by its name without the ending.
+
+    Both get the same pose and colours; the degraded ones may have any size.
+
+    Args:
+        root, resolution: as for `FaceFolder`, as are the others.
+        lq: folder of the degraded pictures.
+
+    Raises:
+        ValueError: where one has no partner, or two.
+    """
+
+    def __init__(self, root: str | Path, lq: str | Path, resolution: int, **others: Any) -> None:
+        super().__init__(root, resolution, **others)
+        self.partners = partners(self.paths, list_images([lq]))
+
+    def _degraded(self, index: int, clean: np.ndarray, hq: np.ndarray, for_pose: int, for_lq: int) -> np.ndarray:
+        return self._augmented(read_picture(self.partners[index], 1), numpy_rng(for_pose))
+
+
 class KeyedBatches(Sampler[list[tuple[int, int]]]):
     """An endless stream of batches of (epoch, index), in an order that (seed, epoch) decides.
 
@@ -237,6 +262,20 @@ class KeyedBatches(Sampler[list[tuple[int, int]]]):
     def order(self, epoch: int) -> np.ndarray:
         """The permutation of one epoch, (length,) int64."""
         return numpy_rng(sample_seed(self.seed, epoch, -1, "order")).permutation(self.length)
+
+
+def partners(paths: Sequence[Path], others: Sequence[Path]) -> list[Path]:
+    """Of the others, the one with the name of each path, whatever its ending."""
+    named: dict[str, list[Path]] = {}
+    for other in others:
+        named.setdefault(other.stem, []).append(other)
+    lost = [path.name for path in paths if len(named.get(path.stem, ())) != 1]
+    if lost:
+        raise ValueError(
+            f"{len(lost)} of {len(paths)} pictures ({', '.join(lost[:3])}, ...) have no partner in {others[0].parent}, "
+            "or several; give every pair the same name, endings aside"
+        )
+    return [named[path.stem][0] for path in paths]
 
 
 def read_picture(path: Path, smallest: int) -> np.ndarray:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -55,7 +57,7 @@ class Loop:
         self.config: StageConfig = stage.config
         self.folder, self.accelerator = folder, accelerator
         networks = stage.players()
-        self.players = {name: _Player(net, self.config, stage.rates.get(name, 1.0)) for name, net in networks.items()}
+        self.players = {name: _Player(name, network, self.config, stage.rates) for name, network in networks.items()}
         first = next(iter(networks.values()))
         self.averaged = AveragedModel(first, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema))
         self.step = self._resume()
@@ -64,10 +66,9 @@ class Loop:
     def run(self, progress: Callable[[int, dict[str, float]], None] = lambda step, terms: None) -> nn.Module:
         """Trains to the last step and returns the averaged network in eval mode; `progress` is told every step."""
         window: dict[str, list[Tensor]] = {}
-        for batch in self.batches(self.step):
-            if self.step >= self.config.steps:
-                break
-            terms = self._update(batch)
+        batches = self.batches(self.step)
+        while self.step < self.config.steps:
+            terms = self._update(islice(batches, self.config.accumulate))
             self.step += 1
             for name, value in terms.items():
                 window.setdefault(name, []).append(value.detach().float())
@@ -75,21 +76,30 @@ class Loop:
             self._write(window)
         return self.averaged.module.eval()
 
-    def _update(self, batch: Batch) -> Terms:
+    def _update(self, batches: Iterator[Batch]) -> Terms:
+        count, means = self.config.accumulate, defaultdict[str, Tensor](lambda: torch.zeros(()))
+        for part, batch in enumerate(batches, 1):
+            for name, value in self._learn(batch, last=part == count).items():
+                means[name] = means[name] + value.detach() / count
+        self.averaged.update_parameters(next(iter(self.players.values())).network)
+        return means | self.stage.after_step(self.step)
+
+    def _learn(self, batch: Batch, last: bool) -> Terms:
+        """Every player's turn with one batch; with the last one of an update it takes its step."""
         seen: Terms = {}
         turns = self.stage.turns(batch, self.step)
         while True:
             with self.accelerator.autocast():
                 turn = next(turns, None)
             if turn is None:
-                break
+                return seen
             name, terms = turn
             loss = torch.stack([self.config.weights.get(key, 1.0) * value for key, value in terms.items()]).sum()
             self._check(loss, terms)
-            self.players[name].update(loss, self.step, self.accelerator)
+            self.players[name].add(loss / self.config.accumulate, self.accelerator)
+            if last:
+                self.players[name].take_step(self.step, self.accelerator)
             seen |= terms
-        self.averaged.update_parameters(next(iter(self.players.values())).network)
-        return seen | self.stage.after_step(self.step)
 
     def _check(self, loss: Tensor, terms: Terms) -> None:
         if not bool(loss.isfinite()):
@@ -145,21 +155,30 @@ class Loop:
 
 
 class _Player:
-    """A network with its optimiser and its rate."""
+    """A network with its optimiser; groups of parameters learn at shares of the configured rate."""
 
-    def __init__(self, network: nn.Module, config: StageConfig, share: float):
-        self.network, self.config, self.rate = network, config, share * config.rate
-        self.learning = [p for p in network.parameters() if p.requires_grad]
-        self.adam = torch.optim.AdamW(self.learning, lr=self.rate, betas=(0.9, 0.99), weight_decay=0.01)
+    def __init__(self, name: str, network: nn.Module, config: StageConfig, rates: Mapping[str, float]):
+        self.network, self.config = network, config
+        groups: dict[float, list[nn.Parameter]] = {}
+        for path, parameter in network.named_parameters():
+            if parameter.requires_grad:
+                share = rates.get(path.rpartition(".")[2], rates.get(name, 1.0))
+                groups.setdefault(share, []).append(parameter)
+        self.learning = [parameter for group in groups.values() for parameter in group]
+        shares = [{"params": group, "share": share} for share, group in groups.items()]
+        self.adam = torch.optim.AdamW(shares, lr=config.rate, betas=(0.9, 0.99), weight_decay=0.01)
 
-    def update(self, loss: Tensor, step: int, accelerator: Accelerator) -> None:
-        self.adam.zero_grad()
-        accelerator.backward(loss)
+    def add(self, loss: Tensor, accelerator: Accelerator) -> None:
+        """Adds the gradient of the player's own loss, and none to others that it goes through."""
+        accelerator.backward(loss, inputs=self.learning)
+
+    def take_step(self, step: int, accelerator: Accelerator) -> None:
         _average_gradients(self.learning, accelerator)
         nn.utils.clip_grad_norm_(self.learning, self.config.clip)
         for group in self.adam.param_groups:
-            group["lr"] = self.rate * rate_share(step, self.config)
+            group["lr"] = self.config.rate * group["share"] * rate_share(step, self.config)
         self.adam.step()
+        self.adam.zero_grad()
 
     def state_dict(self) -> dict[str, object]:
         return {"network": self.network.state_dict(), "adam": self.adam.state_dict()}

@@ -119,16 +119,18 @@ def environment(seed: int) -> dict[str, Any]:
     }
 
 
-def write_environment(folder: Path, config: Any, data: FaceFolder) -> Path:
-    """Writes `environment.json`: the settings of a run, its data set's size and hash, versions and machine.
+def write_environment(folder: Path, config: Any, stage: Any, data: FaceFolder) -> Path:
+    """Writes `environment.json`: the settings of a run and of its stage, its data set's size and hash, versions and machine.
 
     Args:
-        folder: of the run.
-        config: a dataclass with a `seed`.
+        folder: of the stage.
+        config: of the run, a dataclass with a `seed`.
+        stage: its settings, a dataclass.
         data: what the run trains on.
     """
     content = {
         "config": asdict(config),
+        "stage": asdict(stage),
         "data": {"pictures": len(data), "sha256": dataset_hash(data.root)},
         "environment": environment(config.seed),
     }

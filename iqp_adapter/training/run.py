@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -15,7 +16,7 @@ from ..files import atomic_path
 from ..quality import ScoreScale
 from ..scorer import Scorer
 from .config import RunConfig, StageConfig
-from .dataset import Augmentation, FaceFolder, KeyedBatches
+from .dataset import Augmentation, FaceFolder, FacePairs, KeyedBatches
 from .degradation import Degradation
 from .ladder import Ladder
 from .loop import Loop, Pace
@@ -40,14 +41,23 @@ class Run:
         hq: folder of good face pictures, aligned.
         folder: where everything is written; the same folder again resumes.
         watch: folder of pictures that the sample grids show; `hq` without one.
+        lq: folder of a degraded picture for every one in `hq`; without one they are degraded on the fly.
     """
 
-    def __init__(self, config: RunConfig, resolution: int, hq: Path, folder: Path, watch: Path | None = None):
+    def __init__(
+        self,
+        config: RunConfig,
+        resolution: int,
+        hq: Path,
+        folder: Path,
+        watch: Path | None = None,
+        lq: Path | None = None,
+    ):
         self.config, self.resolution, self.folder = config, resolution, folder
         self.accelerator = Accelerator(mixed_precision="no" if config.precision == "fp32" else config.precision)
         self.scorer = Scorer(config.metric, device=self.device)
-        self.data = self._dataset(hq, Augmentation())
-        self.watched_data = self._dataset(watch or hq, None)
+        self.data = self._dataset(hq, lq, Augmentation())
+        self.watched_data = self._dataset(watch or hq, None if watch else lq, None)
         self.scale = self._score_scale()
 
     @property
@@ -76,18 +86,15 @@ class Run:
         pace = Pace(save=self.config.save_every, watch=self.config.watch_every)
         loop = Loop(stage, self._batches(stage.config, number), self._watched(), folder, self.accelerator, pace)
         if self.accelerator.is_main_process:
-            write_environment(folder, self.config, self.data)
+            write_environment(folder, self.config, stage.config, self.data)
         return loop.run(progress)
 
-    def _dataset(self, root: Path, augmentation: Augmentation | None) -> FaceFolder:
-        return FaceFolder(
-            root,
-            self.resolution,
-            degradation=Degradation.for_resolution(self.resolution, **self.config.degradation),
-            ladder=Ladder(),
-            augmentation=augmentation,
-            seed=self.config.seed,
-        )
+    def _dataset(self, root: Path, lq: Path | None, augmentation: Augmentation | None) -> FaceFolder:
+        shared: dict[str, Any] = {"ladder": Ladder(), "augmentation": augmentation, "seed": self.config.seed}
+        if lq is not None:
+            return FacePairs(root, lq, self.resolution, **shared)
+        degradation = Degradation.for_resolution(self.resolution, **self.config.degradation)
+        return FaceFolder(root, self.resolution, degradation=degradation, **shared)
 
     def _batches(self, config: StageConfig, number: int) -> Callable[[int], Iterator[Batch]]:
         def stream(start: int) -> Iterator[Batch]:
@@ -95,7 +102,7 @@ class Run:
                 len(self.data),
                 config.batch,
                 seed=self.config.seed + number,
-                start_step=start,
+                start_step=start * config.accumulate,
                 rank=self.accelerator.process_index,
                 world_size=self.accelerator.num_processes,
             )

@@ -1,16 +1,21 @@
 """Stages of training: what is learned, from which terms, and what is looked at meanwhile."""
 
-from .adaptation import CodeAdaptation, ImageAdaptation
+from .adaptation import Adaptation
 from .base import Batch, Stage, Terms
 from .codebooks import CodebookStage
+from .imitation import CodeImitation, ImageImitation
 from .prediction import PredictionStage
 from .quality import QualityStage
+from .reward import CodeReward, ImageReward
 
 __all__ = [
+    "Adaptation",
     "Batch",
-    "CodeAdaptation",
+    "CodeImitation",
+    "CodeReward",
     "CodebookStage",
-    "ImageAdaptation",
+    "ImageImitation",
+    "ImageReward",
     "PredictionStage",
     "QualityStage",
     "Stage",

@@ -1,20 +1,17 @@
-"""An adapter learns its host's dial: from the picture, or from the codes of a host whose picture teaches nothing."""
+"""What an adapter's stages share: the frozen host, the condition, and what is looked at meanwhile."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from ...host import HostSpec
-from ...host_codes import HostCodes
+from ...adapter import Adapter
 from ...quality import ANY, BEST
 from ...wrapped_host import DEFAULT, WrappedHost
-from .. import losses
 from ..config import StageConfig
 from ..guard import Guard
 from .base import Batch, Grid, Stage, Terms
@@ -23,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class Adaptation(Stage):
-    """What both kinds share: the adapter is the player, the host is frozen, the condition is the target's quality.
+    """The adapter is the player, the host is frozen, the condition is the target's quality.
 
     Args:
         model: the wrapped host, whose default adapter learns.
@@ -34,18 +31,26 @@ class Adaptation(Stage):
     """
 
     defaults = {"drop": 0.15, "shuffle_every": 50}
+    rates = {"gate": 30.0}  # it starts at 0, and all that an adapter does is multiplied by it
 
     def __init__(self, config: StageConfig, perceptual: nn.Module, model: WrappedHost, guard: Guard):
         super().__init__(config, perceptual)
         self.model, self.guard = model.train(), guard
 
+    @property
+    def adapter(self) -> Adapter:
+        return self.model.adapters[DEFAULT]
+
     def players(self) -> dict[str, nn.Module]:
-        return {"adapter": self.model.adapters[DEFAULT]}
+        return {"adapter": self.adapter}
 
     def turns(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
-        dropped = batch.uniform(1) < self.options["drop"]
-        yield "adapter", self._terms_at(torch.where(dropped, ANY, batch.quality), batch)
+        yield "adapter", self._terms_at(torch.where(self.dropped(batch), ANY, batch.quality), batch)
         self._shuffled = self.shuffled(batch) if (step + 1) % self.options["shuffle_every"] == 0 else {}
+
+    def dropped(self, batch: Batch) -> Tensor:
+        """Whose quality is not told (B,)."""
+        return batch.uniform(1) < self.options["drop"]
 
     @torch.no_grad()
     def shuffled(self, batch: Batch) -> Terms:
@@ -80,55 +85,9 @@ class Adaptation(Stage):
     @contextmanager
     def wearing(self, adapter: nn.Module) -> Iterator[None]:
         """The host with another adapter of the same sites, such as the averaged one."""
-        own = self.model.adapters[DEFAULT]
+        own = self.adapter
         self.model.adapters[DEFAULT] = adapter
         try:
             yield
         finally:
             self.model.adapters[DEFAULT] = own
-
-
-class ImageAdaptation(Adaptation):
-    """For hosts whose picture has a gradient to the sites. Terms: l1 and perceptual."""
-
-    def terms(self, batch: Batch) -> Terms:
-        restored = self.model.spec.restore(self.model.host, batch.lq).float()
-        return {"l1": losses.l1(restored, batch.hq), "perceptual": self.perceptual(restored, batch.hq)}
-
-
-class CodeAdaptation(Adaptation):
-    """For hosts that decide codes, whose picture has no gradient to them. Term: code, the cross-entropy.
-
-    Args:
-        teacher: the host with an encoder of good pictures; the wanted codes are the nearest ones to what that makes of
-            the target. Without one it is the host itself, whose encoder has learned to overlook how good a picture is:
-            the codes then say little of the quality.
-    """
-
-    defaults = {**Adaptation.defaults, "smoothing": 0.1}
-
-    def __init__(
-        self,
-        config: StageConfig,
-        perceptual: nn.Module,
-        model: WrappedHost,
-        guard: Guard,
-        teacher: nn.Module | None = None,
-    ):
-        super().__init__(config, perceptual, model, guard)
-        self.teacher = model.bare if teacher is None else teacher
-
-    def terms(self, batch: Batch) -> Terms:
-        logits, wanted = self.model.codes_in(batch.lq).logits(), self.wanted(batch.hq)
-        return {"code": losses.code_cross_entropy(logits, wanted, self.options["smoothing"])}
-
-    @torch.no_grad()
-    def wanted(self, hq: Tensor) -> Tensor:
-        with self.model.conditioned(None):
-            return codes_of(self.model.spec, self.teacher, hq)
-
-
-def codes_of(spec: HostSpec, host: nn.Module, pictures: Tensor) -> Tensor:
-    """Indices (B, L) of the codes that stand for pictures (B, 3, R, R) in [0, 1], to the encoder of a code host."""
-    assert spec.codes is not None
-    return HostCodes(host, spec.codes(host), partial(spec.restore, host, pictures)).nearest()

@@ -50,7 +50,7 @@ class Stage:
 
     defaults: dict[str, float] = {}
     rates: dict[str, float] = {}
-    """By player: its learning rate in units of the configured one, where it is another."""
+    """By player, or by the last word of a parameter's name: its learning rate in units of the configured one."""
     memory_format = torch.channels_last
     """Of the players' weights; some networks are faster in the other one."""
 

@@ -1,0 +1,93 @@
+"""An adapter learns to make a picture's score the one that is asked for, on a leash to the bare host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ...codes import choose, divergence
+from ...quality import ANY, BEST
+from ...wrapped_host import WrappedHost
+from .. import losses
+from ..config import StageConfig
+from ..guard import Guard
+from .adaptation import Adaptation
+from .base import Batch, Terms
+
+
+class Attempt(NamedTuple):
+    """Restored pictures (B, 3, R, R) in [0, 1], and how far they are from the bare host's."""
+
+    restored: Tensor
+    leash: Tensor
+
+
+class Reward(Adaptation):
+    """What both kinds share. Terms: quality, by how much the score misses what was asked for, and leash.
+
+    A share of the pictures is asked for nothing and has the leash alone, so that "any" stays the bare host.
+
+    Source: stage 3 of IQPFR (arXiv 2503.09294), on a host that is not ours. Differs: as in `QualityStage`.
+
+    Options: `best`, the share of the others that are asked for the best; the rest is asked for anything.
+    """
+
+    defaults = {**Adaptation.defaults, "best": 0.5}
+
+    def __init__(self, config: StageConfig, perceptual: nn.Module, model: WrappedHost, guard: Guard):
+        super().__init__(config, perceptual, model, guard)
+        [self.scale] = self.adapter.scales
+        ends = self.scale.score(torch.tensor([0.0, 1.0]))
+        self.spread = float((ends[1] - ends[0]).abs())
+
+    def turns(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
+        yield from super().turns(batch._replace(quality=self.asked(batch)), step)
+
+    def asked(self, batch: Batch) -> Tensor:
+        """The quality (B,) to be reached."""
+        asked = torch.where(batch.uniform(3) < self.options["best"], BEST, batch.uniform(4))
+        return torch.where(self.dropped(batch), ANY, asked)
+
+    def terms(self, batch: Batch) -> Terms:
+        restored, leash = self.attempt(batch)
+        measured = self.guard.driving(restored.clamp(0, 1))
+        wanted = self.scale.score(batch.quality.nan_to_num())
+        wanted = torch.where(batch.quality.isnan(), measured.detach(), wanted)
+        return {"quality": losses.quality_shortfall(measured, wanted, self.spread), "leash": leash}
+
+    def attempt(self, batch: Batch) -> Attempt:
+        """Within a call of the host at the quality that is asked for."""
+        raise NotImplementedError
+
+
+class ImageReward(Reward):
+    """Through the picture; the leash is the perceptual distance to the bare host's."""
+
+    def attempt(self, batch: Batch) -> Attempt:
+        restored = self.model.spec.restore(self.model.host, batch.lq).float()
+        with torch.no_grad(), self.model.conditioned(None):
+            bare = self.model.spec.restore(self.model.host, batch.lq).float()
+        return Attempt(restored, self.perceptual(restored, bare))
+
+
+class CodeReward(Reward):
+    """Through draws of codes, never through pixels; the leash is the divergence from the bare host's codes.
+
+    Options: `temperature` of the straight-through softmax; `noise`, the share of Gumbel noise in the draws, at 0 the
+    codes that the host would take. At 1 the reward rises where the draws get surer, without any change to those.
+    """
+
+    defaults = {**Reward.defaults, "temperature": 1.0, "noise": 0.0}
+
+    def attempt(self, batch: Batch) -> Attempt:
+        decision = self.model.decision(batch.lq)
+        logits = [x.float() for x in decision.logits]
+        with torch.no_grad(), self.model.conditioned(None):
+            bare = [x.float() for x in self.model.decision(batch.lq).logits]
+        draws = (self.options["noise"] * batch.gumbel(x.shape[1:], 5 + book) for book, x in enumerate(logits))
+        weights = tuple(choose(x, self.options["temperature"], noise) for x, noise in zip(logits, draws, strict=True))
+        leash = sum(divergence(x, y) for x, y in zip(logits, bare, strict=True))
+        return Attempt(decision.decode(weights), torch.as_tensor(leash).mean())

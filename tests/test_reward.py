@@ -1,0 +1,132 @@
+"""The reward: scores follow what is asked for, through pictures and through codes, on a leash to the bare host."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot, pixel_unshuffle
+
+from iqp_adapter.adapter import Adapter
+from iqp_adapter.host import HostSpec
+from iqp_adapter.quality import ScoreScale
+from iqp_adapter.sites import Site
+from iqp_adapter.training.config import StageConfig
+from iqp_adapter.training.guard import Guard
+from iqp_adapter.training.stages import Batch, CodeReward, ImageReward
+from iqp_adapter.wrapped_host import WrappedHost
+
+SITES = [Site("features", 16, "BLC")]
+SCALE = ScoreScale("brightness", False, (0.0, 100.0))
+
+
+class Brightness:
+    """A metric that is easily raised."""
+
+    metric, lower_better = "brightness", False
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        return 100 * pictures.mean((1, 2, 3))
+
+
+class Toy(nn.Module):
+    """Decides one of five grey levels for every patch of 8 px, or takes their mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.features, self.head = nn.Linear(192, 16), nn.Linear(16, 5)
+        self.register_buffer("levels", torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9]))
+
+    def logits(self, lq: Tensor) -> Tensor:
+        return self.head(self.features(pixel_unshuffle(lq, 8).flatten(2).transpose(1, 2)))
+
+    def decode(self, codes: tuple[Tensor]) -> Tensor:
+        greys = (codes[0] @ self.levels).unflatten(1, (1, 8, 8))  # (B, L, K) -> (B, 1, 8, 8)
+        return greys.repeat_interleave(8, -1).repeat_interleave(8, -2).expand(-1, 3, -1, -1)
+
+
+def decide(host, lq):
+    return (host.logits(lq),), host.decode
+
+
+def restore_hard(host, lq):
+    return host.decode((one_hot(host.logits(lq).argmax(-1), 5).float(),))
+
+
+def restore_soft(host, lq):
+    return host.decode((host.logits(lq).softmax(-1),))
+
+
+def spec(**how) -> HostSpec:
+    return HostSpec("toy", "", "", has=(), sites=lambda host: SITES, resolution=lambda host: 64, **how)
+
+
+KINDS = {
+    ImageReward: spec(restore=restore_soft),
+    CodeReward: spec(restore=restore_hard, decide=decide),
+}
+
+
+def stage(kind, **options):
+    model = WrappedHost(Toy(), KINDS[kind], Adapter(SITES, [SCALE]))
+    distance = lambda a, b: (a - b).square().mean()  # noqa: E731 - a stand-in for a module
+    return kind(StageConfig(1, 8, 1e-3, options=options), distance, model, Guard(Brightness(), []))
+
+
+def learned(stage, leash=0.0, steps=60):
+    """A few dozen updates; the terms of the last one."""
+    adam = torch.optim.Adam(stage.adapter.parameters(), lr=1e-2)
+    for step in range(steps):
+        generator = torch.Generator().manual_seed(step)
+        pictures = torch.rand(8, 3, 64, 64, generator=generator)
+        batch = Batch(pictures, pictures, torch.rand(8, generator=generator), list(range(8 * step, 8 * step + 8)))
+        [(_, terms)] = stage.turns(batch, step)
+        adam.zero_grad()
+        (terms["quality"] + leash * terms["leash"]).backward()
+        adam.step()
+    return {name: float(value.detach()) for name, value in terms.items()}
+
+
+def brightness(stage, quality):
+    lq = torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    return float(Brightness()(stage.model.restore(lq, quality=quality)).mean())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_follow_what_is_asked_for_and_any_stays_with_the_bare_host(kind):
+    rewarding = stage(kind, drop=0.3)
+    before = learned(rewarding, leash=0.3, steps=1)
+    after = learned(rewarding, leash=0.3, steps=150)
+    dark, middle, bright = (brightness(rewarding, quality) for quality in (0.1, 0.5, 0.9))
+    assert dark + 10 < middle < bright - 10
+    assert after["quality"] < before["quality"] / 2
+    bare, unasked = (brightness(rewarding, quality) for quality in (None, "any"))
+    assert abs(unasked - bare) < 0.3 * (bright - dark)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_leash_holds(kind):
+    loose, held = stage(kind, best=1.0), stage(kind, best=1.0)
+    learned(loose), learned(held, leash=100.0)
+    bare, near, far = brightness(held, None), brightness(held, "best"), brightness(loose, "best")
+    assert abs(near - bare) < 0.2 * (far - bare)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pictures_that_are_asked_for_nothing_have_no_reward(kind):
+    rewarding = stage(kind, drop=1.0)
+    pictures = torch.rand(2, 3, 64, 64)
+    [(_, terms)] = rewarding.turns(Batch(pictures, pictures, torch.rand(2), [0, 1]), 0)
+    assert rewarding.asked(Batch(pictures, pictures, torch.rand(2), [0, 1])).isnan().all()
+    assert float(terms["quality"]) == 0
+
+
+def test_with_noise_codes_are_drawn_and_without_they_are_the_hosts():
+    pictures = torch.rand(2, 3, 64, 64)
+    batch = Batch(pictures, pictures, torch.rand(2), [0, 1])
+    quiet, noisy = stage(CodeReward), stage(CodeReward, noise=1.0)
+    with torch.no_grad(), quiet.model.conditioned("any"), noisy.model.conditioned("any"):
+        assert torch.equal(quiet.attempt(batch).restored, restore_hard(quiet.model.host, pictures))
+        assert not torch.equal(noisy.attempt(batch).restored, restore_hard(noisy.model.host, pictures))
+        assert torch.equal(noisy.attempt(batch).restored, noisy.attempt(batch).restored)
