@@ -120,7 +120,7 @@ def environment(seed: int) -> dict[str, Any]:
 
 
 def write_environment(folder: Path, config: Any, stage: Any, data: FaceFolder) -> Path:
-    """Writes `environment.json`: the settings of a run and of its stage, its data set's size and hash, versions and machine.
+    """Writes `environment.json`: settings of a run and of its stage, the data set's size and hash, versions, machine.
 
     Args:
         folder: of the stage.
