@@ -184,6 +184,22 @@ def test_an_adapter_that_has_learned_nothing_is_told(faces, tmp_path, caplog):
     assert "the pictures are the same at every quality: the adapter has learned nothing yet" in caplog.text
 
 
+def test_accumulated_batches_equal_one_as_large(faces, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.optim.AdamW", lambda groups, lr, **_: torch.optim.SGD(groups, lr))
+    whole = StageConfig(steps=3, batch=4, rate=0.05, warmup=1, options={"shuffle_every": 100})
+    trained = {}
+    for name, stage in (("whole", whole), ("parts", replace(whole, batch=2, accumulate=2))):
+        torch.manual_seed(0)
+        config = AdapterConfig(imitation=stage, precision="fp32", watch_every=100)
+        folder = AdapterTraining(config, stand_ins.CodeFormer(2, 2), faces, tmp_path / name).run()
+        trained[name] = load_file(folder / "model.safetensors")
+        rows = [json.loads(line) for line in (tmp_path / name / "imitation" / "log.jsonl").read_text().splitlines()]
+        trained[name]["code"] = torch.tensor(rows[0]["code"])
+    assert trained["whole"]["blocks.ft_layers-0.gate"].abs() > 1e-3
+    for key, value in trained["whole"].items():
+        torch.testing.assert_close(value, trained["parts"][key], atol=1e-6, rtol=0)
+
+
 @pytest.mark.slow
 def test_two_processes_equal_one_with_twice_the_batch(faces, tmp_path, root):
     script, launch = root / "tests" / "adapter_run.py", ["-m", "torch.distributed.run", "--standalone"]

@@ -84,7 +84,7 @@ def test_the_gradient_is_that_of_what_the_host_looks_up(name):
     assert torch.allclose(found, wanted, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", DECODING)
+@pytest.mark.parametrize("name", [*DECODING, "native"])
 def test_optimising_raises_the_metric_and_keeps_flags_and_shape(name):
     model, lq = wrapped(name)
     reward = Pattern()
@@ -98,7 +98,7 @@ def test_optimising_raises_the_metric_and_keeps_flags_and_shape(name):
     assert torch.equal(model.optimise(lq, reward, steps=0), model.restore(lq))
 
 
-@pytest.mark.parametrize("name", CODED)
+@pytest.mark.parametrize("name", [*CODED, "native"])
 def test_the_best_of_samples_needs_no_gradient(name):
     model, lq = wrapped(name)
     reward = Pattern()
@@ -108,6 +108,19 @@ def test_the_best_of_samples_needs_no_gradient(name):
     assert torch.equal(model.best_of(lq, reward, samples=0), model.restore(lq))
     with pytest.raises(ValueError, match="pattern has no gradient and cannot be optimised"):
         model.optimise(lq, reward)
+
+
+@torch.no_grad()
+def test_both_codebooks_of_the_native_host_are_decided_in_its_condition():
+    model, lq = wrapped("native")
+    torch.nn.init.constant_(next(iter(model.adapters["default"].blocks.values())).gate, 1.0)
+    bare, logits = model.decision(lq).logits, model.bare(lq)[1]
+    assert len(bare) == 2 and all(map(torch.equal, bare, logits))
+    with model.conditioned(0.3):
+        asked = model.decision(lq).logits
+    assert not any(map(torch.equal, bare, asked))
+    own = tuple(one_hot(x.argmax(-1), x.shape[-1]).float() for x in bare)
+    torch.testing.assert_close(model.decision(lq).decode(own), model.restore(lq, quality=None), atol=1e-6, rtol=0)
 
 
 def test_what_can_not_be_optimised_says_so():

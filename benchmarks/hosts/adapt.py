@@ -50,11 +50,17 @@ ADAPTED = {Variant.ADAPTER: {"reward": REWARD}, Variant.IMITATING: {"imitation":
 
 
 class FineTuning(HostStage):
-    """The bare host learns on from targets, without a condition. Terms: code, or l1 and perceptual."""
+    """The bare host learns on from targets, without a condition. Terms: code, or l1 and perceptual.
 
-    def __init__(self, config: StageConfig, perceptual: nn.Module, host: nn.Module, spec: HostSpec, vqgan: Path | None):
+    Args:
+        teacher: of a code host, as for `CodeImitation`; without one the host learns from pictures.
+    """
+
+    def __init__(
+        self, config: StageConfig, perceptual: nn.Module, host: nn.Module, spec: HostSpec, teacher: nn.Module | None
+    ):
         super().__init__(config, perceptual, host)
-        self.spec, self.teacher = spec, None if vqgan is None else with_vqgan(spec, host, vqgan)
+        self.spec, self.teacher = spec, teacher
 
     def turns(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
         run = partial(self.spec.restore, self.host, batch.lq)
@@ -93,8 +99,10 @@ def vqgan_of(run: Path) -> Path | None:
 
 
 def train_host(kind: type[FineTuning], training: Run, host: nn.Module, spec: HostSpec, vqgan: Path | None) -> None:
+    teacher = None if vqgan is None else with_vqgan(spec, host, vqgan).to(training.device)
+
     def stage() -> FineTuning:
-        return kind(FINETUNED, training.perceptual(), host, spec, vqgan)
+        return kind(FINETUNED, training.perceptual(), host, spec, teacher)
 
     with training_progress(kind.__name__, STEPS) as progress:
         network = training.train("host", 0, stage, progress)
