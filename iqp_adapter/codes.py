@@ -65,13 +65,15 @@ class Optimisation:
         rate: Adam's learning rate on the logits.
         leash: price of leaving the model's own code distribution, in reward per nat.
         temperature: of the straight-through softmax.
-        seed: of the Gumbel noise.
+        noise: share of Gumbel noise in the draws whose gradient is followed; at 0 they are the most likely codes.
+        seed: of the noise.
     """
 
     steps: int = 20
     rate: float = 0.3
     leash: float = 0.1
     temperature: float = 1.0
+    noise: float = 1.0
     seed: int = 0
 
 
@@ -105,7 +107,8 @@ def optimise(
         for step in range(settings.steps + 1):
             history.append(best.offer(start, moved, decode, reward, settings.leash))
             if step < settings.steps:
-                weights = tuple(choose(x, settings.temperature, gumbel_noise(x.shape, generator)) for x in moved)
+                noise = (settings.noise * gumbel_noise(x.shape, generator) for x in moved)
+                weights = tuple(choose(x, settings.temperature, y) for x, y in zip(moved, noise, strict=True))
                 leash = settings.leash * _divergences(moved, start)
                 (leash - reward(decode(weights))).sum().backward()
                 adam.step()

@@ -85,11 +85,11 @@ class Filtering(FineTuning):
 
 
 def load_host(name: str, run: Path, folder: str = "") -> nn.Module:
-    """A trained small host, in eval mode; of a variant's folder, the host that learned on."""
+    """A trained small host, in eval mode and as precise as it is shipped; of a variant's folder, the one there."""
     host = getattr(small, name)()
     _, state = checkpoint.load(run / (folder or name) / "model")
-    checkpoint.load_strict(host, state, source=str(run))
-    return host.eval()
+    checkpoint.load_strict(host, {key: value.float() for key, value in state.items()}, source=str(run))
+    return host.half().float().eval()
 
 
 def vqgan_of(run: Path) -> Path | None:

@@ -17,11 +17,13 @@ import typer
 import iqp_adapter as iqp
 from benchmarks.hosts import small
 from benchmarks.hosts.adapt import ADAPTED, Variant, load_host
-from benchmarks.judges import Panel, People, Scores
+from benchmarks.judges import Interval, Panel, People, Scores
 from benchmarks.native import report
-from benchmarks.native.dial import LEVELS, judge
-from benchmarks.native.pictures import FacesOption, SeedsOption, load_pictures, restore
+from benchmarks.native.dial import LEVELS, draw, judge
+from benchmarks.native.dial import report as dial_report
+from benchmarks.native.pictures import FacesOption, Pictures, SeedsOption, load_pictures, restore
 from benchmarks.native.restoration import Claim, Court
+from benchmarks.native.second_metric import chosen as second_metric
 
 JUDGES = ("iqp-lite", "niqe@512", "piqe@512", "psnr", "ssim", "perceptual-lite2", "identity")
 """The first one is the metric of the condition."""
@@ -32,13 +34,13 @@ def main(
     faces: FacesOption,
     host: str = "codeformer",
     seeds: SeedsOption = 2,
+    dial_seeds: Annotated[int, typer.Option(min=1, help="degradations of each face for the dial")] = 5,
     out: report.OutOption = report.ROOT / "benchmarks/results/hosts",
 ) -> None:
     """Every judge on every method, what of it may be claimed, and the dial."""
     started, panel = time.perf_counter(), Panel(JUDGES)
-    pictures = load_pictures(faces, small.RESOLUTION, seeds, **small.DEGRADATION)
-    court = Court(panel, People(pictures.people))
-    adapted = [iqp.wrap(load_host(host, run), adapter=folder) for folder in finished(run, Variant.ADAPTER)]
+    pictures = degraded(faces, seeds)
+    court, adapted = Court(panel, People(pictures.people)), adapters(host, run)
 
     def judged(models: list[iqp.WrappedHost], quality: float | str | None = None) -> Scores:
         return mean([panel(restore(model, pictures.degraded, quality=quality), pictures.original) for model in models])
@@ -48,13 +50,28 @@ def main(
     for variant in (Variant.FINETUNED, Variant.FILTERED):
         hosts = [load_host(host, run, folder.parent.name) for folder in finished(run, variant)]
         methods |= {str(variant): judged([iqp.wrap(one) for one in hosts])} if hosts else {}
-    levels = [judged(adapted, float(level)) for level in LEVELS]
 
     rows, claims = report.summary(methods, court.people), verdicts(court, methods)
-    content = {"host": host, "seeds of training": len(adapted), "methods": rows, "claims": claims}
-    content |= {"dial": dial(court, levels), "judges": panel.describe(), "seconds": time.perf_counter() - started}
+    curves, dial_says = dial(adapted, degraded(faces, dial_seeds), panel, second_metric(out))
+    content = {"host": host, "seeds of training": len(adapted), "methods": rows, "claims": claims, "dial": dial_says}
+    content |= {"levels": LEVELS, "curves": curves, "judges": panel.describe()}
+    content |= {"seconds": time.perf_counter() - started}
     report.write_json(out / f"{host}.json", content | report.provenance(0, faces))
-    report.write_text(out / f"{host}.md", report.table(host, rows, panel) + "\n" + report.claims_list(claims))
+    tables = [report.table(host, rows, panel), report.claims_list(claims), dial_report(curves, dial_says, panel)]
+    report.write_text(out / f"{host}.md", "\n".join(tables))
+    draw(out / f"{host}-dial.png", curves, panel)
+
+
+def degraded(faces: Path, seeds: int) -> Pictures:
+    return load_pictures(faces, small.RESOLUTION, seeds, **small.DEGRADATION)
+
+
+def adapters(host: str, run: Path) -> list[iqp.WrappedHost]:
+    """The host with every seed's adapter, as precise as they are shipped."""
+    models = [iqp.wrap(load_host(host, run), adapter=folder) for folder in finished(run, Variant.ADAPTER)]
+    for model in models:
+        model.adapters.half().float()
+    return models
 
 
 def finished(run: Path, variant: Variant) -> list[Path]:
@@ -76,13 +93,20 @@ def verdicts(court: Court, methods: dict[str, Scores]) -> list[Claim]:
     return claims
 
 
-def dial(court: Court, levels: list[Scores]) -> dict[str, Any]:
-    """What every judge says of the levels, higher turned to better, and its mean at each."""
-    said: dict[str, Any] = {"levels": LEVELS}
-    for name in court.panel.judges:
-        values = np.stack([scores[name] for scores in levels])  # (L, N)
-        said[name] = judge(court.panel.gain(name, values, 0 * values), court.people) | {"means": values.mean(1)}
-    return said
+def dial(
+    models: list[iqp.WrappedHost], pictures: Pictures, panel: Panel, second: str
+) -> tuple[dict[str, list[Interval]], dict[str, Any]]:
+    """Level means of the driving and the second metric over seeds of training, and what each says of the dial."""
+    people, names = People(pictures.people), (JUDGES[0], second)
+
+    def at(level: float) -> Scores:
+        restored = (restore(model, pictures.degraded, quality=level) for model in models)
+        return mean([panel(images, pictures.original, only=names) for images in restored])
+
+    levels = [at(float(level)) for level in LEVELS]
+    values = {name: np.stack([scores[name] for scores in levels]) for name in names}  # (L, N) each
+    curves = {name: [people.interval(level) for level in value] for name, value in values.items()}
+    return curves, {name: judge(panel.gain(name, value, 0 * value), people) for name, value in values.items()}
 
 
 if __name__ == "__main__":

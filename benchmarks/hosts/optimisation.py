@@ -3,16 +3,20 @@
 python -m benchmarks.hosts.optimisation --run RUN --host codeformer --faces FACES/val -o benchmarks/results/hosts
 
 On a bare host, no adapter: what its owner has on the first day. Each way raises iqp-lite; the table has what the
-other judges say of it after equal steps, and shows where the metric has risen equally.
+other judges say of it after equal steps, the picture shows it where the metric has risen equally. Step sizes are chosen
+on dev: `--steps 20 --faces FACES/dev` with several of each, then one of each on val.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+import numpy as np
 import torch
 import typer
 from torch import Tensor, nn
@@ -24,17 +28,19 @@ from benchmarks.hosts.adapt import load_host
 from benchmarks.hosts.compare import JUDGES
 from benchmarks.judges import Panel, People, Scores
 from benchmarks.native import report
+from benchmarks.native.astronaut import as_batch, astronaut_face
 from benchmarks.native.pictures import FacesOption, SeedsOption, load_pictures
+from benchmarks.native.sheet import write_sheet
 from iqp_adapter.codes import Codes, Optimisation, best_of, optimise
+from iqp_adapter.files import atomic_path
 from iqp_adapter.hooks import fixed
 from iqp_adapter.host_codes import HostCodes
 from iqp_adapter.scorer import reward_of
+from iqp_adapter.training.degradation import Degradation
 
 DRIVING = JUDGES[0]
-STEPS = (0, 5, 10, 20, 40)
-DISCRETE = (0.1, 0.3, 1.0)
-CONTINUOUS = (0.01, 0.03, 0.1)
-SAMPLES = (4, 16)
+STEPS, DISCRETE, DRAWN, CONTINUOUS, SAMPLES = [5, 10, 20, 40], [0.3], [0.3], [0.03], [4, 16]
+SIZES = "step size; may be repeated"
 
 Reward = Callable[[Tensor], Tensor]
 
@@ -48,23 +54,53 @@ class Try(NamedTuple):
     restored: Tensor
 
 
-def discrete(codes: HostCodes, logits: Codes, reward: Reward, rate: float) -> Iterator[Try]:
-    for steps in STEPS:
-        best, _ = optimise(logits, codes.decode, reward, Optimisation(steps, rate, leash=1.0))
-        yield Try("discrete", rate, steps, decoded(codes, best[0]))
+class Search(NamedTuple):
+    """The ways that are tried, by their strengths: step sizes, and numbers of samples.
+
+    `discrete` follows the gradient at the most likely codes, `drawn` at drawn ones.
+    """
+
+    steps: list[int]
+    discrete: list[float]
+    drawn: list[float]
+    continuous: list[float]
+    samples: list[int]
+
+    def tries(self, model: iqp.WrappedHost, lq: Tensor, reward: Reward) -> Iterator[Try]:
+        codes = model.codes_in(lq)
+        with fixed(model.bare, model.adapters), model.conditioned(None):
+            logits = (codes.logits(),)
+            for rate in self.discrete:
+                yield from discrete(codes, logits, reward, self.steps, Optimisation(rate=rate, leash=1.0, noise=0.0))
+            for rate in self.drawn:
+                yield from discrete(codes, logits, reward, self.steps, Optimisation(rate=rate, leash=1.0, noise=1.0))
+            for rate in self.continuous:
+                yield from continuous(codes, reward, self.steps, rate)
+            for samples in self.samples:
+                best = best_of(logits, codes.decode, reward, samples)
+                yield Try("best of", samples, samples, decoded(codes, best[0]))
 
 
-def continuous(codes: HostCodes, reward: Reward, rate: float) -> Iterator[Try]:
+def discrete(
+    codes: HostCodes, logits: Codes, reward: Reward, steps: list[int], settings: Optimisation
+) -> Iterator[Try]:
+    way = "discrete, drawn" if settings.noise else "discrete"
+    for count in steps:
+        best, _ = optimise(logits, codes.decode, reward, replace(settings, steps=count))
+        yield Try(way, settings.rate, count, decoded(codes, best[0]))
+
+
+def continuous(codes: HostCodes, reward: Reward, steps: list[int], rate: float) -> Iterator[Try]:
     """Adam on what is added to the looked-up codes, which then are codes no longer."""
     moved = Moved()
     handle = codes.host.get_submodule(codes.access.entry.path).register_forward_pre_hook(moved)
     try:
         codes.restore()  # only now is it known how large what is added has to be
         adam = torch.optim.Adam([moved.delta], lr=rate)
-        for steps in range(STEPS[-1] + 1):
+        for step in range(max(steps) + 1):
             restored = codes.restore().clamp(0, 1)
-            if steps in STEPS:
-                yield Try("continuous", rate, steps, restored.detach())
+            if step in steps:
+                yield Try("continuous", rate, step, restored.detach())
             adam.zero_grad()
             (-reward(restored)).sum().backward()
             adam.step()
@@ -83,27 +119,10 @@ class Moved:
         return (arguments[0] + self.delta, *arguments[1:])
 
 
-def drawn(codes: HostCodes, logits: Codes, reward: Reward, samples: int) -> Iterator[Try]:
-    best = best_of(logits, codes.decode, reward, samples)
-    yield Try("best of", samples, samples, decoded(codes, best[0]))
-
-
 @torch.no_grad()
 def decoded(codes: HostCodes, indices: Tensor) -> Tensor:
     entries = len(codes.access.codebook(codes.host))
     return codes.decode((one_hot(indices, entries).float(),))
-
-
-def tries(model: iqp.WrappedHost, lq: Tensor, reward: Reward) -> Iterator[Try]:
-    codes = model.codes_in(lq)
-    with fixed(model.bare, model.adapters), model.conditioned(None):
-        logits = (codes.logits(),)
-        for rate in DISCRETE:
-            yield from discrete(codes, logits, reward, rate)
-        for rate in CONTINUOUS:
-            yield from continuous(codes, reward, rate)
-        for samples in SAMPLES:
-            yield from drawn(codes, logits, reward, samples)
 
 
 def main(
@@ -111,21 +130,30 @@ def main(
     faces: FacesOption,
     host: str = "codeformer",
     seeds: SeedsOption = 1,
+    steps: list[int] = STEPS,
+    discrete: Annotated[list[float], typer.Option(help=SIZES)] = DISCRETE,
+    drawn: Annotated[list[float], typer.Option(help=SIZES)] = DRAWN,
+    continuous: Annotated[list[float], typer.Option(help=SIZES)] = CONTINUOUS,
+    samples: Annotated[list[int], typer.Option(help="how many; may be repeated")] = SAMPLES,
     out: report.OutOption = report.ROOT / "benchmarks/results/hosts",
 ) -> None:
     """Every way at every strength, judged after every few steps."""
     started, panel = time.perf_counter(), Panel(JUDGES)
     pictures = load_pictures(faces, small.RESOLUTION, seeds, **small.DEGRADATION)
     people, model = People(pictures.people), iqp.wrap(load_host(host, run))
+    search = Search(steps, discrete, drawn, continuous, samples)
     reward = reward_of(DRIVING, "cpu", differentiable=True)
     rows, before = [], panel(model.restore(pictures.degraded, quality=None), pictures.original)
-    for tried in tries(model, pictures.degraded, reward):
+    for tried in search.tries(model, pictures.degraded, reward):
         rows.append(row(tried, panel, people, panel(tried.restored, pictures.original), before))
-        typer.echo(f"{tried.way} {tried.strength:g} {tried.steps}: {rows[-1][DRIVING].mean:+.2f}")
-    content = {"host": host, "driving": DRIVING, "rows": rows, "judges": panel.describe()}
-    content |= {"seconds": time.perf_counter() - started}
+        typer.echo(f"{tried.way} {tried.strength:g} {tried.steps}: {rows[-1][DRIVING]}")
+    content = {"host": host, "driving": DRIVING, "pictures": len(pictures.people), "rows": rows}
+    equal = at_equal_rise(rows, panel)
+    content |= {"at equal rise": equal, "judges": panel.describe(), "seconds": time.perf_counter() - started}
     report.write_json(out / f"{host}-optimisation.json", content | report.provenance(0, faces))
-    report.write_text(out / f"{host}-optimisation.md", table(rows, panel))
+    report.write_text(out / f"{host}-optimisation.md", table(rows, equal, panel))
+    draw(out / f"{host}-optimisation.png", rows, panel)
+    write_sheet(out / f"{host}-optimisation-astronaut.png", astronaut(model, search, reward))
 
 
 def row(tried: Try, panel: Panel, people: People, scores: Scores, before: Scores) -> dict[str, Any]:
@@ -134,11 +162,54 @@ def row(tried: Try, panel: Panel, people: People, scores: Scores, before: Scores
     return {"way": tried.way, "strength": tried.strength, "steps": tried.steps, **gains}
 
 
-def table(rows: list[dict[str, Any]], panel: Panel) -> str:
+def at_equal_rise(rows: list[dict[str, Any]], panel: Panel) -> dict[str, dict[str, float]]:
+    """Mean gain by every judge where each way has raised the metric as far as the weakest way does, between its rows."""
+    paths = {way: [one for one in rows if one["way"] == way] for way in dict.fromkeys(one["way"] for one in rows)}
+    rises = {way: [0.0, *(one[DRIVING].mean for one in path)] for way, path in paths.items()}
+    rise = min(max(path) for path in rises.values())
+
+    def gain(way: str, name: str) -> float:
+        order = np.argsort(rises[way])
+        gains = np.array([0.0, *(one[name].mean for one in paths[way])])
+        return float(np.interp(rise, np.array(rises[way])[order], gains[order]))
+
+    return {way: {name: gain(way, name) for name in panel.judges} for way in paths}
+
+
+def table(rows: list[dict[str, Any]], equal: dict[str, dict[str, float]], panel: Panel) -> str:
     head = ["way", "strength", "steps", *panel.judges]
     lines = [[str(one[name]) for name in head] for one in rows]
+    lines += [[way, "at equal rise", "", *(f"{gain:.4g}" for gain in gains.values())] for way, gains in equal.items()]
     note = "Gain over the bare host, higher is better for every judge. The first judge is the one that is optimised."
     return f"# Optimising at test time\n\n{report.markdown([head, *lines])}\n\n{note}\n"
+
+
+def draw(path: Path, rows: list[dict[str, Any]], panel: Panel) -> None:
+    """One panel a judge: its gain against the rise of the metric that is optimised, one line a way."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    others = [name for name in panel.judges if name != DRIVING]
+    figure = Figure(figsize=(10.8, 3 * math.ceil(len(others) / 3)), layout="constrained")
+    for place, name in enumerate(others, start=1):
+        axes = figure.add_subplot(math.ceil(len(others) / 3), 3, place)
+        for way in dict.fromkeys(one["way"] for one in rows):
+            points = [(one[DRIVING].mean, one[name].mean) for one in rows if one["way"] == way]
+            axes.plot(*zip((0.0, 0.0), *points, strict=True), marker=".", label=way)
+        axes.axhline(0, color="grey", linewidth=0.6)
+        axes.set_title(f"gain in {name}", fontsize=10, loc="left")
+        axes.set_xlabel(f"rise of {DRIVING}", fontsize=9)
+    axes.legend(fontsize=8)
+    with atomic_path(path) as partial:
+        FigureCanvasAgg(figure).print_figure(partial, dpi=110, format="png")
+
+
+def astronaut(model: iqp.WrappedHost, search: Search, reward: Reward) -> dict[str, Tensor]:
+    """What the ways make of one picture after most steps, by way."""
+    original = astronaut_face(small.RESOLUTION)
+    lq = as_batch(Degradation.for_resolution(256, **small.DEGRADATION)(original, seed=0))
+    made = {tried.way: tried.restored for tried in search.tries(model, lq, reward)}
+    return {"degraded": lq, "bare": model.restore(lq, quality=None)} | made | {"original": as_batch(original)}
 
 
 if __name__ == "__main__":
