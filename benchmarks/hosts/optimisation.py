@@ -163,7 +163,7 @@ def row(tried: Try, panel: Panel, people: People, scores: Scores, before: Scores
 
 
 def at_equal_rise(rows: list[dict[str, Any]], panel: Panel) -> dict[str, dict[str, float]]:
-    """Mean gain by every judge where each way has raised the metric as far as the weakest way does, between its rows."""
+    """Mean gain by every judge where each way has raised the metric as far as the weakest does, between its rows."""
     paths = {way: [one for one in rows if one["way"] == way] for way in dict.fromkeys(one["way"] for one in rows)}
     rises = {way: [0.0, *(one[DRIVING].mean for one in path)] for way, path in paths.items()}
     rise = min(max(path) for path in rises.values())
