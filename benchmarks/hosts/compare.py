@@ -25,7 +25,7 @@ from benchmarks.native.pictures import FacesOption, Pictures, SeedsOption, load_
 from benchmarks.native.restoration import Claim, Court
 from benchmarks.native.second_metric import chosen as second_metric
 
-JUDGES = ("iqp-lite", "niqe@512", "piqe@512", "psnr", "ssim", "perceptual-lite2", "identity")
+JUDGES = ("iqp-lite", "niqe", "niqe@512", "piqe", "psnr", "ssim", "perceptual-lite2", "identity")
 """The first one is the metric of the condition."""
 
 

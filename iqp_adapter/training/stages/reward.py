@@ -19,14 +19,16 @@ from .base import Batch, Terms
 
 
 class Attempt(NamedTuple):
-    """Restored pictures (B, 3, R, R) in [0, 1], and how far they are from the bare host's."""
+    """Pictures (B, 3, R, R) in [0, 1] restored at the quality that is asked for and by the bare host, and more terms."""
 
     restored: Tensor
-    leash: Tensor
+    bare: Tensor
+    more: Terms
 
 
 class Reward(Adaptation):
-    """What both kinds share. Terms: quality, by how much the score misses what was asked for, and leash.
+    """What both kinds share. Terms: quality, by how much the score misses what was asked for, and leash, the perceptual
+    distance to the bare host's picture.
 
     A share of the pictures is asked for nothing and has the leash alone, so that "any" stays the bare host.
 
@@ -52,11 +54,12 @@ class Reward(Adaptation):
         return torch.where(self.dropped(batch), ANY, asked)
 
     def terms(self, batch: Batch) -> Terms:
-        restored, leash = self.attempt(batch)
+        restored, bare, more = self.attempt(batch)
         measured = self.guard.driving(restored.clamp(0, 1))
         wanted = self.scale.score(batch.quality.nan_to_num())
         wanted = torch.where(batch.quality.isnan(), measured.detach(), wanted)
-        return {"quality": losses.quality_shortfall(measured, wanted, self.spread), "leash": leash}
+        quality = losses.quality_shortfall(measured, wanted, self.spread)
+        return {"quality": quality, "leash": self.perceptual(restored, bare)} | more
 
     def attempt(self, batch: Batch) -> Attempt:
         """Within a call of the host at the quality that is asked for."""
@@ -64,17 +67,17 @@ class Reward(Adaptation):
 
 
 class ImageReward(Reward):
-    """Through the picture; the leash is the perceptual distance to the bare host's."""
+    """Through the picture."""
 
     def attempt(self, batch: Batch) -> Attempt:
         restored = self.model.spec.restore(self.model.host, batch.lq).float()
         with torch.no_grad(), self.model.conditioned(None):
             bare = self.model.spec.restore(self.model.host, batch.lq).float()
-        return Attempt(restored, self.perceptual(restored, bare))
+        return Attempt(restored, bare, {})
 
 
 class CodeReward(Reward):
-    """Through draws of codes, never through pixels; the leash is the divergence from the bare host's codes.
+    """Through choices of codes, never through pixels. One more term: divergence, from the bare host's codes in nats.
 
     Options: `temperature` of the straight-through softmax; `noise`, the share of Gumbel noise in the draws, at 0 the
     codes that the host would take. At 1 the reward rises where the draws get surer, without any change to those.
@@ -85,9 +88,16 @@ class CodeReward(Reward):
     def attempt(self, batch: Batch) -> Attempt:
         decision = self.model.decision(batch.lq)
         logits = [x.float() for x in decision.logits]
-        with torch.no_grad(), self.model.conditioned(None):
-            bare = [x.float() for x in self.model.decision(batch.lq).logits]
+        own = self.own(batch)
+        with torch.no_grad():
+            bare = decision.decode(tuple(choose(x) for x in own))
         draws = (self.options["noise"] * batch.gumbel(x.shape[1:], 5 + book) for book, x in enumerate(logits))
         weights = tuple(choose(x, self.options["temperature"], noise) for x, noise in zip(logits, draws, strict=True))
-        leash = sum(divergence(x, y) for x, y in zip(logits, bare, strict=True))
-        return Attempt(decision.decode(weights), torch.as_tensor(leash).mean())
+        away = torch.stack([divergence(x, y) for x, y in zip(logits, own, strict=True)]).sum(0)
+        return Attempt(decision.decode(weights), bare, {"divergence": away.mean()})
+
+    @torch.no_grad()
+    def own(self, batch: Batch) -> list[Tensor]:
+        """The bare host's code logits."""
+        with self.model.conditioned(None):
+            return [x.float() for x in self.model.decision(batch.lq).logits]
