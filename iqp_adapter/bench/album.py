@@ -52,7 +52,8 @@ def collect(report: Report, folder: Path, budget: int) -> Album:
     places: dict[Path, int] = {}
     for index in order(report) if report.images else ():
         files = {role: folder / paths[index] for role, paths in report.images.items() if paths and paths[index]}
-        fresh = {file: uri for file in set(files.values()) - places.keys() if (uri := _read(file, album))}
+        new = [file for file in dict.fromkeys(files.values()) if file not in places]
+        fresh = {file: uri for file in new if (uri := _read(file, album))}
         budget -= sum(map(len, fresh.values()))
         if budget < 0:
             break
@@ -65,15 +66,19 @@ def collect(report: Report, folder: Path, budget: int) -> Album:
 
 
 def order(report: Report) -> list[int]:
-    """Test pictures in the order in which they get room: drawn with seed 0, in turn with the worst cases of all methods.
+    """Test pictures in the order in which they get room: drawn with seed 0, in turn with the worst of every method.
 
     The draw keeps the page honest, the worst cases give "worst first" something to show.
     """
     count = len(report.pictures)
     draw = random.Random(0).sample(range(count), count)
-    worst = chain.from_iterable(zip_longest(*_worst_first(report)))
-    turns = chain.from_iterable(zip_longest(draw, dict.fromkeys(worst)))
-    return list(dict.fromkeys(index for index in turns if index is not None))
+    return _in_turn(draw, _in_turn(*_worst_first(report)))
+
+
+def _in_turn(*lists: list[int]) -> list[int]:
+    """The first of every list, then the second of every list, and so on; each item once."""
+    turns = chain.from_iterable(zip_longest(*lists))
+    return list(dict.fromkeys(item for item in turns if item is not None))
 
 
 def _worst_first(report: Report) -> Iterator[list[int]]:

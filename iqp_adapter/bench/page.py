@@ -1,4 +1,4 @@
-"""Writes a benchmark's report as one HTML page that needs nothing else: style, script, numbers and pictures in one file."""
+"""Writes a benchmark's report as one HTML page that needs nothing else: all it uses is inside it."""
 
 from __future__ import annotations
 
@@ -67,13 +67,18 @@ def _hash(text: str) -> str:
 
 def _content(report: Report, album: Album) -> dict[str, Any]:
     """Everything that the script draws: the report, its intervals for each test set, and where the pictures are."""
-    sets = dict.fromkeys(picture.dataset for picture in report.pictures)
-    parts = {name: _only(report, name) for name in sets} if len(sets) > 1 else {}
     return asdict(report) | {
-        "parts": {name: _numbers(part) for name, part in ({"": report} | parts).items()},
+        "parts": {name: _numbers(part) for name, part in _parts(report).items()},
         "images": album.shown,
         "album": {"kept": album.kept, "side": LONGEST_SIDE, "unreadable": album.unreadable},
     }
+
+
+def _parts(report: Report) -> dict[str, Report]:
+    """The whole report as "", and every test set of several; intervals need two people, so sets of one are left out."""
+    sets = dict.fromkeys(picture.dataset for picture in report.pictures)
+    parts = {name: _only(report, name) for name in sets} if len(sets) > 1 else {}
+    return {"": report} | {name: part for name, part in parts.items() if len({p.group for p in part.pictures}) > 1}
 
 
 def _only(report: Report, dataset: str) -> Report:

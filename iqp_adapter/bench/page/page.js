@@ -19,7 +19,7 @@ function svg(name, attributes = {}, ...children) {
 }
 
 function fill(element, classes, attributes, children) {
-  element.classList.add(...classes);
+  if (classes.length) element.setAttribute("class", classes.join(" "));
   for (const [key, value] of Object.entries(attributes)) {
     if (typeof value === "function") element.addEventListener(key, value);
     else if (key.startsWith("--")) element.style.setProperty(key, value);
@@ -31,8 +31,8 @@ function fill(element, classes, attributes, children) {
 }
 
 function select(label, options, value, change) {
-  const box = h("select", {change: () => change(box.value)},
-    options.map(([key, text]) => h("option", {value: key, selected: key === value}, text)));
+  const box = h("select", {"aria-label": label, change: () => change(box.value)},
+    options.map(([key, text, disabled]) => h("option", {value: key, selected: key === value, disabled}, text)));
   return h("label.field", {}, label, box);
 }
 
@@ -71,10 +71,11 @@ const methods = report.methods;
 const others = methods.filter(method => method.name !== report.baseline);
 const models = [...new Set([...methods.map(method => method.model), ...Object.keys(report.dial)])];
 const total = report.pictures.length;
-const sets = Object.keys(report.parts).filter(Boolean);
 const colour = model => `var(--series-${models.indexOf(model) % 8})`;
 const known = value => value != null;
 const unique = items => [...new Set(items)];
+const names = unique(report.pictures.map(picture => picture.dataset));
+const sets = names.length > 1 ? names : [];
 
 const better = column => column.lower_better ? "lower" : "higher";
 const arrow = column => column.lower_better ? "↓" : "↑";
@@ -137,9 +138,58 @@ function dagger(column) {
   return column.trained_on ? [" ", h("abbr", {title: `trained on: ${column.trained_on}`}, "†")] : null;
 }
 
+// --- tables that sort -------------------------------------------------------------------------------------------------
+
+/**
+ * A table that a press on a header sorts: best first, worst first, as given.
+ * heads: [{key, label, below, column, kind}]; those without a key do not sort. A column says which direction is best.
+ * rows: [{keys: {key: number or text}, cells}]; null comes last.
+ * order: {by, worst}, kept by the caller where the sorting should outlive a redrawing.
+ */
+function sortingTable(caption, heads, rows, order = {by: "", worst: false}) {
+  const head = h("tr");
+  const body = h("tbody");
+  const draw = () => {
+    head.replaceChildren(...heads.map(one => header(one, order, press)));
+    body.replaceChildren(...inOrder(rows, order, heads).map(row => h("tr", {}, row.cells)));
+  };
+  const press = key => {
+    [order.by, order.worst] = order.by !== key ? [key, false] : order.worst ? ["", false] : [key, true];
+    draw();
+    head.querySelector(`[data-sort="${CSS.escape(key)}"]`).focus();
+  };
+  draw();
+  return scroll(caption, h("table.wide.pinned", {}, h("caption.unseen", {}, caption), h("thead", {}, head), body));
+}
+
+function header({key, label, below, column, kind}, order, press) {
+  const tag = kind ? `th.${kind}` : "th";
+  if (!key) return h(tag, {scope: "col"}, label, below);
+  const falling = column && !column.lower_better ? !order.worst : order.worst;
+  const state = order.by !== key ? "none" : falling ? "descending" : "ascending";
+  return h(state === "none" ? tag : `${tag}.on`, {scope: "col", "aria-sort": state},
+    h("button", {type: "button", "data-sort": key, click: () => press(key)}, label,
+      h("span.sorted", {"aria-hidden": "true"}, {none: "", ascending: "▴", descending: "▾"}[state])), below);
+}
+
+function inOrder(rows, {by, worst}, heads) {
+  const column = heads.find(one => one.key === by)?.column;
+  return by ? sorted(rows, row => row.keys[by] ?? null, (column ? -sign(column) : 1) * (worst ? -1 : 1)) : rows;
+}
+
+/** Items by their number or text, rising where `turn` is 1 and falling where it is -1; those that have none come last. */
+function sorted(items, key, turn) {
+  const compare = (a, b) => typeof a === "string" ? a.localeCompare(b) : a - b;
+  const keyed = items.map(item => [key(item), item]);
+  return keyed.sort(([a], [b]) => known(a) && known(b) ? turn * compare(a, b) : known(b) - known(a)).map(([, item]) => item);
+}
+
+const byName = {key: "name", label: "Method"};
+const tagged = tag => h("span.small", {}, h("span.tag", {}, tag));
+
 // --- results ----------------------------------------------------------------------------------------------------------
 
-const view = {part: "", show: "means", hidden: new Set(), by: "", worst: false};
+const view = {part: "", show: "means", hidden: new Set(), order: {by: "", worst: false}};
 const visible = () => columns.filter(column => !view.hidden.has(column.id));
 const isBaseline = method => method.name === report.baseline;
 
@@ -156,7 +206,7 @@ function results() {
   };
   $("results-tools").append(
     choice("Show", [["means", "Means"], ["differences", "Differences"]], view.show, show => { view.show = show; redraw(); }),
-    sets.length ? select("Test set", setOptions(), "", part => { view.part = part; redraw(); }) : "",
+    sets.length ? select("Test set", judgedSets(), "", part => { view.part = part; redraw(); }) : "",
     h("details", {}, heading, h("div.checks", {}, columns.map(column => check(plainLabel(column), true, on => toggle(column, on))))));
   $("dagger-note").hidden = !report.columns.some(column => column.trained_on);
   if (notRun.length) $("not-run").append(h("h3", {}, "Not run"), h("dl.not-run", {}, notRun.map(column =>
@@ -164,56 +214,31 @@ function results() {
   redraw();
 }
 
-const setOptions = () => [["", `all (${count(total)})`], ...sets.map(name => [name, `${name} (${count(report.parts[name].pictures)})`])];
+const setOptions = () => [["", `all (${count(total)})`], ...sets.map(name =>
+  [name, `${name} (${count(report.pictures.filter(picture => picture.dataset === name).length)})`])];
+
+/** Test sets that have intervals; one person is too few for them. */
+const judgedSets = () => setOptions().map(([name, text]) => report.parts[name] ? [name, text] : [name, `${text}, one person`, true]);
 
 function resultsTable() {
   const guarded = column => report.companions[column.id];
-  const head = [sortable("name", "Method"), visible().map(column => [
-    sortable(column.id, columnName(column), column.optimised ? "optimised" : ""),
-    guarded(column) && h("th.guard", {scope: "col"}, "guards of", h("br"), column.label)])];
+  const heads = visible().flatMap(column => [
+    {key: column.id, label: columnName(column), below: column.optimised && tagged("optimised"), column},
+    ...(guarded(column) ? [{label: ["guards of", h("br"), column.label], kind: "guard"}] : [])]);
   const best = new Map(visible().map(column => [column, bestMean(column)]));
-  const rows = sortedMethods().map(method => h("tr", {}, methodName(method), visible().map(column => [
-    view.show === "means" ? meanCell(method, column, best.get(column)) : differenceCell(method, column),
-    guarded(column) && h("td.guard", {}, guardSummary(method, column))])));
+  const rows = methods.map(method => ({
+    keys: {name: method.name, ...Object.fromEntries(visible().map(column => [column.id, shownInterval(method, column)?.[0]]))},
+    cells: [methodName(method), visible().map(column => [
+      view.show === "means" ? meanCell(method, column, best.get(column)) : differenceCell(method, column, view.part),
+      guarded(column) && h("td.guard", {}, guardSummary(method, column))])],
+  }));
   const caption = view.show === "means" ? "Means with intervals" : "Paired differences to the baseline with intervals";
-  $("results-table").replaceChildren(scroll(caption, h("table.wide.pinned", {},
-    h("caption.unseen", {}, caption), h("thead", {}, h("tr", {}, head)), h("tbody", {}, rows))));
-}
-
-/** A header that sorts when pressed: best first, worst first, as given. */
-function sortable(key, content, tag = "") {
-  const falling = key === "name" ? view.worst : byId.get(key).lower_better === view.worst;
-  const state = view.by !== key ? "none" : falling ? "descending" : "ascending";
-  return h(view.by === key ? "th.on" : "th", {scope: "col", "aria-sort": state},
-    h("button", {type: "button", "data-sort": key, click: () => sortBy(key)}, content,
-      h("span.sorted", {"aria-hidden": "true"}, {none: "", ascending: " ▴", descending: " ▾"}[state])),
-    tag && h("span.small", {}, h("span.tag", {}, tag)));
-}
-
-function sortBy(key) {
-  const order = view.by !== key ? [key, false] : view.worst ? ["", false] : [key, true];
-  [view.by, view.worst] = order;
-  resultsTable();
-  document.querySelector(`[data-sort="${CSS.escape(key)}"]`).focus();
-}
-
-function sortedMethods() {
-  if (!view.by) return methods;
-  const turn = view.worst ? -1 : 1;
-  if (view.by === "name") return [...methods].sort((a, b) => turn * a.name.localeCompare(b.name));
-  const column = byId.get(view.by);
-  return sorted(methods, method => (shownInterval(method, column)?.[0] ?? null), -sign(column) * turn);
+  $("results-table").replaceChildren(sortingTable(caption, [byName, ...heads], rows, view.order));
 }
 
 function shownInterval(method, column) {
   if (view.show === "means") return mean(method.name, column, view.part);
   return isBaseline(method) ? [0, null, null] : difference(method.name, column, view.part);
-}
-
-/** Items by their number, rising where `turn` is 1 and falling where it is -1; those that have none come last. */
-function sorted(items, key, turn) {
-  const keyed = items.map(item => [key(item), item]);
-  return keyed.sort(([a], [b]) => known(a) && known(b) ? turn * (a - b) : known(b) - known(a)).map(([, item]) => item);
 }
 
 function bestMean(column) {
@@ -229,11 +254,11 @@ function methodName(method) {
   }
   return h("th", {scope: "row"}, method.name, isBaseline(method)
     ? h("span.small", {}, h("span.tag", {}, "baseline"))
-    : h("span.small", {title: "held-out metrics against the baseline"}, "held out: ", tallied(tally)));
+    : h("span.small", {title: "held-out metrics against the baseline"}, "held out ", tallied(tally)));
 }
 
 function tallied(tally) {
-  return [h("span.better", {}, `${tally.better} ▲`), ", ", h("span.worse", {}, `${tally.worse} ▼`), `, ${tally.open} open`];
+  return h("span.tally", {}, h("span.better", {}, `${tally.better} ▲`), h("span.worse", {}, `${tally.worse} ▼`), h("span", {}, `${tally.open} open`));
 }
 
 function meanCell(method, column, best) {
@@ -243,9 +268,9 @@ function meanCell(method, column, best) {
     mark(verdict(difference(method.name, column, view.part), column)), h("span.small", {}, range(interval, column)));
 }
 
-function differenceCell(method, column) {
+function differenceCell(method, column, part = "") {
   if (isBaseline(method)) return h("td.soft", {}, "0");
-  const interval = difference(method.name, column, view.part);
+  const interval = difference(method.name, column, part);
   if (!interval) return h("td.soft", {}, "–");
   const said = verdict(interval, column);
   return h("td", {}, h(`span.${said}`, {}, signed(interval[0], column)), mark(said), h("span.small", {}, range(interval, column, signed)));
@@ -273,22 +298,19 @@ function guards() {
 }
 
 function guardTable(column) {
-  const held = heldOut(column);
-  const {threshold} = report.companions[column.id];
-  const head = [h("th", {scope: "col"}, "Method"), h("th", {scope: "col"}, columnName(column), h("span.small", {}, h("span.tag", {}, "optimised"))),
-    held.map(other => h("th", {scope: "col"}, columnName(other), h("span.small", {}, "held out"))),
-    h("th", {scope: "col"}, "Identity lost", h("span.small", {}, `faces under ${general(threshold)}`))];
-  const rows = methods.map(method => h("tr", {}, h("th", {scope: "row"}, method.name), [column, ...held].map(other => guardCell(method, other)), identityCell(method, column)));
-  return scroll(`Guards of ${column.label}`, h("table.wide.pinned", {}, h("caption.unseen", {}, `Differences to the baseline of ${column.label} and of held-out metrics`),
-    h("thead", {}, h("tr", {}, head)), h("tbody", {}, rows)));
-}
-
-function guardCell(method, column) {
-  if (column.skipped) return h("td.soft", {title: column.skipped}, "not run");
-  const interval = difference(method.name, column);
-  if (isBaseline(method) || !interval) return h("td.soft", {}, isBaseline(method) ? "0" : "–");
-  const said = verdict(interval, column);
-  return h("td", {}, h(`span.${said}`, {}, signed(interval[0], column)), mark(said), h("span.small", {}, range(interval, column, signed)));
+  const [held, guard] = [heldOut(column), report.companions[column.id]];
+  const heads = [byName, {key: column.id, label: columnName(column), below: tagged("optimised"), column},
+    ...held.map(other => ({key: other.id, label: columnName(other), below: h("span.small", {}, "held out"), column: other})),
+    {key: "identity lost", label: "Identity lost", below: h("span.small", {}, `faces under ${general(guard.threshold)}`)}];
+  const change = (method, other) => isBaseline(method) ? 0 : difference(method.name, other)?.[0];
+  const rows = methods.map(method => ({
+    keys: {name: method.name, "identity lost": guard["under identity threshold"]?.[method.name],
+      ...Object.fromEntries([column, ...held].map(other => [other.id, change(method, other)]))},
+    cells: [h("th", {scope: "row"}, method.name),
+      [column, ...held].map(other => other.skipped ? h("td.soft", {title: other.skipped}, "not run") : differenceCell(method, other)),
+      identityCell(method, column)],
+  }));
+  return sortingTable(`Differences to the baseline of ${column.label} and of held-out metrics`, heads, rows);
 }
 
 function identityCell(method, column) {
@@ -302,7 +324,7 @@ function identityCell(method, column) {
 function ticks(low, high, wanted) {
   const raw = (high - low) / wanted;
   const power = 10 ** Math.floor(Math.log10(raw));
-  const step = power * [1, 2, 5, 10].find(factor => factor * power >= raw);
+  const step = power * [1, 2, 5, 10].reduce((a, b) => Math.abs(Math.log(b * power / raw)) < Math.abs(Math.log(a * power / raw)) ? b : a);
   const first = Math.ceil(low / step - 1e-9);
   return Array.from({length: Math.floor(high / step + 1e-9) - first + 1}, (_, index) => (first + index) * step);
 }
@@ -334,7 +356,7 @@ const picture = (width, height, label, ...children) =>
   svg("svg", {width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label}, children);
 
 function bottomAxis(x, domain, top, bottom, width) {
-  const values = ticks(...domain, Math.max(2, Math.floor(width / 70)));
+  const values = ticks(...domain, Math.max(3, Math.floor(width / 60)));
   return values.map(value => [line(x(value), top, x(value), bottom, {}, "line.grid"),
     text(x(value), bottom + 15, tickText(value, values), {"text-anchor": "middle"})]);
 }
@@ -360,7 +382,7 @@ function differencePlot(column, width) {
   const summary = rows.map(([name, interval]) => `${name}: ${signed(interval[0], column)} ${range(interval, column, signed)}`).join("; ");
   return picture(width, bottom + 38, `Differences in ${column.label}. ${summary}`,
     bottomAxis(x, domain, 0, bottom, width - names), line(x(0), 0, x(0), bottom, {}, "line.zero"),
-    text(width - 8, bottom + 33, "better →", {"text-anchor": "end"}), text(x(0), bottom + 33, "baseline", {"text-anchor": "middle"}),
+    text(width - 8, bottom + 33, "better →", {"text-anchor": "end"}),
     rows.map(([name, interval], row) => differenceRow(name, interval, column, x, row * 27 + 16, names)));
 }
 
@@ -392,7 +414,7 @@ function tradeoff() {
 }
 
 function tradeoffPlot(width) {
-  const [height, left, top, bottom, right] = [Math.min(460, Math.max(300, width * 0.6)), 52, 22, 46, Math.min(190, width * 0.24)];
+  const [height, left, top, bottom, right] = [Math.min(460, Math.max(300, width * 0.6)), 52, 22, 46, 24];
   const points = methods.map(method => ({name: method.name, model: method.model, at: [mean(method.name, axes.x), mean(method.name, axes.y)]}))
     .filter(point => point.at.every(known));
   const paths = models.map(model => ({model, at: dialPoints(model, axes.x, axes.y)})).filter(path => path.at.length > 1);
@@ -404,9 +426,14 @@ function tradeoffPlot(width) {
   return picture(width, height, `${axes.y.label} over ${axes.x.label}. ${label}`,
     bottomAxis(x, domainX, top, height - bottom, width - left - right), leftAxis(y, domainY, left, width - right, height - top - bottom),
     text(0, 10, `↑ better: ${plainLabel(axes.y)}`), text(width - right, height - 8, `${plainLabel(axes.x)}: better →`, {"text-anchor": "end"}),
-    paths.map(path => svg("polyline", {points: path.at.map(at => `${x(at[0][0])},${y(at[1][0])}`).join(" "), fill: "none",
-      stroke: colour(path.model), "stroke-width": 1.2, opacity: 0.6})),
+    paths.map(path => dialPath(path, x, y)),
     points.map(point => cross(point, x, y)), pointNames(points, x, y, width));
+}
+
+function dialPath({model, at}, x, y) {
+  const points = at.map(([across, up]) => [x(across[0]), y(up[0])]);
+  return svg("g", {opacity: 0.6}, svg("polyline", {points: points.join(" "), fill: "none", stroke: colour(model), "stroke-width": 1.2}),
+    points.map(([cx, cy]) => svg("circle", {cx, cy, r: 1.8, fill: colour(model)})));
 }
 
 function dialPoints(model, ...wanted) {
@@ -422,17 +449,18 @@ function cross({name, model, at: [across, up]}, x, y) {
     svg("circle", {cx, cy, r: 5, fill: colour(model), stroke: "var(--paper)", "stroke-width": 1.5}));
 }
 
-/** Names beside their points, pushed down where they would cover each other. */
+/** Names beside their points, left of them where the right has no room, pushed down where they would cover each other. */
 function pointNames(points, x, y, width) {
   const placed = [];
   return sorted(points, point => y(point.at[1][0]), 1).map(point => {
-    const left = x(point.at[0][0]) + 9;
-    const name = shorten(point.name, width - left);
-    const size = name.length * 6.4;
+    const name = shorten(point.name, width / 2);
+    const size = name.length * 6.6;
+    const at = x(point.at[0][0]);
+    const left = at + 9 + size > width ? at - 9 - size : at + 9;
     let top = y(point.at[1][0]) - 6;
     while (placed.some(other => Math.abs(other.top - top) < 13 && left < other.left + other.size && other.left < left + size)) top += 3;
     placed.push({left, top, size});
-    return text(left, top, name, {}, "text.name.halo");
+    return left < at ? text(at - 9, top, name, {"text-anchor": "end"}, "text.name.halo") : text(left, top, name, {}, "text.name.halo");
   });
 }
 
@@ -505,19 +533,23 @@ function missingTerms(rows) {
 
 function scoreTable(name, rows) {
   const terms = termsOf(rows);
-  const shown = methods.filter(method => rows[method.name]);
-  const head = ["Method", "Score", ...terms, "Identity gate"].map(title => h("th", {scope: "col"}, title));
-  const body = shown.map(method => scoreRow(method.name, rows[method.name], terms));
-  return scroll(name, h("table.wide.pinned", {}, h("caption.unseen", {}, `${name}: score, terms and gate`),
-    h("thead", {}, h("tr", {}, head)), h("tbody", {}, body)));
+  const heads = [byName, {key: "score", label: "Score", column: MORE, kind: "left"}, ...terms.map(term => ({key: `term ${term}`, label: term, column: MORE})),
+    {label: "Identity gate"}];
+  return sortingTable(name, heads, methods.filter(method => rows[method.name]).map(method => scoreRow(method.name, rows[method.name], terms)));
 }
+
+/** Of scores and of their terms, more is better. */
+const MORE = {lower_better: false};
 
 function scoreRow(name, row, terms) {
   const ran = terms.filter(term => known(row.terms?.[term]));
-  return h("tr", {}, h("th", {scope: "row"}, name),
-    h("td", {}, h("span.best", {}, known(row.score) ? row.score.toFixed(3) : "–"), h("span.small", {}, `${ran.length} of ${terms.length} terms`), stack(row, terms)),
-    terms.map(term => known(row.terms?.[term]) ? h("td", {}, row.terms[term].toFixed(3)) : h("td.soft", {}, "not run")),
-    h("td", {}, gate(row.gate ?? {})));
+  return {
+    keys: {name, score: row.score, ...Object.fromEntries(ran.map(term => [`term ${term}`, row.terms[term]]))},
+    cells: [h("th", {scope: "row"}, name),
+      h("td.left", {}, h("span.best", {}, known(row.score) ? row.score.toFixed(3) : "–"), h("span.small", {}, `${ran.length} of ${terms.length} terms`), stack(row, terms)),
+      terms.map(term => known(row.terms?.[term]) ? h("td", {}, row.terms[term].toFixed(3)) : h("td.soft", {}, "not run")),
+      h("td", {}, gate(row.gate ?? {}))],
+  };
 }
 
 /** The terms side by side, each in a unit of its own length; a hatched unit was not run. */
@@ -545,7 +577,7 @@ function said(fact) {
 
 const roles = Object.keys(report.images);
 const valued = methods.map(method => method.name).filter(name => Object.values(report.values[name] ?? {}).some(values => values.some(known)));
-const shots = {left: "", right: "", index: 0, by: "", change: false, of: "", worst: true, part: "", find: "", only: false, limit: 48, list: []};
+const shots = {left: "", right: "", index: 0, by: "", change: false, of: "", worst: true, part: "", find: "", only: false, limit: 48, list: [], order: {by: "", worst: false}};
 
 const uri = (role, index) => album[report.images[role]?.[index] ?? -1];
 const hasPicture = index => roles.some(role => uri(role, index));
@@ -578,11 +610,17 @@ function pictureTools() {
   const set = key => value => { shots[key] = value; shots.limit = 48; list(); };
   const measured = columns.filter(column => valued.some(name => report.values[name][column.id]?.some(known)));
   const changes = valued.includes(report.baseline) && valued.length > 1 ? measured.map(column => [`change ${column.id}`, `${plainLabel(column)}, change from the baseline`]) : [];
-  const byMetric = key => { [shots.change, shots.by] = key.startsWith("change ") ? [true, key.slice(7)] : [false, key]; shots.limit = 48; list(); };
+  const which = choice("First", [["worst", "Worst first"], ["best", "Best first"]], "worst", value => set("worst")(value === "worst"));
+  const byMetric = key => {
+    which.classList.toggle("off", !key);
+    shots.change = key.startsWith("change ");
+    set("by")(shots.change ? key.slice(7) : key);
+  };
+  which.classList.add("off");
   return [
     select("Order", [["", "as in the test set"], ...measured.map(column => [column.id, plainLabel(column)]), ...changes], "", byMetric),
-    valued.length ? select("of", valued.map(name => [name, name]), shots.of, set("of")) : "",
-    choice("First", [["worst", "Worst first"], ["best", "Best first"]], "worst", value => set("worst")(value === "worst")),
+    valued.length ? select("of method", valued.map(name => [name, name]), shots.of, set("of")) : "",
+    which,
     sets.length ? select("Test set", setOptions(), "", set("part")) : "",
     h("label.field", {}, "Name", h("input", {type: "search", placeholder: "part of a name", input: event => set("find")(event.target.value)})),
     roles.length && report.album.kept < total ? check("only those with pictures here", shots.only, set("only")) : "",
@@ -702,12 +740,12 @@ function pairCells(values, column) {
 function allScores(index) {
   const shown = columns.filter(column => valued.some(name => known(valueOf(name, column, index))));
   const best = column => (column.lower_better ? Math.min : Math.max)(...valued.map(name => valueOf(name, column, index)).filter(known));
-  const row = name => h("tr", {}, h("th", {scope: "row"}, name), shown.map(column => {
-    const value = valueOf(name, column, index);
-    return h(known(value) && value === best(column) ? "td.best" : "td", {}, number(value, column));
-  }));
-  return scroll("Scores of all methods on this picture", h("table.wide.pinned", {}, h("caption.unseen", {}, "Scores of all methods on this picture"),
-    h("thead", {}, h("tr", {}, h("th", {scope: "col"}, "Method"), shown.map(column => h("th", {scope: "col"}, columnName(column))))), h("tbody", {}, valued.map(row))));
+  const cell = (value, column) => h(known(value) && value === best(column) ? "td.best" : "td", {}, number(value, column));
+  const heads = [byName, ...shown.map(column => ({key: column.id, label: columnName(column), column}))];
+  return sortingTable("Scores of all methods on this picture", heads, valued.map(name => ({
+    keys: {name, ...Object.fromEntries(shown.map(column => [column.id, valueOf(name, column, index)]))},
+    cells: [h("th", {scope: "row"}, name), shown.map(column => cell(valueOf(name, column, index), column))],
+  })), shots.order);
 }
 
 function swap() {
@@ -782,7 +820,7 @@ function remarks(column) {
 
 function tree(values) {
   return h("dl", {}, Object.entries(values).map(([name, value]) => [h("dt", {}, name),
-    h("dd", {}, value && typeof value === "object" && !Array.isArray(value) ? tree(value) : said(value))]));
+    h("dd", {}, value && typeof value === "object" && !Array.isArray(value) ? tree(value) : typeof value === "number" ? String(value) : said(value))]));
 }
 
 // --- the page ---------------------------------------------------------------------------------------------------------
