@@ -8,6 +8,7 @@ import math
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from html.parser import HTMLParser
@@ -261,10 +262,10 @@ def browser() -> Iterator[Any]:
         running.close()
 
 
-@pytest.fixture(params=[1280, 390])
-def view(request, browser, page) -> Iterator[Any]:
-    """The page as opened on a desk or a phone; whatever the browser complains of fails the test."""
-    context = browser.new_context(viewport={"width": request.param, "height": 844}, has_touch=request.param < 500)
+@contextmanager
+def opened(browser: Any, page: Path, width: int) -> Iterator[Any]:
+    """The page in a window of that width; whatever the browser complains of fails the test."""
+    context = browser.new_context(viewport={"width": width, "height": 844}, has_touch=width < 500)
     complaints: list[str] = []
     view = context.new_page()
     view.on("console", lambda message: complaints.append(message.text))
@@ -275,6 +276,13 @@ def view(request, browser, page) -> Iterator[Any]:
     yield view
     assert not complaints
     context.close()
+
+
+@pytest.fixture(params=[1280, 390])
+def view(request, browser, page) -> Iterator[Any]:
+    """The page on a desk and on a phone."""
+    with opened(browser, page, request.param) as view:
+        yield view
 
 
 def rows(view: Any) -> list[str]:
@@ -344,3 +352,27 @@ def test_worst_first_and_pickers(view, report):
     assert "2 of 6" in view.locator("#at").inner_text()
     view.get_by_label("Name", exact=True).fill("face_1")
     assert shown.inner_text() == "face_1.png" and view.locator(".thumb").count() == 1
+
+
+def test_a_report_of_little_shows_what_there_is(browser, report, folder):
+    lone = {"bare host": {PSNR: [math.inf, *report.values["bare host"][PSNR][1:]]}}
+    bare = replace(report, methods=report.methods[:1], values=lone, set_values={}, dial={}, companions={}, scores={})
+    write_page(replace(bare, images={}), folder / "little.html")
+    with opened(browser, folder / "little.html", 390) as view:
+        shown = [
+            section.get_attribute("id") for section in view.locator("main > section").all() if section.is_visible()
+        ]
+        assert shown == ["results", "pictures", "provenance"]
+        assert rows(view) == ["bare host"]
+        view.get_by_label("Order", exact=True).select_option(PSNR)
+        assert view.locator("#picture-name").inner_text() == report.pictures[WORST].name
+
+
+def test_the_worst_are_those_of_the_method_and_direction_asked_for(view, report):
+    view.get_by_label("Order", exact=True).select_option(f"change {NIQE}")
+    view.get_by_label("of method", exact=True).select_option("adapter")
+    changes = [text.split("\n")[-1] for text in view.locator(".thumb").all_inner_texts()]
+    assert changes == ["−1.000"] * 5 + ["–"]
+    view.get_by_label("Order", exact=True).select_option(NIQE)
+    values = [float(text.split("\n")[-1]) for text in view.locator(".thumb").all_inner_texts()[:5]]
+    assert values == sorted(values, reverse=True)

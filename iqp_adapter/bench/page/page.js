@@ -42,6 +42,10 @@ function choice(name, options, value, change) {
     h("input", {type: "radio", name, value: key, checked: key === value, change: () => change(key)}), h("span", {}, text))));
 }
 
+function able(group, on) {
+  for (const input of group.querySelectorAll("input")) input.disabled = !on;
+}
+
 function check(text, checked, change) {
   const box = h("input", {type: "checkbox", checked, change: () => change(box.checked)});
   return h("label.check", {}, box, text);
@@ -85,7 +89,8 @@ const plainLabel = column => `${column.label} ${arrow(column)}${column.trained_o
 /** [mean, low, high] of a method on a test set ("" for all); values over a whole set, as FID, have no interval. */
 function mean(method, column, part = "") {
   const whole = part ? undefined : report.set_values[method]?.[column.id];
-  return report.parts[part].summary[method]?.[column.id] ?? (known(whole) ? [whole, null, null] : null);
+  const interval = report.parts[part].summary[method]?.[column.id];
+  return known(interval?.[0]) ? interval : known(whole) ? [whole, null, null] : null;
 }
 
 function difference(method, column, part = "") {
@@ -168,8 +173,8 @@ function header({key, label, below, column, kind}, order, press) {
   const falling = column && !column.lower_better ? !order.worst : order.worst;
   const state = order.by !== key ? "none" : falling ? "descending" : "ascending";
   return h(state === "none" ? tag : `${tag}.on`, {scope: "col", "aria-sort": state},
-    h("button", {type: "button", "data-sort": key, click: () => press(key)}, label,
-      h("span.sorted", {"aria-hidden": "true"}, {none: "", ascending: "▴", descending: "▾"}[state])), below);
+    h("button", {type: "button", "data-sort": key, click: () => press(key)}, label), below,
+    state !== "none" && h("span.small.sorted", {"aria-hidden": "true"}, column ? (order.worst ? "worst first" : "best first") : state));
 }
 
 function inOrder(rows, {by, worst}, heads) {
@@ -356,7 +361,7 @@ const picture = (width, height, label, ...children) =>
   svg("svg", {width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label}, children);
 
 function bottomAxis(x, domain, top, bottom, width) {
-  const values = ticks(...domain, Math.max(3, Math.floor(width / 60)));
+  const values = ticks(...domain, Math.min(9, Math.max(3, Math.floor(width / 60))));
   return values.map(value => [line(x(value), top, x(value), bottom, {}, "line.grid"),
     text(x(value), bottom + 15, tickText(value, values), {"text-anchor": "middle"})]);
 }
@@ -612,11 +617,11 @@ function pictureTools() {
   const changes = valued.includes(report.baseline) && valued.length > 1 ? measured.map(column => [`change ${column.id}`, `${plainLabel(column)}, change from the baseline`]) : [];
   const which = choice("First", [["worst", "Worst first"], ["best", "Best first"]], "worst", value => set("worst")(value === "worst"));
   const byMetric = key => {
-    which.classList.toggle("off", !key);
+    able(which, key);
     shots.change = key.startsWith("change ");
     set("by")(shots.change ? key.slice(7) : key);
   };
-  which.classList.add("off");
+  able(which, shots.by);
   return [
     select("Order", [["", "as in the test set"], ...measured.map(column => [column.id, plainLabel(column)]), ...changes], "", byMetric),
     valued.length ? select("of method", valued.map(name => [name, name]), shots.of, set("of")) : "",
