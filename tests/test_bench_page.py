@@ -169,13 +169,12 @@ def test_the_numbers_are_the_report_s(page, report):
     assert inside["parts"][""]["differences"]["adapter"][PSNR] == pytest.approx(changes, rel=1e-5)
 
 
-def test_every_test_set_has_its_own_intervals(report, folder):
-    pictures = [replace(picture, group=picture.name) for picture in report.pictures]
-    write_page(replace(report, pictures=pictures, images={}), folder / "sets.html")
-    parts = content(folder / "sets.html")["parts"]
+def test_every_test_set_has_its_own_intervals(page, report):
+    parts = content(page)["parts"]
     assert {name: part["pictures"] for name, part in parts.items()} == {"": 6, "A": 4, "B": 2}
-    values = report.values["bare host"][PSNR]
-    assert parts["B"]["summary"]["bare host"][PSNR][0] == pytest.approx(np.mean(values[4:]))
+    mean, low, high = parts["A"]["summary"]["bare host"][PSNR]
+    assert low < mean < high and mean == pytest.approx(np.mean(report.values["bare host"][PSNR][:4]))
+    assert parts["B"]["summary"]["bare host"][PSNR] == [27.25, None, None]  # one person: a mean, but no interval
 
 
 def test_pictures_are_inside_and_where_they_belong(page, report):
@@ -312,6 +311,10 @@ def test_what_the_table_shows_can_be_chosen(view):
     table = view.locator("#results-table")
     assert "26.08" in table.inner_text()  # the baseline's mean
     assert "2 faces under 0.6" in table.inner_text() and "▼" in table.inner_text()
+    view.locator("#results-tools select").select_option("B")
+    assert "27.25" in table.inner_text() and "no interval" in table.inner_text()
+    assert not any("▲" in text for text in table.locator("td:not(.guard)").all_inner_texts())
+    view.locator("#results-tools select").select_option("")
     view.get_by_role("radio", name="Differences").check()
     assert "−2.00" in table.inner_text() and "26.08" not in table.inner_text()
     view.locator("#results-tools summary").click()

@@ -75,10 +75,9 @@ def _content(report: Report, album: Album) -> dict[str, Any]:
 
 
 def _parts(report: Report) -> dict[str, Report]:
-    """The whole report as "", and every test set of several; intervals need two people, so sets of one are left out."""
+    """The whole report as "", and every test set of several."""
     sets = dict.fromkeys(picture.dataset for picture in report.pictures)
-    parts = {name: _only(report, name) for name in sets} if len(sets) > 1 else {}
-    return {"": report} | {name: part for name, part in parts.items() if len({p.group for p in part.pictures}) > 1}
+    return {"": report} | ({name: _only(report, name) for name in sets} if len(sets) > 1 else {})
 
 
 def _only(report: Report, dataset: str) -> Report:

@@ -32,7 +32,7 @@ function fill(element, classes, attributes, children) {
 
 function select(label, options, value, change) {
   const box = h("select", {"aria-label": label, change: () => change(box.value)},
-    options.map(([key, text, disabled]) => h("option", {value: key, selected: key === value, disabled}, text)));
+    options.map(([key, text]) => h("option", {value: key, selected: key === value}, text)));
   return h("label.field", {}, label, box);
 }
 
@@ -78,8 +78,7 @@ const total = report.pictures.length;
 const colour = model => `var(--series-${models.indexOf(model) % 8})`;
 const known = value => value != null;
 const unique = items => [...new Set(items)];
-const names = unique(report.pictures.map(picture => picture.dataset));
-const sets = names.length > 1 ? names : [];
+const sets = Object.keys(report.parts).filter(Boolean);
 
 const better = column => column.lower_better ? "lower" : "higher";
 const arrow = column => column.lower_better ? "↓" : "↑";
@@ -211,7 +210,7 @@ function results() {
   };
   $("results-tools").append(
     choice("Show", [["means", "Means"], ["differences", "Differences"]], view.show, show => { view.show = show; redraw(); }),
-    sets.length ? select("Test set", judgedSets(), "", part => { view.part = part; redraw(); }) : "",
+    sets.length ? select("Test set", setOptions(), "", part => { view.part = part; redraw(); }) : "",
     h("details", {}, heading, h("div.checks", {}, columns.map(column => check(plainLabel(column), true, on => toggle(column, on))))));
   $("dagger-note").hidden = !report.columns.some(column => column.trained_on);
   if (notRun.length) $("not-run").append(h("h3", {}, "Not run"), h("dl.not-run", {}, notRun.map(column =>
@@ -219,11 +218,7 @@ function results() {
   redraw();
 }
 
-const setOptions = () => [["", `all (${count(total)})`], ...sets.map(name =>
-  [name, `${name} (${count(report.pictures.filter(picture => picture.dataset === name).length)})`])];
-
-/** Test sets that have intervals; one person is too few for them. */
-const judgedSets = () => setOptions().map(([name, text]) => report.parts[name] ? [name, text] : [name, `${text}, one person`, true]);
+const setOptions = () => [["", `all (${count(total)})`], ...sets.map(name => [name, `${name} (${count(report.parts[name].pictures)})`])];
 
 function resultsTable() {
   const guarded = column => report.companions[column.id];
