@@ -52,7 +52,12 @@ def a_report(folder: Path) -> Report:
         {"quality": q, "means": {c: Interval(v + q, v + q - 0.5, v + q + 0.5) for c, v in ((PSNR, 25.0), (NIQE, 4.0))}}
         for q in (0.0, 0.5, 1.0)
     ]
-    score = {"score": 1.2, "terms": {"musiq": 0.7, "niqe": 0.5}, "not run": ["qalign"], "gate": {"valid": True}}
+    score = {
+        "score": 1.2,
+        "terms": {"musiq": 0.7, "niqe": 0.5},
+        "not run": ["qalign"],
+        "gate": {"valid": False, "below": 11, "allowed": 10},
+    }
     return Report(
         title=f"Page {EVIL}",
         columns=COLUMNS,
@@ -321,7 +326,8 @@ def test_what_the_table_shows_can_be_chosen(view):
     view.get_by_role("checkbox", name="PSNR").uncheck()
     assert "−2.00" not in table.inner_text()
     assert "its weights are not there" in view.locator("#not-run").inner_text()
-    assert "Not run: qalign" in view.locator("#scores").inner_text()
+    scores = view.locator("#scores").inner_text()
+    assert "Not run: qalign" in scores and "2 of 3 terms" in scores and "11 faces below, 10 allowed" in scores
 
 
 def test_the_slider_follows_keys_and_pointer(view):

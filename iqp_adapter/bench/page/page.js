@@ -546,9 +546,9 @@ function scoreRow(name, row, terms) {
   return {
     keys: {name, score: row.score, ...Object.fromEntries(ran.map(term => [`term ${term}`, row.terms[term]]))},
     cells: [h("th", {scope: "row"}, name),
-      h("td.left", {}, h("span.best", {}, known(row.score) ? row.score.toFixed(3) : "–"), h("span.small", {}, `${ran.length} of ${terms.length} terms`), stack(row, terms)),
+      h("td.left", {}, h("span.best", {}, known(row.score) ? row.score.toFixed(3) : "–"), h("span.small", {}, `${ran.length} of ${terms.length} terms${known(row.N) ? `, N = ${count(row.N)}` : ""}`), stack(row, terms)),
       terms.map(term => known(row.terms?.[term]) ? h("td", {}, row.terms[term].toFixed(3)) : h("td.soft", {}, "not run")),
-      h("td", {}, gate(row.gate ?? {}))],
+      h("td.reason", {}, gate(row.gate ?? {}))],
   };
 }
 
@@ -560,9 +560,12 @@ function stack(row, terms) {
     : h("i.missing", {title: `${term}: not run`, "--width": `${unit}%`})));
 }
 
-function gate(facts) {
-  const entries = Object.entries(facts);
-  return entries.length ? entries.map(([name, fact]) => h("div", {}, h("span.soft", {}, `${name} `), said(fact))) : h("span.soft", {}, "not run");
+/** Whether an entry is valid by its faces, or why nobody knows. */
+function gate({valid, below, allowed, "not run": reason, "below by set": bySet = {}}) {
+  if (!known(valid)) return [h("span.soft", {}, "not run"), h("span.small", {}, reason ?? "")];
+  const sets = Object.entries(bySet).filter(([, faces]) => faces).map(([name, faces]) => `${name} ${faces}`).join(", ");
+  return [h(`span.${valid ? "better" : "worse"}`, {}, valid ? "passed" : "failed"),
+    h("span.small", {}, `${counted(below, "face")} below, ${allowed} allowed`), sets && h("span.small", {}, sets)];
 }
 
 /** A fact as text: lists joined, yes and no for truth values. */
