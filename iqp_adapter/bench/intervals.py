@@ -1,0 +1,73 @@
+"""How sure we may be of a mean over test pictures: bootstrap intervals over the people that they show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Interval(NamedTuple):
+    """A mean with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.4g} [{self.low:.4g}, {self.high:.4g}]"
+
+
+class People:
+    """Draws people with replacement, with all their pictures: pictures of one person are no independent evidence.
+
+    Args:
+        people: who is on each picture (N,).
+        draws: number of resamples.
+        seed: of the draws; equal people and seeds resample alike, so that differences are paired.
+
+    Raises:
+        ValueError: when there is only one person.
+    """
+
+    def __init__(self, people: Sequence[str], draws: int = 10_000, seed: int = 0) -> None:
+        names, owner = np.unique(people, return_inverse=True)
+        if len(names) < 2:
+            raise ValueError(f"all pictures show {names[0]}; an interval over people needs two or more")
+        self.names: list[str] = names.tolist()
+        self._shows = np.eye(len(names))[owner]  # (N, P)
+        self._drawn = np.random.default_rng(seed).multinomial(
+            len(names), [1 / len(names)] * len(names), draws
+        )  # (D, P)
+
+    def means(self, values: np.ndarray) -> np.ndarray:
+        """Values (..., N) -> their mean in every resample (..., D)."""
+        return values @ self._shows @ self._drawn.T / (self._drawn @ self._shows.sum(0))
+
+    def interval(self, values: np.ndarray) -> Interval:
+        """Mean of the values (N,) and its 95 % interval."""
+        return interval(float(np.mean(values)), self.means(values))
+
+
+def interval(estimate: float, resampled: np.ndarray) -> Interval:
+    """An estimate with the middle 95 % of its resamples (D,)."""
+    low, high = np.quantile(resampled, (0.025, 0.975))
+    return Interval(estimate, float(low), float(high))
+
+
+def spearman(values: np.ndarray) -> np.ndarray:
+    """Rank correlation of values (L, ...) with the order of their levels -> (...), in [-1, 1]; 0 where all tie."""
+    from scipy.stats import rankdata
+
+    ranks = rankdata(values, axis=0)
+    ranks = ranks - ranks.mean(0)
+    levels = np.arange(len(values)) - (len(values) - 1) / 2
+    norm = np.linalg.norm(ranks, axis=0) * np.linalg.norm(levels)
+    return np.tensordot(levels, ranks, 1) / np.maximum(norm, 1e-12)
+
+
+def person_of(path: Path) -> str:
+    """Who is on a picture, by its name: `<person>_<take>`, as in `london_009_03`."""
+    return path.stem.rpartition("_")[0] or path.stem
