@@ -6,20 +6,16 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...codes import choose, divergence
 from ...quality import ANY, BEST
-from ...wrapped_host import WrappedHost
-from .. import losses
-from ..config import StageConfig
-from ..guard import Guard
 from .adaptation import Adaptation
 from .base import Batch, Terms
 
 
 class Attempt(NamedTuple):
-    """Pictures (B, 3, R, R) in [0, 1] restored at the quality that is asked for and by the bare host, and more terms."""
+    """Pictures (B, 3, R, R) in [0, 1], restored at the quality asked for and by the bare host, and further terms."""
 
     restored: Tensor
     bare: Tensor
@@ -39,12 +35,6 @@ class Reward(Adaptation):
 
     defaults = {**Adaptation.defaults, "best": 0.5}
 
-    def __init__(self, config: StageConfig, perceptual: nn.Module, model: WrappedHost, guard: Guard):
-        super().__init__(config, perceptual, model, guard)
-        [self.scale] = self.adapter.scales
-        ends = self.scale.score(torch.tensor([0.0, 1.0]))
-        self.spread = float((ends[1] - ends[0]).abs())
-
     def turns(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
         yield from super().turns(batch._replace(quality=self.asked(batch)), step)
 
@@ -55,11 +45,7 @@ class Reward(Adaptation):
 
     def terms(self, batch: Batch) -> Terms:
         restored, bare, more = self.attempt(batch)
-        measured = self.guard.driving(restored.clamp(0, 1))
-        wanted = self.scale.score(batch.quality.nan_to_num())
-        wanted = torch.where(batch.quality.isnan(), measured.detach(), wanted)
-        quality = losses.quality_shortfall(measured, wanted, self.spread)
-        return {"quality": quality, "leash": self.perceptual(restored, bare)} | more
+        return {"quality": self.shortfall(restored, batch), "leash": self.perceptual(restored, bare)} | more
 
     def attempt(self, batch: Batch) -> Attempt:
         """Within a call of the host at the quality that is asked for."""
