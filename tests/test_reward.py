@@ -83,7 +83,7 @@ def learned(stage, leash=0.0, steps=60):
         batch = Batch(pictures, pictures, torch.rand(8, generator=generator), list(range(8 * step, 8 * step + 8)))
         [(_, terms)] = stage.turns(batch, step)
         adam.zero_grad()
-        (terms["quality"] + leash * terms["leash"]).backward()
+        (terms["quality"] + leash * terms["leash"]).backward()  # and nothing of the target, which is noise here
         adam.step()
     return {name: float(value.detach()) for name, value in terms.items()}
 
@@ -95,7 +95,7 @@ def brightness(stage, quality):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_scores_follow_what_is_asked_for_and_any_stays_with_the_bare_host(kind):
-    rewarding = stage(kind, drop=0.3)
+    rewarding = stage(kind, drop=0.3, best=0.5, anything=0.5)
     before = learned(rewarding, leash=0.3, steps=1)
     after = learned(rewarding, leash=0.3, steps=150)
     dark, middle, bright = (brightness(rewarding, quality) for quality in (0.1, 0.5, 0.9))
@@ -130,3 +130,14 @@ def test_with_noise_codes_are_drawn_and_without_they_are_the_hosts():
         assert torch.equal(quiet.attempt(batch).restored, restore_hard(quiet.model.host, pictures))
         assert not torch.equal(noisy.attempt(batch).restored, restore_hard(noisy.model.host, pictures))
         assert torch.equal(noisy.attempt(batch).restored, noisy.attempt(batch).restored)
+
+
+def test_the_targets_own_quality_is_asked_for_unless_told_otherwise():
+    pictures, own = torch.rand(64, 3, 64, 64), torch.linspace(0.1, 0.6, 64)
+    batch = Batch(pictures, pictures, own, list(range(64)))
+    assert torch.equal(stage(ImageReward, drop=0.0).asked(batch), own)
+    assert stage(ImageReward, drop=0.0, best=1.0).asked(batch).unique().tolist() == [pytest.approx(0.95)]
+    mixed = stage(ImageReward, drop=0.25, best=0.25, anything=0.25).asked(batch)
+    shares = [mixed.isnan(), mixed == 0.95, mixed == own]
+    assert all(8 <= int(share.sum()) <= 40 for share in shares)
+    assert len(mixed[~mixed.isnan() & (mixed != 0.95) & (mixed != own)].unique()) >= 8

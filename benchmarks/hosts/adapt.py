@@ -33,9 +33,10 @@ from iqp_adapter.training.run import Run
 from iqp_adapter.training.stages import Batch, Terms
 from iqp_adapter.training.stages.imitation import codes_of
 
-STEPS = 250
-REWARD = StageConfig(steps=STEPS, batch=8, rate=1e-3, warmup=20, ema=0.98, weights={"quality": 1.0, "leash": 0.1})
-IMITATION = replace(REWARD, weights={"l1": 2.0, "perceptual": 0.15, "code": 1.0})
+STEPS = 160
+HELD = {"l1": 1.0, "perceptual": 0.3, "leash": 0.0, "divergence": 0.0}
+REWARD = StageConfig(steps=STEPS, batch=8, rate=1e-3, warmup=20, ema=0.98, weights={"quality": 0.6, **HELD})
+IMITATION = replace(REWARD, weights={**HELD, "code": 1.0})
 FINETUNED = replace(IMITATION, rate=2e-4)
 
 

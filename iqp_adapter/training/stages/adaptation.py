@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from ...adapter import Adapter
 from ...quality import ANY, BEST
 from ...wrapped_host import DEFAULT, WrappedHost
-from .. import losses
 from ..config import StageConfig
 from ..guard import Guard
 from .base import Batch, Grid, Stage, Terms
@@ -37,7 +36,6 @@ class Adaptation(Stage):
     def __init__(self, config: StageConfig, perceptual: nn.Module, model: WrappedHost, guard: Guard):
         super().__init__(config, perceptual)
         self.model, self.guard = model.train(), guard
-        [self.scale] = self.adapter.scales
 
     @property
     def adapter(self) -> Adapter:
@@ -59,14 +57,6 @@ class Adaptation(Stage):
         """What the terms lose with qualities of other pictures: about 0 where the adapter does not use them."""
         own, others = (self._terms_at(quality, batch) for quality in (batch.quality, batch.quality.roll(1)))
         return {f"{name} shuffled": others[name] - own[name] for name in own}
-
-    def shortfall(self, restored: Tensor, batch: Batch) -> Tensor:
-        """By how much the scores of pictures miss the batch's quality; nothing where that is NaN."""
-        measured = self.guard.driving(restored.clamp(0, 1))
-        worst, best = self.scale.score(torch.tensor([0.0, 1.0]))
-        wanted = self.scale.score(batch.quality.nan_to_num())
-        wanted = torch.where(batch.quality.isnan(), measured.detach(), wanted)
-        return losses.quality_shortfall(measured, wanted, float((best - worst).abs()))
 
     def _terms_at(self, quality: Tensor, batch: Batch) -> Terms:
         with self.model.conditioned(quality):

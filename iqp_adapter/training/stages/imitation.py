@@ -18,18 +18,11 @@ from .base import Batch, Terms
 
 
 class ImageImitation(Adaptation):
-    """For hosts whose picture has a gradient to the sites.
-
-    Terms: l1, perceptual, and quality, by how much the score misses the target's.
-    """
+    """For hosts whose picture has a gradient to the sites. Terms: l1 and perceptual."""
 
     def terms(self, batch: Batch) -> Terms:
         restored = self.model.spec.restore(self.model.host, batch.lq).float()
-        return {
-            "l1": losses.l1(restored, batch.hq),
-            "perceptual": self.perceptual(restored, batch.hq),
-            "quality": self.shortfall(restored, batch),
-        }
+        return {"l1": losses.l1(restored, batch.hq), "perceptual": self.perceptual(restored, batch.hq)}
 
 
 class CodeImitation(Adaptation):

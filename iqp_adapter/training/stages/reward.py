@@ -1,4 +1,4 @@
-"""An adapter learns to make a picture's score the one that is asked for, on a leash to the bare host."""
+"""An adapter learns to make a picture's score the one that is asked for, held by the target or by the bare host."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...codes import choose, divergence
 from ...quality import ANY, BEST
+from ...wrapped_host import WrappedHost
+from .. import losses
+from ..config import StageConfig
+from ..guard import Guard
 from .adaptation import Adaptation
 from .base import Batch, Terms
 
@@ -23,29 +27,45 @@ class Attempt(NamedTuple):
 
 
 class Reward(Adaptation):
-    """What both kinds share. Terms: quality, by how much the score misses what was asked for, and leash, the perceptual
-    distance to the bare host's picture.
+    """What both kinds share.
 
-    A share of the pictures is asked for nothing and has the leash alone, so that "any" stays the bare host.
+    Terms: quality, by how much the score misses what was asked for; what holds it are l1 and perceptual, the distances
+    to the target, and leash, the perceptual distance to the bare host's picture. A share of the pictures is asked for
+    nothing and is only held.
 
-    Source: stage 3 of IQPFR (arXiv 2503.09294), on a host that is not ours. Differs: as in `QualityStage`.
+    Source: stage 3 of IQPFR (arXiv 2503.09294), on a host that is not ours. Differs: as in `QualityStage`, and the
+    target's own quality is asked for, which the target shows how to reach.
 
-    Options: `best`, the share of the others that are asked for the best; the rest is asked for anything.
+    Options: `best` and `anything`, the shares that are asked for the best and for any number instead.
     """
 
-    defaults = {**Adaptation.defaults, "best": 0.5}
+    defaults = {**Adaptation.defaults, "best": 0.0, "anything": 0.0}
+
+    def __init__(self, config: StageConfig, perceptual: nn.Module, model: WrappedHost, guard: Guard):
+        super().__init__(config, perceptual, model, guard)
+        [self.scale] = self.adapter.scales
 
     def turns(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
         yield from super().turns(batch._replace(quality=self.asked(batch)), step)
 
     def asked(self, batch: Batch) -> Tensor:
         """The quality (B,) to be reached."""
-        asked = torch.where(batch.uniform(3) < self.options["best"], BEST, batch.uniform(4))
-        return torch.where(self.dropped(batch), ANY, asked)
+        draw, best = batch.uniform(3), self.options["best"]
+        asked = torch.where(draw < best + self.options["anything"], batch.uniform(4), batch.quality)
+        return torch.where(self.dropped(batch), ANY, torch.where(draw < best, BEST, asked))
 
     def terms(self, batch: Batch) -> Terms:
         restored, bare, more = self.attempt(batch)
-        return {"quality": self.shortfall(restored, batch), "leash": self.perceptual(restored, bare)} | more
+        held = {"l1": losses.l1(restored, batch.hq), "perceptual": self.perceptual(restored, batch.hq)}
+        held["leash"] = self.perceptual(restored, bare)
+        return {"quality": self.shortfall(restored, batch.quality)} | held | more
+
+    def shortfall(self, restored: Tensor, asked: Tensor) -> Tensor:
+        """By how much the scores of pictures miss the quality (B,); nothing where that is NaN."""
+        measured = self.guard.driving(restored.clamp(0, 1))
+        worst, best = self.scale.score(torch.tensor([0.0, 1.0]))
+        wanted = torch.where(asked.isnan(), measured.detach(), self.scale.score(asked.nan_to_num()))
+        return losses.quality_shortfall(measured, wanted, float((best - worst).abs()))
 
     def attempt(self, batch: Batch) -> Attempt:
         """Within a call of the host at the quality that is asked for."""
