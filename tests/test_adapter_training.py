@@ -117,7 +117,7 @@ def test_a_wrong_configuration_is_one_line(text, said, tmp_path):
 
 
 def test_the_example_is_a_configuration(root):
-    assert AdapterConfig.load(root / "examples" / "adapter.yaml").imitation.weights["code"] == 1.0
+    assert AdapterConfig.load(root / "examples" / "adapter.yaml").reward.weights["quality"] == 0.6
 
 
 def vqgan_of(host: torch.nn.Module, path: Path, parts: tuple[str, ...] = ("encoder", "quantize")) -> Path:

@@ -93,6 +93,13 @@ def load_host(name: str, run: Path, folder: str = "") -> nn.Module:
     return host.half().float().eval()
 
 
+def side_of(name: str, host: nn.Module) -> int:
+    """Of a host's pictures, in pixels."""
+    side = hosts()[name].resolution(host)
+    assert side is not None
+    return side
+
+
 def vqgan_of(run: Path) -> Path | None:
     """What a code host was made from; None for others."""
     path = run / "dictionary" / "model" / "model.safetensors"
@@ -125,7 +132,7 @@ def main(
         AdapterTraining(config, network, hq, out, watch, vqgan=vqgan).run(training_progress)
     else:
         kind = FineTuning if variant is Variant.FINETUNED else Filtering
-        training = Run(RunConfig(**settings), small.RESOLUTION, hq, out, watch)
+        training = Run(RunConfig(**settings), side_of(host, network), hq, out, watch)
         train_host(kind, training, network, hosts()[host], vqgan)
 
 

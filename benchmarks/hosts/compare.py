@@ -16,7 +16,7 @@ import typer
 
 import iqp_adapter as iqp
 from benchmarks.hosts import small
-from benchmarks.hosts.adapt import ADAPTED, Variant, load_host
+from benchmarks.hosts.adapt import ADAPTED, Variant, load_host, side_of
 from benchmarks.judges import Interval, Panel, People, Scores
 from benchmarks.native import report
 from benchmarks.native.dial import LEVELS, draw, judge
@@ -39,7 +39,8 @@ def main(
 ) -> None:
     """Every judge on every method, what of it may be claimed, and the dial."""
     started, panel = time.perf_counter(), Panel(JUDGES)
-    pictures = degraded(faces, seeds)
+    side = side_of(host, load_host(host, run))
+    pictures = degraded(faces, side, seeds)
     court, adapted = Court(panel, People(pictures.people)), adapters(host, run)
 
     def judged(models: list[iqp.WrappedHost], quality: float | str | None = None) -> Scores:
@@ -52,7 +53,7 @@ def main(
         methods |= {str(variant): judged([iqp.wrap(one) for one in hosts])} if hosts else {}
 
     rows, claims = report.summary(methods, court.people), verdicts(court, methods)
-    curves, dial_says = dial(adapted, degraded(faces, dial_seeds), panel, second_metric(out))
+    curves, dial_says = dial(adapted, degraded(faces, side, dial_seeds), panel, second_metric(out))
     content = {"host": host, "seeds of training": len(adapted), "methods": rows, "claims": claims, "dial": dial_says}
     content |= {"levels": LEVELS, "curves": curves, "judges": panel.describe()}
     content |= {"seconds": time.perf_counter() - started}
@@ -62,8 +63,8 @@ def main(
     draw(out / f"{host}-dial.png", curves, panel)
 
 
-def degraded(faces: Path, seeds: int) -> Pictures:
-    return load_pictures(faces, small.RESOLUTION, seeds, **small.DEGRADATION)
+def degraded(faces: Path, side: int, seeds: int) -> Pictures:
+    return load_pictures(faces, side, seeds, **small.DEGRADATION)
 
 
 def adapters(host: str, run: Path) -> list[iqp.WrappedHost]:

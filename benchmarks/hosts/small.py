@@ -13,7 +13,7 @@ from torch import nn
 from iqp_adapter.compat import make_importable
 
 RESOLUTION = 128
-"""Side of the pictures of all of them."""
+"""Side of the pictures of those that are built here."""
 
 DEGRADATION: dict[str, Any] = {
     "kernel_size": 21,
@@ -65,6 +65,13 @@ def codeformer() -> nn.Module:
     host.fuse_encoder_block, host.fuse_generator_block = {"32": 5, "64": 3}, {"32": 7, "64": 9}
     host.fuse_convs_dict = nn.ModuleDict({side: theirs.Fuse_sft_block(64, 64) for side in host.connect_list})
     return host
+
+
+def iqpfr() -> nn.Module:
+    """The native model of the size that is shipped, without a condition of its own; at 256 px."""
+    from iqp_adapter.native import IQPFR, preset
+
+    return IQPFR(preset("tiny", condition=False))
 
 
 def parameters(network: nn.Module) -> int:
