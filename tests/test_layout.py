@@ -23,6 +23,7 @@ LAYERS = (
     {"wrapper"},
     {"__init__"},
     {"training", "photo"},
+    {"bench"},
     {"cli"},
 )
 """A part of the library imports parts of earlier layers and itself, nothing else."""

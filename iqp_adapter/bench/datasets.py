@@ -1,7 +1,7 @@
-"""Test sets: folders of degraded faces, with or without originals, published sets, and seeded degradations of good faces.
+"""Test sets: folders of degraded faces, with or without originals, published ones, and good faces degraded by a seed.
 
-Pictures are paired by their stems, and anything without its counterpart is an error: a picture that is left out silently
-makes a mean better or worse than it is.
+Pictures are paired by their stems, and anything without its counterpart is an error: a picture that is left out
+silently makes a mean better or worse than it is.
 """
 
 from __future__ import annotations
@@ -90,10 +90,10 @@ def published(name: str, cache: Path) -> list[Sample]:
 def degraded(
     faces: Path,
     out: Path,
+    limit: int | None = None,
     size: int = 512,
     seed: int = 0,
     draws: int = 1,
-    limit: int | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> list[Sample]:
     """Good faces and their seeded degradations, written as PNG files where they are not there yet.
@@ -103,9 +103,9 @@ def degraded(
 
     Args:
         out: folder for the pictures, inputs and originals.
+        limit: so many faces, the first ones.
         size: side of both in pixels.
         draws: degradations of every face.
-        limit: so many faces, the first ones.
         changes: attributes of `Degradation` that differ from `Degradation.for_resolution(size)`.
 
     Raises:
@@ -222,7 +222,11 @@ def _clean(face: Path, size: int) -> np.ndarray:
     """The centre square of a file at another size, (size, size, 3) uint8."""
     from ..training.dataset import read_picture, resample
 
-    return (resample(read_picture(face, size), np.eye(2, 3), size) * 255).round().clip(0, 255).astype(np.uint8)
+    try:
+        picture = read_picture(face, size)
+    except ValueError as error:
+        raise ValueError(f"{face}: {error}; choose a smaller size, or leave it out") from error
+    return (resample(picture, np.eye(2, 3), size) * 255).round().clip(0, 255).astype(np.uint8)
 
 
 def _unpacked(archive: Path, folder: Path) -> Path:

@@ -1,8 +1,8 @@
 """What the evaluation codes of the field measure on faces: angles of embeddings, landmarks, and the NTIRE likeness.
 
 They share names and networks and differ in colour order, range and unit, so that their numbers are not comparable.
-Sources: VQFR (TencentARC/VQFR, metric_paper), RestoreFormer++ (scripts/metrics/cal_identity_distance.py), NTIRE Real-World
-Face Restoration (face_alignment/inference.py) with AdaFace (mk-minchul/AdaFace, MIT).
+Sources: VQFR (TencentARC/VQFR, metric_paper), RestoreFormer++ (scripts/metrics/cal_identity_distance.py), NTIRE
+Real-World Face Restoration (face_alignment/inference.py) with AdaFace (mk-minchul/AdaFace, MIT).
 """
 
 from __future__ import annotations

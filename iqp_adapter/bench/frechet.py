@@ -1,6 +1,7 @@
-"""Distances between populations of pictures: FID as the face restoration papers compute it, and one without downloads.
+"""Distances between populations of pictures: FID as papers on faces compute it, and one without downloads.
 
-Source: the Fréchet Inception Distance (arXiv 1706.08500); FID as in VQFR (TencentARC/VQFR, metric_paper), which NTIRE uses.
+Source: the Fréchet Inception Distance (arXiv 1706.08500); FID as in VQFR (TencentARC/VQFR, metric_paper), which NTIRE
+uses.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..compat import make_importable
-from .protocols import SetMeasure
+from .protocols import Moments, SetMeasure
 
 FIRST = 3000
 """VQFR's code looks at no more pictures than these."""
@@ -28,11 +29,7 @@ def fid(inception: Path, statistics: Path, device: torch.device) -> SetMeasure:
     def features(images: Tensor) -> Tensor:
         return network(2 * images.to(device) - 1)[0].flatten(1).cpu()
 
-    return SetMeasure(
-        f"patched Inception {inception.name}, {statistics.name}",
-        features,
-        lambda restored, originals: frechet(*moments(restored[:FIRST]), *reference),
-    )
+    return SetMeasure(f"patched Inception {inception.name}, {statistics.name}", features, reference, FIRST)
 
 
 def to_originals(device: torch.device) -> SetMeasure:
@@ -45,14 +42,10 @@ def to_originals(device: torch.device) -> SetMeasure:
     def features(images: Tensor) -> Tensor:
         return network(images.to(device))[-1].mean((2, 3)).cpu()
 
-    return SetMeasure(
-        "EfficientNet-Lite0, last stage, averaged",
-        features,
-        lambda restored, originals: frechet(*moments(restored), *moments(originals)),
-    )
+    return SetMeasure("EfficientNet-Lite0, last stage, averaged", features)
 
 
-def moments(features: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def moments(features: Tensor) -> Moments:
     """Features (N, D) -> their mean (D,) and covariance (D, D).
 
     Raises:
@@ -76,7 +69,7 @@ def frechet(mean: np.ndarray, cov: np.ndarray, other_mean: np.ndarray, other_cov
     return float(np.square(mean - other_mean).sum() + np.trace(cov) + np.trace(other_cov) - 2 * cross)
 
 
-def read_statistics(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def read_statistics(path: Path) -> Moments:
     """Mean (D,) and covariance (D, D) of a file of basicsr's, read without running code in it."""
     content = _read(path)
     try:

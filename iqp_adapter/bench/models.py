@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     Model = IQPFR | WrappedHost
 
 INPUT = "input"
+ADAPTED = " + adapter"
+"""Ends the name of a host with an adapter; without it, it is the bare host's."""
+
 COMMAND, FOLDER = "cmd:", "dir:"
 
 Work = Callable[[Sequence[Sample]], Iterator[np.ndarray]]
@@ -166,7 +169,7 @@ def _networks(
     found = [_network(title, wrap(name).to(device).eval(), None, dial)]
     if adapters:
         adapted = wrap(name, adapter=adapters.pop(0)).to(device).eval()
-        found += [_network(f"{title} + adapter", adapted, quality, dial) for quality in qualities]
+        found += [_network(f"{title}{ADAPTED}", adapted, quality, dial) for quality in qualities]
     return found
 
 
@@ -175,7 +178,8 @@ def _network(title: str, model: Model, quality: str | None, dial: dict[str, Any]
 
     check_fidelity(model, dial["fidelity"])
     settings = {"quality": _asked(quality)} | {name: value for name, value in dial.items() if value is not None}
-    weights = fingerprint(_bare(model) if quality is None else model)
+    weighed: Any = _bare(model) if quality is None else model
+    weights = fingerprint(weighed)
     scale = score_scale(model)
 
     def work(samples: Sequence[Sample]) -> Iterator[np.ndarray]:
@@ -235,7 +239,8 @@ def _ran(text: str, samples: Sequence[Sample]) -> Iterator[np.ndarray]:
 def _ran_on(text: str, samples: Sequence[Sample]) -> Iterator[np.ndarray]:
     with tempfile.TemporaryDirectory() as place:
         given, made = Path(place, "input"), Path(place, "output")
-        given.mkdir(), made.mkdir()
+        given.mkdir()
+        made.mkdir()
         for sample in samples:
             Image.fromarray(read_pixels(sample.input)).save(given / f"{sample.name}.png")
         words = [word.replace("{input}", str(given)).replace("{output}", str(made)) for word in shlex.split(text)]
@@ -243,7 +248,8 @@ def _ran_on(text: str, samples: Sequence[Sample]) -> Iterator[np.ndarray]:
         if done.returncode:
             said = (done.stderr or done.stdout).strip().splitlines()
             raise OSError(f"{words[0]} ended with status {done.returncode}: {said[-1] if said else 'it said nothing'}")
-        yield from (read_pixels(output) for _, _, output in paired(given, made))
+        outputs = {stem: output for stem, _, output in paired(given, made)}
+        yield from (read_pixels(outputs[sample.name]) for sample in samples)
 
 
 def _unlike(found: list[Candidate]) -> list[Candidate]:

@@ -7,8 +7,8 @@ all outputs. The gate is no part of the score: an entry is invalid where more th
 than the threshold of their set. The years differ in the thresholds alone, and 2026 has two of them: those of its
 evaluation code (`ntire2026`) and those of its README (`ntire2026-readme`).
 
-Sources: zhengchen1999/NTIRE2025_RealWorld_Face_Restoration and jkwang28/NTIRE2026_RealWorld_Face_Restoration (both MIT),
-eval.py and README; arXiv 2504.14600 and 2604.10532.
+Sources: eval.py and README of zhengchen1999/NTIRE2025_RealWorld_Face_Restoration and of
+jkwang28/NTIRE2026_RealWorld_Face_Restoration (both MIT); arXiv 2504.14600 and 2604.10532.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -40,15 +41,23 @@ class Measure(NamedTuple):
     values: Callable[[Tensor, Tensor, Sequence[str]], Tensor]
 
 
-class SetMeasure(NamedTuple):
-    """A protocol over a whole set: `features` of pictures (B, 3, H, W) -> (B, D), `distance` of two (N, D) -> a number.
+Moments = tuple[np.ndarray, np.ndarray]
+"""Mean (D,) and covariance (D, D) of features."""
 
-    The first set are outputs, the second originals, which a protocol with statistics of its own does not look at.
+
+class SetMeasure(NamedTuple):
+    """A protocol over a whole set: the Fréchet distance of features to those of a population.
+
+    Attributes:
+        features: of pictures (B, 3, H, W) -> (B, D).
+        reference: of the population; None takes the originals of the test pictures.
+        first: so many pictures are looked at; None for all.
     """
 
     protocol: str
     features: Callable[[Tensor], Tensor]
-    distance: Callable[[Tensor, Tensor], float]
+    reference: Moments | None = None
+    first: int | None = None
 
 
 @dataclass(frozen=True)
@@ -244,9 +253,7 @@ AWING = _released("xinntao/facexlib", "v0.1.0/alignment_WFLW_4HG.pth", "not stat
 INCEPTION = _released("mseitzer/pytorch-fid", "fid_weights/pt_inception-2015-12-05-6726825d.pth", "Apache-2.0")
 VQFR_ARCFACE = Download("resnet18_110.pth", _DRIVE)
 FFHQ_512 = Download("inception_FFHQ_512.pth", _DRIVE)
-ADAFACE = Download(
-    "adaface_ir50_ms1mv2.ckpt", "https://drive.google.com/file/d/1eUaSHG4pGlIZK7hBkqjyp2fc2epKoBvI/view"
-)
+ADAFACE = Download("adaface_ir50_ms1mv2.ckpt", "https://drive.google.com/file/d/1eUaSHG4pGlIZK7hBkqjyp2fc2epKoBvI/view")
 
 _CONDITION = "it is the condition and stage 3's aim"
 _TARGET = "iqp-lite learned from it"
