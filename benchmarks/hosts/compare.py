@@ -17,11 +17,12 @@ import typer
 import iqp_adapter as iqp
 from benchmarks.hosts import small
 from benchmarks.hosts.adapt import Variant, load_host
-from benchmarks.judges import Panel, People, Scores
+from benchmarks.judges import Panel, Scores
 from benchmarks.native import report
 from benchmarks.native.dial import LEVELS, judge
 from benchmarks.native.pictures import FacesOption, SeedsOption, load_pictures, restore
 from benchmarks.native.restoration import Claim, Court
+from iqp_adapter.bench.intervals import People
 
 JUDGES = ("iqp-lite", "niqe@512", "piqe@512", "psnr", "ssim", "perceptual-lite2", "identity")
 """The first one is the metric of the condition."""

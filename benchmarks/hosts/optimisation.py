@@ -22,9 +22,10 @@ import iqp_adapter as iqp
 from benchmarks.hosts import small
 from benchmarks.hosts.adapt import load_host
 from benchmarks.hosts.compare import JUDGES
-from benchmarks.judges import Panel, People, Scores
+from benchmarks.judges import Panel, Scores
 from benchmarks.native import report
 from benchmarks.native.pictures import FacesOption, SeedsOption, load_pictures
+from iqp_adapter.bench.intervals import People
 from iqp_adapter.codes import Codes, Optimisation, best_of, optimise
 from iqp_adapter.hooks import fixed
 from iqp_adapter.host_codes import HostCodes
