@@ -166,11 +166,13 @@ def _networks(
     if is_native(name):
         model = IQPFR.from_pretrained(name).to(device)
         return [_network(title, model, quality, dial) for quality in (qualities if model.embedding else [None])]
-    found = [_network(title, wrap(name).to(device).eval(), None, dial)]
-    if adapters:
-        adapted = wrap(name, adapter=adapters.pop(0)).to(device).eval()
-        found += [_network(f"{title}{ADAPTED}", adapted, quality, dial) for quality in qualities]
-    return found
+    adapter = adapters.pop(0) if adapters else None
+    host = wrap(name, adapter=adapter).to(device).eval()
+    if adapter is not None and not any(one.learned for one in host.adapters.values()):
+        raise ValueError(f"the adapter {adapter} has learned nothing, so it restores as {title} does; leave it out")
+    asked = [] if adapter is None else qualities
+    bare = _network(title, host, None, dial)
+    return [bare, *(_network(f"{title}{ADAPTED}", host, quality, dial) for quality in asked)]
 
 
 def _network(title: str, model: Model, quality: str | None, dial: dict[str, Any]) -> Candidate:

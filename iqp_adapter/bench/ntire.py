@@ -4,8 +4,8 @@
 
 Every metric is averaged over each test set, the means are weighted by the sizes of the sets, and FID is taken once over
 all outputs. The gate is no part of the score: an entry is invalid where more than ten faces are less like their input
-than the threshold of their set. The years differ in the thresholds alone, and 2026 has two of them: those of its
-evaluation code (`ntire2026`) and those of its README (`ntire2026-readme`).
+than the threshold of their set, which is told by its name (`SIZES`). The years differ in the thresholds alone, and 2026
+has two of them: those of its evaluation code (`ntire2026`) and those of its README (`ntire2026-readme`).
 
 Sources: eval.py and README of zhengchen1999/NTIRE2025_RealWorld_Face_Restoration and of
 jkwang28/NTIRE2026_RealWorld_Face_Restoration (both MIT); arXiv 2504.14600 and 2604.10532.
@@ -109,8 +109,7 @@ def gate(
     """How many faces are below the threshold of their set, and whether that is few enough; else why nobody knows."""
     strange = sorted(set(datasets) - thresholds.keys())
     if strange:
-        known = ", ".join(thresholds)
-        return {"not run": f"no threshold for {', '.join(strange)}; name the folders of the test sets {known}"}
+        return {"not run": f"no threshold for the test set {', '.join(strange)}"}
     if likeness is None or any(value is None for value in likeness):
         return {"not run": f"{GATE} was not run on every picture"}
     below = [name for name, value in zip(datasets, likeness, strict=True) if value < thresholds[name]]  # type: ignore

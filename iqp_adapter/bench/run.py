@@ -7,52 +7,32 @@ made by one of them, which finds everything there.
 
 from __future__ import annotations
 
-import logging
-import math
 import os
 import re
 import time
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..scorer import default_device
 from ..training.record import environment
-from ..training.rng import global_seed
 from ..version import __version__
-from . import ntire
 from .cache import Cache, content_of, digest
 from .datasets import Sample
-from .frechet import frechet, moments
+from .findings import with_findings
+from .judging import Judge, NotRunError
 from .models import INPUT, Candidate
-from .pictures import is_made_of, read_pixels, read_tensor, write_png
-from .protocols import OTHER_PERSON, PROTOCOLS, Kind, Protocol, SetMeasure, find
-from .report import Column, Method, Picture, Report, Values, summary
-
-logger = logging.getLogger(__name__)
+from .pictures import is_made_of, read_pixels, write_png
+from .protocols import Kind, Protocol
+from .report import Column, Method, Picture, Report, Values
 
 Tell = Callable[[str, int, int], None]
 """Is told what is going on, how much of it is done, and how much there is."""
-
-IDENTITIES = ("identity/dlib", "identity/dlib@input")
-"""By the first of these that was run the faces of another person are counted."""
-
-COMPANIONS = ("niqe/basicsr@native", "perceptual/efficientnet-lite2@native", "identity/dlib")
-BLIND_COMPANIONS = ("niqe/basicsr@native", "identity/dlib@input")
-"""What is judged beside a metric that a candidate raises, with originals and without."""
-
-DEFAULTS = ("iqp-lite", "niqe", "piqe", "psnr", "ssim", "perceptual/efficientnet-lite2", "identity")
-BLIND_DEFAULTS = ("iqp-lite", "niqe", "piqe", "identity@input")
-"""What is run where nothing is named: no download, with originals and without."""
 
 PICTURES, MARK = "pictures", ".iqp-bench"
 
@@ -89,10 +69,6 @@ class Benchmark:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-class NotRunError(Exception):
-    """A protocol can not be run here; the message says why."""
-
-
 def run(benchmark: Benchmark, tell: Tell = lambda what, done, of: None) -> Report | None:
     """Restores, judges and reports; started by accelerate, it splits the pictures over the processes.
 
@@ -100,12 +76,13 @@ def run(benchmark: Benchmark, tell: Tell = lambda what, done, of: None) -> Repor
         the report, in the main process; None in the others.
 
     Raises:
-        ValueError: where the baseline is no candidate, a candidate lacks outputs or has too many, or an output is not
-            as large as its input.
+        ValueError: where the baseline is no candidate, two test pictures have one name, a candidate lacks outputs or
+            has too many, or an output is not as large as its input.
     """
     names = [candidate.name for candidate in benchmark.candidates]
     if benchmark.baseline not in names:
         raise ValueError(f"no candidate {benchmark.baseline!r} to be the baseline; there are {', '.join(names)}")
+    _check_names(benchmark.samples)
     for candidate in benchmark.candidates:
         candidate.check(benchmark.samples)
     claim(benchmark.folder)
@@ -118,29 +95,6 @@ def _together(benchmark: Benchmark, tell: Tell) -> Report | None:
     _Work(benchmark, benchmark.samples[state.process_index :: state.num_processes], tell).values()
     state.wait_for_everyone()
     return _Work(benchmark, benchmark.samples, tell).report() if state.is_main_process else None
-
-
-def chosen(metrics: Sequence[str], scores: Sequence[str], raised: Collection[str], originals: bool) -> list[Protocol]:
-    """The protocols that are named, and where one of them is raised by a candidate, companions that nobody raises.
-
-    Args:
-        metrics: ids or short names; where neither metrics nor scores are given, what needs no download.
-        scores: named scores, whose metrics are taken too.
-        raised: metrics that some candidate is conditioned on.
-        originals: whether test pictures have originals.
-
-    Raises:
-        ValueError: for a name that is not known.
-    """
-    if strange := set(scores) - ntire.THRESHOLDS.keys():
-        raise ValueError(f"unknown score {min(strange)!r}; there are {', '.join(ntire.THRESHOLDS)}")
-    usual = DEFAULTS if originals else BLIND_DEFAULTS
-    names = [*metrics, *(ntire.PROTOCOLS if scores else [])] or usual
-    found = {protocol.id: protocol for protocol in map(find, names)}
-    if any(protocol.metric in raised for protocol in found.values()):
-        companions = (PROTOCOLS[name] for name in (COMPANIONS if originals else BLIND_COMPANIONS))
-        found |= {protocol.id: protocol for protocol in companions if protocol.metric not in raised}
-    return list(found.values())
 
 
 def place(device: str | None = None) -> torch.device:
@@ -173,79 +127,6 @@ def _processes() -> Any:
     from accelerate import PartialState
 
     return PartialState(timeout=timedelta(days=7))
-
-
-class _Judge:
-    """A protocol that is loaded when the first value is missing.
-
-    Attributes:
-        files: that it reads.
-        key: hash of all that a value depends on besides the pictures.
-    """
-
-    def __init__(self, protocol: Protocol, benchmark: Benchmark, cache: Cache) -> None:
-        self.protocol, self.device, self.cache = protocol, benchmark.device, cache
-        self.given = benchmark.weights.get(protocol.id, [])
-        try:
-            self.files = protocol.files(self.given)
-        except (OSError, ImportError) as error:
-            raise NotRunError(_line(error)) from error
-        packages = repr(sorted(environment(0)["packages"].items()))
-        self.key = digest(protocol.id, __version__, packages, self.device.type, *map(content_of, self.files))
-
-    @cached_property
-    def measure(self) -> Any:
-        """The loaded protocol; weights that the user gives and that do not fit are the user's error."""
-        try:
-            return self.protocol.load(self.device, self.files)
-        except (OSError, ImportError, ValueError) as error:
-            if self.given:
-                raise
-            raise NotRunError(_line(error)) from error
-
-    def value(self, sample: Sample, output: Path) -> float | None:
-        """The value of one output; None where there is none."""
-        pair = _pair(self.protocol.kind, sample, output)
-        if pair is None:
-            return None
-        value = self._remembered(digest(sample.name, content_of(*pair)), lambda: self._measured(sample.name, *pair))
-        return None if math.isnan(value) else value
-
-    def distance(self, outputs: Sequence[Path], originals: Sequence[Path]) -> float:
-        """The value of all outputs together."""
-        content = content_of(*outputs, *originals)
-        return self._remembered(content, lambda: self._frechet(outputs, originals))
-
-    def _remembered(self, content: str, compute: Callable[[], float]) -> float:
-        known = self.cache.get(content, self.key)
-        if known is None:
-            known = compute()
-            self.cache.put(content, self.key, known)
-        return known
-
-    @torch.no_grad()
-    def _measured(self, name: str, output: Path, other: Path | None = None) -> float:
-        picture = read_tensor(output)
-        reference = read_tensor(other) if other else picture
-        try:
-            with _repeatable():
-                return float(self.measure.values(picture, reference, [name])[0])
-        except ValueError as error:
-            logger.warning("no %s of %s: %s", self.protocol.id, output, error)
-            return math.nan
-
-    def _frechet(self, outputs: Sequence[Path], originals: Sequence[Path]) -> float:
-        measure: SetMeasure = self.measure
-        if measure.reference is None and not originals:
-            raise NotRunError("needs originals, and not every test picture has one")
-        try:
-            reference = measure.reference or moments(self._features(originals))
-            return frechet(*moments(self._features(outputs[: measure.first])), *reference)
-        except ValueError as error:
-            raise NotRunError(_line(error)) from error
-
-    def _features(self, files: Sequence[Path]) -> Tensor:
-        return torch.cat([self.measure.features(read_tensor(file)) for file in files])
 
 
 class _Work:
@@ -282,7 +163,8 @@ class _Work:
             images=self._images(),
             environment=self._environment(),
         )
-        return completed(replace(report, columns=[self._column(one) for one in benchmark.protocols]), benchmark)
+        columns = [self._column(protocol) for protocol in benchmark.protocols]  # now it is known what was skipped
+        return with_findings(replace(report, columns=columns), benchmark.scores)
 
     def _of_kind(self, *kinds: Kind) -> list[Protocol]:
         return [protocol for protocol in self.benchmark.protocols if protocol.kind in kinds]
@@ -328,8 +210,9 @@ class _Work:
             return {}
         return rows
 
-    def _judge(self, protocol: Protocol) -> _Judge:
-        judge = _Judge(protocol, self.benchmark, self.cache)
+    def _judge(self, protocol: Protocol) -> Judge:
+        benchmark = self.benchmark
+        judge = Judge(protocol, benchmark.device, self.cache, benchmark.weights.get(protocol.id, []))
         self.weights[protocol.id] = {file.name: content_of(file) for file in judge.files}
         return judge
 
@@ -401,58 +284,12 @@ class _Work:
         }
 
 
-def completed(report: Report, benchmark: Benchmark) -> Report:
-    """The report with what follows from its values: dial, companions and named scores."""
-    datasets = [picture.dataset for picture in report.pictures]
-    scores = {
-        variant: {
-            method.name: ntire.score(
-                variant, report.values[method.name], report.set_values.get(method.name, {}), datasets
-            )
-            for method in report.methods
-        }
-        for variant in benchmark.scores
-    }
-    return replace(report, dial=_dial(report), companions=_companions(report), scores=scores)
-
-
-def _dial(report: Report) -> dict[str, list[dict[str, Any]]]:
-    """The means of every model that was run at two numbers or more."""
-    means, curves = summary(report), defaultdict(list)
-    for method in report.methods:
-        if (level := _level(method.quality)) is not None:
-            curves[method.model].append({"quality": level, "means": means[method.name]})
-    return {
-        model: sorted(curve, key=lambda point: point["quality"]) for model, curve in curves.items() if len(curve) > 1
-    }
-
-
-def _level(quality: str | None) -> float | None:
-    try:
-        return None if quality is None else float(quality)
-    except ValueError:
-        return None
-
-
-def _companions(report: Report) -> dict[str, dict[str, Any]]:
-    """For every metric that a method raises: metrics that nobody raises or learns from, and lost identities."""
-    held_out = [column.id for column in report.columns if not (column.optimised or column.trained_on)]
-    judge = next((name for name in IDENTITIES if any(name in row for row in report.values.values())), None)
-    lost = {
-        method: sum(value is not None and value > OTHER_PERSON for value in row[judge])
-        for method, row in report.values.items()
-        if judge in row
-    }
-    guard = {"held out": held_out, "under identity threshold": lost, "threshold": OTHER_PERSON, "identity": judge}
-    return {column.id: guard for column in report.columns if column.optimised}
-
-
-def _pair(kind: Kind, sample: Sample, output: Path) -> tuple[Path, ...] | None:
-    """The files that a value depends on; None where one is missing."""
-    if kind == "no-reference":
-        return (output,)
-    other = sample.original if kind == "reference" else sample.input
-    return None if other is None else (output, other)
+def _check_names(samples: Sequence[Sample]) -> None:
+    seen: set[tuple[str, str]] = set()
+    for sample in samples:
+        if (sample.dataset, sample.name) in seen:
+            raise ValueError(f"two test pictures are {sample.dataset}/{sample.name}; rename the folder of one test set")
+        seen.add((sample.dataset, sample.name))
 
 
 def _check_size(candidate: Candidate, sample: Sample, pixels: np.ndarray) -> None:
@@ -464,14 +301,6 @@ def _check_size(candidate: Candidate, sample: Sample, pixels: np.ndarray) -> Non
         )
 
 
-@contextmanager
-def _repeatable() -> Iterator[None]:
-    """Metrics that draw patches draw the same ones every time, and leave the global generators as they were."""
-    with global_seed(0), torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-
-
 def _by_set(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
     return {name: [one for one in samples if one.dataset == name] for name in dict.fromkeys(s.dataset for s in samples)}
 
@@ -480,7 +309,3 @@ def _described(samples: Sequence[Sample]) -> dict[str, Any]:
     files = [file for sample in samples for file in (sample.input, sample.original) if file]
     people = len({sample.group for sample in samples})
     return {"pictures": len(samples), "people": people, "sha256": digest(*sorted(map(content_of, files)))}
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -14,7 +14,10 @@ import numpy as np
 
 from ..files import atomic_path
 from .intervals import Interval
+from .ntire import TERMS
 from .report import Column, Intervals, Method, Picture, Report, differences, summary
+
+_TEX = str.maketrans({sign: f"\\{sign}" for sign in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}"})
 
 
 def write_all(report: Report, folder: Path) -> list[Path]:
@@ -35,11 +38,11 @@ def write_all(report: Report, folder: Path) -> list[Path]:
 
 def markdown(report: Report) -> str:
     """Tables of means, of differences to the baseline, of companions and of named scores, with what was not run."""
-    parts = [f"# {report.title}", _counted(report), _table(report, summary(report)), _notes(report)]
-    parts += [f"## Differences to {report.baseline}", _table(report, differences(report), "{:+.4g} [{:+.4g}, {:+.4g}]")]
-    parts += list(_guards(report)) + list(_scores(report))
-    parts += ["## Protocols", *(f"- `{column.id}`: {_remarks(report, column)}" for column in report.columns)]
-    return "\n\n".join(parts).replace("\n\n- `", "\n- `").replace("Protocols\n- ", "Protocols\n\n- ") + "\n"
+    parts = [f"# {report.title}", _counted(report), _table(report, summary(report), report.set_values), _notes(report)]
+    parts += [f"## Differences to {report.baseline}", _table(report, differences(report), _set_gaps(report), "+")]
+    parts += [*_guards(report), *_scores(report), "## Protocols"]
+    parts += ["\n".join(f"- `{column.id}`: {_remarks(report, column)}" for column in report.columns)]
+    return "\n\n".join(parts) + "\n"
 
 
 def latex(report: Report) -> str:
@@ -129,13 +132,23 @@ def _counted(report: Report) -> str:
     )
 
 
-def _table(report: Report, rows: Intervals, form: str = "{:.4g} [{:.4g}, {:.4g}]") -> str:
+def _table(report: Report, rows: Intervals, whole: Mapping[str, Mapping[str, float]], sign: str = "") -> str:
+    """Methods by columns; values over a whole set have no interval. `sign` is "+" for differences."""
     columns = [column for column in report.columns if not column.skipped]
     lines = [["", *(_head(column) for column in columns)]]
-    for method in report.methods:
-        if method.name in rows:
-            lines.append([method.name, *(_cell(report, rows, method.name, column, form) for column in columns)])
+    for method in rows:
+        known = {**{name: Interval(value, math.nan, math.nan) for name, value in whole[method].items()}, **rows[method]}
+        lines.append([method, *(_cell(report, method, column, known.get(column.id), sign) for column in columns)])
     return table(lines)
+
+
+def _set_gaps(report: Report) -> dict[str, dict[str, float]]:
+    """By how much values over the whole set differ from the baseline's."""
+    base = report.set_values.get(report.baseline, {})
+    return {
+        method: {column: value - base[column] for column, value in row.items() if column in base}
+        for method, row in report.set_values.items()
+    }
 
 
 def table(lines: Sequence[Sequence[str]]) -> str:
@@ -144,17 +157,13 @@ def table(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join([head, f"|{' --- |' * len(lines[0])}", *body])
 
 
-def _cell(report: Report, rows: Intervals, method: str, column: Column, form: str) -> str:
-    found = rows[method].get(column.id)
+def _cell(report: Report, method: str, column: Column, found: Interval | None, sign: str) -> str:
     if found is None or math.isnan(found.mean):
-        whole = report.set_values.get(method, {}).get(column.id)
-        if whole is not None and form.startswith("{:+"):
-            base = report.set_values.get(report.baseline, {}).get(column.id)
-            whole = None if base is None else whole - base
-        return "–" if whole is None else f"{whole:.4g}"
-    said = form.format(*found) if not math.isnan(found.low) else form.split(" [")[0].format(found.mean)
+        return "–"
+    mean, *ends = (f"{value:{sign}.4g}" for value in found)
     known = _known(report, method, column)
-    return said if known == len(report.pictures) else f"{said} (N = {known})"
+    fewer = "" if known == len(report.pictures) else f" (N = {known})"
+    return mean + ("" if math.isnan(found.low) else f" [{', '.join(ends)}]") + fewer
 
 
 def _head(column: Column) -> str:
@@ -174,20 +183,20 @@ def _guards(report: Report) -> Iterator[str]:
     labels = {column.id: column.label for column in report.columns}
     for raised, guard in report.companions.items():
         yield f"## Beside {labels[raised]}, which is raised"
-        yield f"Held out: {', '.join(labels[name] for name in guard['held out']) or 'nothing, which proves nothing'}."
+        held = [column.label for column in report.columns if column.id in guard["held out"] and not column.skipped]
+        yield f"Held out: {', '.join(held) or 'nothing, so that nothing is proved'}."
         lost = guard["under identity threshold"]
-        counts = ", ".join(f"{method} {count}" for method, count in lost.items())
-        yield (
-            f"Faces of another person (distance above {guard['threshold']}, {labels[guard['identity']]}), of "
-            f"{len(report.pictures)}: {counts}."
-            if lost
-            else "Faces of another person were not counted: no identity was run."
-        )
+        if not lost:
+            yield "Faces of another person were not counted: no identity was run."
+            continue
+        over = f"{labels[guard['identity']]} above {guard['threshold']}"
+        head = ["", f"faces of another person ({over}), of {len(report.pictures)}"]
+        yield table([head, *([method, str(count)] for method, count in lost.items())])
 
 
 def _scores(report: Report) -> Iterator[str]:
     for name, rows in report.scores.items():
-        terms = list(dict.fromkeys(term for row in rows.values() for term in [*row["terms"], *row["not run"]]))
+        terms = list(TERMS)
         lines = [["", "score", *terms, "identity gate"]]
         for method, row in rows.items():
             score = "–" if row["score"] is None else f"{row['score']:.4f}" + " (incomplete)" * (not row["complete"])
@@ -235,10 +244,7 @@ def _arrow(column: Column, tex: bool = False) -> str:
 
 
 def _tex(text: str) -> str:
-    plain = text.replace("\\", r"\textbackslash ")
-    for sign in "&%$#_{}":
-        plain = plain.replace(sign, f"\\{sign}") if sign not in "{}" or "\\" not in plain else plain
-    return plain
+    return text.translate(_TEX)
 
 
 def _tex_notes(report: Report) -> list[str]:

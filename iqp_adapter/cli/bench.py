@@ -76,8 +76,9 @@ def bench(
     """Compare restorers; an interrupted run goes on where it stopped, and a new metric costs only itself."""
     if listing:
         return _list()
+    from ..bench.choice import chosen
     from ..bench.models import candidates
-    from ..bench.run import Benchmark, chosen, claim, place
+    from ..bench.run import Benchmark, claim, place
 
     claim(out)
     where = place(device)
@@ -194,14 +195,15 @@ def _write(report: Report, out: Path) -> None:
 def _show(report: Report) -> None:
     """The means as a table, and what was not run."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from ..bench.report import summary
 
     rows, columns = summary(report), [column for column in report.columns if not column.skipped]
-    table = Table(f"N = {len(report.pictures)}")
+    table = Table(Column(f"N = {len(report.pictures)}", no_wrap=True))
     for column in columns:
-        table.add_column(f"{column.label} {'↓' if column.lower_better else '↑'}", justify="right")
+        title = column.label.replace("/", "/\n", 1)
+        table.add_column(f"{title} {'↓' if column.lower_better else '↑'}", justify="right")
     for method in report.methods:
         means = [report.set_values[method.name].get(c.id, rows[method.name].get(c.id, (None,))[0]) for c in columns]
         table.add_row(method.name, *("–" if mean is None else f"{mean:.4g}" for mean in means))
