@@ -1,4 +1,4 @@
-"""Small test sets and candidates for the benchmark's tests; everything is cut out of a photo that scikit-image ships."""
+"""Small test sets and candidates for the benchmark's tests, cut out of a photo that scikit-image ships."""
 
 from __future__ import annotations
 

@@ -146,18 +146,19 @@ def angles(embeddings: Tensor, others: Tensor) -> Tensor:
 
 
 def peaks(heatmaps: Tensor) -> Tensor:
-    """Heatmaps (B, K, H, W) -> (x, y) of their maxima (B, K, 2), moved by a quarter towards the higher neighbour."""
-    height, width = heatmaps.shape[2:]
-    flat = heatmaps.flatten(2)
+    """Heatmaps (B, K, H, W) -> (x, y) of their maxima (B, K, 2), moved by a quarter towards the higher neighbour.
+
+    Source: `calculate_points` of facexlib, which NumPy no longer runs. Differs: a maximum at the upper or lower border
+    changes no other one.
+    """
+    width, flat = heatmaps.shape[3], heatmaps.flatten(2)
     best = flat.argmax(2)  # (B, K)
-    x, y = best % width, best // width
 
-    def lean(forward: Tensor, backward: Tensor) -> Tensor:
-        return (flat.gather(2, forward[..., None]) - flat.gather(2, backward[..., None]))[..., 0].sign() / 4
+    def lean(step: int) -> Tensor:
+        ahead, behind = ((best + way).clamp(0, flat.shape[2] - 1)[..., None] for way in (step, -step))
+        return (flat.gather(2, ahead) - flat.gather(2, behind))[..., 0].sign() / 4
 
-    rightward = lean(y * width + (x + 1).clamp(max=width - 1), y * width + (x - 1).clamp(min=0))
-    downward = lean((y + 1).clamp(max=height - 1) * width + x, (y - 1).clamp(min=0) * width + x)
-    return torch.stack([x + rightward, y + downward], 2) + 0.5
+    return torch.stack([best % width + lean(1), best // width + lean(width)], 2) + 0.5
 
 
 def grey_of_bgr(images: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from .cache import Cache, content_of, digest
 from .datasets import Sample
 from .frechet import frechet, moments
 from .pictures import read_tensor
-from .protocols import Kind, Moments, Protocol, SetMeasure
+from .protocols import Kind, Measure, Moments, Protocol, SetMeasure
 
 logger = logging.getLogger(__name__)
 
@@ -86,9 +86,10 @@ class Judge:
     def _measured(self, name: str, output: Path, other: Path | None = None) -> float:
         picture = read_tensor(output)
         reference = read_tensor(other) if other else picture
+        measure: Measure = self.measure  # loaded out here: what is wrong with weights is not wrong with the picture
         try:
             with _repeatable():
-                return float(self.measure.values(picture, reference, [name])[0])
+                return float(measure.values(picture, reference, [name])[0])
         except ValueError as error:
             logger.warning("no %s of %s: %s", self.protocol.id, output, error)
             return math.nan

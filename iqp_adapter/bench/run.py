@@ -53,6 +53,10 @@ class Benchmark:
         seed: what the degradations were drawn from.
         raised: metrics that some candidate is conditioned on, or was made to raise.
         facts: more about the environment, for the report.
+
+    Raises:
+        ValueError: where the baseline is no candidate, two test pictures have one name, or a candidate lacks outputs or
+            has too many.
     """
 
     candidates: Sequence[Candidate]
@@ -68,6 +72,14 @@ class Benchmark:
     raised: frozenset[str] = frozenset()
     facts: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        names = [candidate.name for candidate in self.candidates]
+        if self.baseline not in names:
+            raise ValueError(f"no candidate {self.baseline!r} to be the baseline; there are {', '.join(names)}")
+        _check_names(self.samples)
+        for candidate in self.candidates:
+            candidate.check(self.samples)
+
 
 def run(benchmark: Benchmark, tell: Tell = lambda what, done, of: None) -> Report | None:
     """Restores, judges and reports; started by accelerate, it splits the pictures over the processes.
@@ -76,15 +88,9 @@ def run(benchmark: Benchmark, tell: Tell = lambda what, done, of: None) -> Repor
         the report, in the main process; None in the others.
 
     Raises:
-        ValueError: where the baseline is no candidate, two test pictures have one name, a candidate lacks outputs or
-            has too many, or an output is not as large as its input.
+        ValueError: where an output is missing, or not as large as its input.
+        OSError: where the folder holds something else, and where a command fails.
     """
-    names = [candidate.name for candidate in benchmark.candidates]
-    if benchmark.baseline not in names:
-        raise ValueError(f"no candidate {benchmark.baseline!r} to be the baseline; there are {', '.join(names)}")
-    _check_names(benchmark.samples)
-    for candidate in benchmark.candidates:
-        candidate.check(benchmark.samples)
     claim(benchmark.folder)
     return _together(benchmark, tell) if _many() else _Work(benchmark, benchmark.samples, tell).report()
 

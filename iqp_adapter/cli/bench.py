@@ -109,7 +109,9 @@ def bench(
 
 def command(words: Sequence[str]) -> str:
     """The command that is running; of an absolute path, the last two names are kept."""
-    return shlex.join(["iqp", *("/".join(Path(w).parts[-2:]) if Path(w).is_absolute() else w for w in words[1:])])
+    options = words[words.index("bench") + 1 :] if "bench" in words else words[1:]
+    placeless = ("/".join(Path(word).parts[-2:]) if Path(word).is_absolute() else word for word in options)
+    return shlex.join(["iqp", "bench", *placeless])
 
 
 def _samples(
