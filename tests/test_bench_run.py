@@ -455,7 +455,7 @@ def test_processes_share_the_pictures(tmp_path, root):
     script = tmp_path / "shared.py"
     script.write_text(SHARED.format(tests=str(root / "tests"), place=str(tmp_path)))
     environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", str(script), "-"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script), "-"]
     together = subprocess.run(launch, env=environment, capture_output=True, text=True, check=True, cwd=root)
     seen = {file.name: file.read_text().split() for file in Path(tmp_path).glob("seen*")}
     assert sorted(seen["seen-False"] + seen["seen-True"]) == sorted(PEOPLE) and len(seen["seen-True"]) == 2

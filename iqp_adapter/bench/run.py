@@ -132,7 +132,7 @@ def _many() -> bool:
 def _processes() -> Any:
     from accelerate import PartialState
 
-    return PartialState(timeout=timedelta(days=7))
+    return PartialState(cpu=not torch.accelerator.is_available(), timeout=timedelta(days=7))
 
 
 class _Work:

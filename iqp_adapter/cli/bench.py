@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -175,7 +176,7 @@ def _run(benchmark: Benchmark) -> Report | None:
 
     from ..bench.run import run
 
-    with Progress(transient=True) as progress:
+    with Progress(transient=True, disable=os.environ.get("RANK", "0") != "0") as progress:
         task = progress.add_task("", total=None)
         try:
             return run(
