@@ -11,12 +11,13 @@ from scipy.stats import spearmanr
 from torch.nn.functional import avg_pool2d, interpolate
 from typer import BadParameter
 
-from benchmarks import judges
-from benchmarks.judges import JUDGES, Interval, Panel, People, interval, person_of, spearman
+from benchmarks.judges import JUDGES, Panel
 from benchmarks.native import conditioning, dial, fidelity, paper_size, photos, report, restoration, second_metric
 from benchmarks.native.restoration import Court
 from benchmarks.native.sheet import GAP, write_sheet
 from iqp_adapter import checkpoint
+from iqp_adapter.bench import protocols
+from iqp_adapter.bench.intervals import Interval, People, interval, person_of, spearman
 from iqp_adapter.native import IQPFR, Tokenizer, preset
 from iqp_adapter.quality import ScoreScale
 from iqp_adapter.training.config import StageConfig
@@ -134,7 +135,7 @@ class TestPanel:
         assert list(Panel(["psnr", "gmsd"])(face, face * 0.9, only=["gmsd"])) == ["gmsd"]
 
     def test_a_judge_that_is_not_installed_is_named(self, monkeypatch):
-        monkeypatch.setattr(judges, "find_spec", lambda name: None)
+        monkeypatch.setattr(protocols, "find_spec", lambda name: None)
         panel = Panel(["psnr", "identity"])
         assert list(panel.judges) == ["psnr"]
         assert panel.describe()["identity"] == {"skipped": "dlib, openpibo_dlib_models not installed"}
@@ -144,7 +145,7 @@ class TestPanel:
 class TestIdentity:
     def test_a_picture_is_embedded_once(self):
         seen = []
-        embed = judges.Remembered(lambda images: seen.append(len(images)) or images.mean((2, 3)))
+        embed = protocols.Remembered(lambda images: seen.append(len(images)) or images.mean((2, 3)))
         one, other = torch.rand(2, 1, 3, 4, 4)
         torch.testing.assert_close(embed(torch.cat([one, other, one])), torch.cat([one, other, one]).mean((2, 3)))
         torch.testing.assert_close(embed(other), other.mean((2, 3)))

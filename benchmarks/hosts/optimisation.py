@@ -26,11 +26,12 @@ import iqp_adapter as iqp
 from benchmarks.hosts import small
 from benchmarks.hosts.adapt import load_host
 from benchmarks.hosts.compare import JUDGES
-from benchmarks.judges import Panel, People, Scores
+from benchmarks.judges import Panel, Scores
 from benchmarks.native import report
 from benchmarks.native.astronaut import as_batch, astronaut_face
 from benchmarks.native.pictures import FacesOption, SeedsOption, load_pictures
 from benchmarks.native.sheet import write_sheet
+from iqp_adapter.bench.intervals import People
 from iqp_adapter.codes import Codes, Optimisation, best_of, optimise
 from iqp_adapter.files import atomic_path
 from iqp_adapter.hooks import fixed

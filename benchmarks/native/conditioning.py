@@ -14,11 +14,11 @@ import torch
 import typer
 from torch import Tensor
 
-from benchmarks.judges import Interval, People
 from benchmarks.native import report
 from benchmarks.native.pictures import FacesOption, Pictures, SeedsOption, load_model, load_pictures
 from benchmarks.native.report import RESULTS, OutOption
 from iqp_adapter import checkpoint
+from iqp_adapter.bench.intervals import Interval, People
 from iqp_adapter.codes import Codes
 from iqp_adapter.native import IQPFR, IQPFRConfig, Tokenizer
 from iqp_adapter.quality import ANY

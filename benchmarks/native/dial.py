@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import typer
 
-from benchmarks.judges import Interval, Panel, People, interval, spearman
+from benchmarks.judges import Panel
 from benchmarks.native.pictures import (
     FacesOption,
     ModelOption,
@@ -25,6 +25,7 @@ from benchmarks.native.pictures import (
 )
 from benchmarks.native.report import RESULTS, OutOption, markdown, provenance, write_json, write_text
 from benchmarks.native.second_metric import chosen
+from iqp_adapter.bench.intervals import Interval, People, interval, spearman
 from iqp_adapter.files import atomic_path
 from iqp_adapter.native import IQPFR
 from iqp_adapter.quality import BEST

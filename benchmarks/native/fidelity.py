@@ -9,10 +9,11 @@ import time
 
 import typer
 
-from benchmarks.judges import Panel, People
+from benchmarks.judges import Panel
 from benchmarks.native import report
 from benchmarks.native.pictures import FacesOption, ModelOption, SeedsOption, load_model, load_pictures, restore
 from benchmarks.native.report import RESULTS, OutOption
+from iqp_adapter.bench.intervals import People
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 JUDGES = ("iqp-lite", "niqe", "piqe", "psnr", "ssim", "perceptual-lite2", "identity")

@@ -10,7 +10,7 @@ import torch
 import typer
 from torch import Tensor
 
-from benchmarks.judges import person_of
+from iqp_adapter.bench.intervals import person_of
 from iqp_adapter.native import IQPFR
 from iqp_adapter.scorer import default_device
 from iqp_adapter.training.dataset import FaceFolder

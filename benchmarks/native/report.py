@@ -12,8 +12,9 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from benchmarks.judges import Interval, Panel, People, Scores, person_of
+from benchmarks.judges import Panel, Scores
 from iqp_adapter import hub
+from iqp_adapter.bench.intervals import Interval, People, person_of
 from iqp_adapter.files import atomic_path, list_images, sha256_of
 from iqp_adapter.training.record import dataset_hash, environment
 

@@ -14,11 +14,12 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 import typer
 
-from benchmarks.judges import JUDGES, Panel, People, Scores
+from benchmarks.judges import JUDGES, Panel, Scores
 from benchmarks.native import report
 from benchmarks.native.pictures import FacesOption, ModelOption, SeedsOption, load_model, load_pictures, restore
 from benchmarks.native.report import RESULTS, OutOption
 from benchmarks.native.second_metric import chosen
+from iqp_adapter.bench.intervals import People
 
 AGAINST_INPUT = ("iqp-lite", "niqe", "piqe", "perceptual-lite2")
 NEARNESS = ("perceptual-lite2", "identity")

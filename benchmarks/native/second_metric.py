@@ -12,9 +12,10 @@ import numpy as np
 import torch
 import typer
 
-from benchmarks.judges import Panel, People, Scores, person_of, spearman
+from benchmarks.judges import Panel, Scores
 from benchmarks.native.pictures import FacesOption, SeedsOption
 from benchmarks.native.report import RESULTS, OutOption, provenance, write_json
+from iqp_adapter.bench.intervals import People, person_of, spearman
 from iqp_adapter.training.dataset import FaceFolder
 from iqp_adapter.training.ladder import Ladder
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.judges import Interval, People, interval, spearman
 from benchmarks.scorer.distortions import SEEN, UNSEEN, as_tensor, distort, load_face
+from iqp_adapter.bench.intervals import Interval, People, interval, spearman
 from iqp_adapter.scorer import Scorer
 
 SEVERITIES = (0.1, 0.4, 0.7, 1.0)

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..version import __version__
-from . import fetch, restore, score, train
+from . import bench, fetch, restore, score, train
 
 USER_ERRORS = (ValueError, TypeError, OSError, ImportError, FloatingPointError)
 """What the library raises for something that its user can mend, in one line that says how."""
@@ -51,6 +51,7 @@ def main(
     """Restore faces, with a dial for their quality."""
 
 
+app.command()(bench.bench)
 app.command()(fetch.fetch)
 app.command()(restore.restore)
 app.command()(score.score)

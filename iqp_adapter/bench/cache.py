@@ -1,0 +1,49 @@
+"""Scores that were computed before, by the content of the pictures and all that the score depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from functools import lru_cache
+from pathlib import Path
+
+from ..files import sha256_of
+from ..score_cache import ScoreCache
+
+_NO_VALUE = math.inf
+"""Stands in the file for a picture that a protocol gives no value; SQLite keeps no NaN."""
+
+
+class Cache:
+    """Keeps a value for every (content, protocol); every `put` is a transaction, and processes may share the file.
+
+    Args:
+        folder: of the benchmark.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._scores = ScoreCache(folder / "scores.sqlite")
+
+    def get(self, content: str, protocol: str) -> float | None:
+        """The value, NaN where the protocol gives none, None where nobody knows."""
+        value = self._scores.get(content, protocol)
+        return math.nan if value == _NO_VALUE else value
+
+    def put(self, content: str, protocol: str, value: float) -> None:
+        self._scores.put(protocol, {content: _NO_VALUE if math.isnan(value) else value})
+
+
+def content_of(*paths: Path) -> str:
+    """The identity of some files in their order."""
+    return digest(*(_content(path, path.stat().st_mtime_ns, path.stat().st_size) for path in paths))
+
+
+def digest(*parts: str) -> str:
+    """A hash of texts, which tells ("ab", "c") from ("a", "bc")."""
+    return hashlib.sha256("\n".join(hashlib.sha256(part.encode()).hexdigest() for part in parts).encode()).hexdigest()
+
+
+@lru_cache(maxsize=1 << 16)
+def _content(path: Path, modified: int, size: int) -> str:
+    """A file is read once, as long as it does not change."""
+    return sha256_of(path)

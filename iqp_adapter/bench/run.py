@@ -1,0 +1,317 @@
+"""Runs a benchmark: restores what is not restored yet, judges what is not judged yet, and puts a report together.
+
+Whatever is done is in files as soon as it is done, by content: a run that was killed goes on where it stopped, another
+metric or model costs its own work alone, and processes share the work by filling the same cache. The report is then
+made by one of them, which finds everything there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..scorer import default_device
+from ..training.record import environment
+from ..version import __version__
+from .cache import Cache, content_of, digest
+from .datasets import Sample
+from .findings import with_findings
+from .judging import Judge, NotRunError
+from .models import INPUT, Candidate
+from .pictures import is_made_of, read_pixels, write_png
+from .protocols import Kind, Protocol
+from .report import Column, Method, Picture, Report, Values
+
+Tell = Callable[[str, int, int], None]
+"""Is told what is going on, how much of it is done, and how much there is."""
+
+PICTURES, MARK = "pictures", ".iqp-bench"
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What is to be compared.
+
+    Attributes:
+        candidates: what restores.
+        samples: the test pictures.
+        protocols: the metrics.
+        folder: of restored pictures and scores; everything that is there already is taken over.
+        scores: named scores, of `ntire.THRESHOLDS`.
+        weights: protocol id -> files of the user's in the place of the published ones.
+        device: where metrics run.
+        baseline: the row that differences are taken against.
+        seed: what the degradations were drawn from.
+        raised: metrics that some candidate is conditioned on, or was made to raise.
+        facts: more about the environment, for the report.
+
+    Raises:
+        ValueError: where the baseline is no candidate, two test pictures have one name, or a candidate lacks outputs or
+            has too many.
+    """
+
+    candidates: Sequence[Candidate]
+    samples: Sequence[Sample]
+    protocols: Sequence[Protocol]
+    folder: Path
+    title: str = "Face restoration"
+    scores: Sequence[str] = ()
+    weights: dict[str, list[Path]] = field(default_factory=dict)
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    baseline: str = "input"
+    seed: int = 0
+    raised: frozenset[str] = frozenset()
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = [candidate.name for candidate in self.candidates]
+        if self.baseline not in names:
+            raise ValueError(f"no candidate {self.baseline!r} to be the baseline; there are {', '.join(names)}")
+        _check_names(self.samples)
+        for candidate in self.candidates:
+            candidate.check(self.samples)
+
+
+def run(benchmark: Benchmark, tell: Tell = lambda what, done, of: None) -> Report | None:
+    """Restores, judges and reports; started by accelerate, it splits the pictures over the processes.
+
+    Returns:
+        the report, in the main process; None in the others.
+
+    Raises:
+        ValueError: where an output is missing, or not as large as its input.
+        OSError: where the folder holds something else, and where a command fails.
+    """
+    claim(benchmark.folder)
+    return _together(benchmark, tell) if _many() else _Work(benchmark, benchmark.samples, tell).report()
+
+
+def _together(benchmark: Benchmark, tell: Tell) -> Report | None:
+    """Every process does its share; the main one waits for all, and finds everything done."""
+    state = _processes()
+    _Work(benchmark, benchmark.samples[state.process_index :: state.num_processes], tell).values()
+    state.wait_for_everyone()
+    return _Work(benchmark, benchmark.samples, tell).report() if state.is_main_process else None
+
+
+def place(device: str | None = None) -> torch.device:
+    """Where to compute: what is named, else this process's accelerator, else the CPU."""
+    if device is not None:
+        return torch.device(device)
+    return _processes().device if _many() else default_device()
+
+
+def claim(folder: Path) -> None:
+    """Takes a folder for a benchmark.
+
+    Raises:
+        FileExistsError: where it holds something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file; name a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()) and not (folder / MARK).exists():
+        raise FileExistsError(f"{folder} is not empty and holds no benchmark; name another folder")
+    (folder / MARK).touch()
+
+
+def _many() -> bool:
+    """Whether accelerate or torchrun has started several processes."""
+    return int(os.environ.get("WORLD_SIZE", 1)) > 1
+
+
+def _processes() -> Any:
+    from accelerate import PartialState
+
+    return PartialState(cpu=not torch.accelerator.is_available(), timeout=timedelta(days=7))
+
+
+class _Work:
+    """A benchmark on some of its pictures."""
+
+    def __init__(self, benchmark: Benchmark, samples: Sequence[Sample], tell: Tell) -> None:
+        self.benchmark, self.samples, self.tell = benchmark, samples, tell
+        self.cache = Cache(benchmark.folder)
+        self.skipped: dict[str, str] = {}
+        self.weights: dict[str, dict[str, str]] = {}
+
+    def values(self) -> Values:
+        """Everything that one picture alone decides: method -> protocol -> one value per picture."""
+        outputs = {candidate.name: self._restored(candidate) for candidate in self.benchmark.candidates}
+        values: Values = {name: {} for name in outputs}
+        for protocol in self._of_kind("no-reference", "reference", "input"):
+            for name, row in self._judged(protocol, outputs).items():
+                values[name][protocol.id] = row
+        return values
+
+    def report(self) -> Report:
+        values, benchmark = self.values(), self.benchmark
+        report = Report(
+            title=benchmark.title,
+            columns=[],
+            methods=[self._method(candidate, values[candidate.name]) for candidate in benchmark.candidates],
+            pictures=[Picture(sample.name, sample.group, sample.dataset) for sample in self.samples],
+            values=values,
+            set_values=self._set_values(),
+            baseline=benchmark.baseline,
+            dial={},
+            companions={},
+            scores={},
+            images=self._images(),
+            environment=self._environment(),
+        )
+        columns = [self._column(protocol) for protocol in benchmark.protocols]  # now it is known what was skipped
+        return with_findings(replace(report, columns=columns), benchmark.scores)
+
+    def _of_kind(self, *kinds: Kind) -> list[Protocol]:
+        return [protocol for protocol in self.benchmark.protocols if protocol.kind in kinds]
+
+    def _place(self, candidate: Candidate, sample: Sample) -> Path:
+        slug = re.sub(r"[^\w.+-]+", "_", candidate.name)
+        return self.benchmark.folder / PICTURES / f"{slug}-{candidate.key[:8]}" / sample.dataset / f"{sample.name}.png"
+
+    def _restored(self, candidate: Candidate) -> list[Path]:
+        """The outputs of a candidate; those that are not there yet are made."""
+        places = [self._place(candidate, sample) for sample in self.samples]
+        sources = [f"{candidate.key} {content_of(sample.input)}" for sample in self.samples]
+        todo = [
+            (sample, place, source)
+            for sample, place, source in zip(self.samples, places, sources, strict=True)
+            if not is_made_of(place, source)
+        ]
+        started = time.perf_counter()
+        pictures = candidate.work([sample for sample, _, _ in todo]) if todo else ()
+        for done, ((sample, place, source), pixels) in enumerate(zip(todo, pictures, strict=True)):
+            self.tell(f"restoring: {candidate.name}", done, len(todo))
+            _check_size(candidate, sample, pixels)
+            write_png(place, pixels, source)
+            self.cache.put(content_of(sample.input), f"seconds {candidate.key}", time.perf_counter() - started)
+            started = time.perf_counter()
+        return places
+
+    def _judged(self, protocol: Protocol, outputs: Mapping[str, Sequence[Path]]) -> dict[str, list[float | None]]:
+        """Method -> values; nothing where the protocol can not be run, which is noted."""
+        if protocol.kind == "reference" and not any(sample.original for sample in self.samples):
+            self.skipped[protocol.id] = "needs originals, and the test pictures have none"
+            return {}
+        total = len(outputs) * len(self.samples)
+        try:
+            judge = self._judge(protocol)
+            rows: dict[str, list[float | None]] = {name: [] for name in outputs}
+            for name, places in outputs.items():
+                for sample, place in zip(self.samples, places, strict=True):
+                    self.tell(f"judging: {protocol.label}", sum(map(len, rows.values())), total)
+                    rows[name].append(judge.value(sample, place))
+        except NotRunError as reason:
+            self.skipped[protocol.id] = str(reason)
+            return {}
+        return rows
+
+    def _judge(self, protocol: Protocol) -> Judge:
+        benchmark = self.benchmark
+        judge = Judge(protocol, benchmark.device, self.cache, benchmark.weights.get(protocol.id, []))
+        self.weights[protocol.id] = {file.name: content_of(file) for file in judge.files}
+        return judge
+
+    def _set_values(self) -> dict[str, dict[str, float]]:
+        """Method -> protocol -> value over all pictures."""
+        values: dict[str, dict[str, float]] = {candidate.name: {} for candidate in self.benchmark.candidates}
+        originals = [sample.original for sample in self.samples if sample.original]
+        known = originals if len(originals) == len(self.samples) else []
+        for protocol in self._of_kind("set"):
+            try:
+                judge = self._judge(protocol)
+                for done, candidate in enumerate(self.benchmark.candidates):
+                    self.tell(f"judging: {protocol.label}", done, len(values))
+                    outputs = [self._place(candidate, sample) for sample in self.samples]
+                    values[candidate.name][protocol.id] = judge.distance(outputs, known)
+            except NotRunError as reason:
+                self.skipped[protocol.id] = str(reason)
+        return values
+
+    def _column(self, protocol: Protocol) -> Column:
+        return Column(
+            protocol.id,
+            protocol.label,
+            protocol.lower_better,
+            protocol.trained_on,
+            protocol.metric in self.benchmark.raised,
+            self.skipped.get(protocol.id, ""),
+        )
+
+    def _method(self, candidate: Candidate, row: Mapping[str, Sequence[float | None]]) -> Method:
+        facts: dict[str, Any] = {"N": len(self.samples)} | candidate.facts
+        seconds = [self.cache.get(content_of(one.input), f"seconds {candidate.key}") for one in self.samples]
+        if candidate.model != INPUT and None not in seconds:
+            facts["seconds per picture"] = float(np.mean(seconds))  # type: ignore[arg-type]
+        if lost := {name: values.count(None) for name, values in row.items() if None in values}:
+            facts["pictures without a value"] = lost
+        return Method(candidate.name, candidate.model, candidate.quality, facts)
+
+    def _images(self) -> dict[str, list[str]]:
+        """Paths from the benchmark's folder."""
+        shown: dict[str, list[Path]] = {
+            candidate.name: [self._place(candidate, sample) for sample in self.samples]
+            for candidate in self.benchmark.candidates
+        }
+        if all(sample.original for sample in self.samples):
+            shown["original"] = [sample.original for sample in self.samples if sample.original]
+        return {
+            name: [Path(os.path.relpath(path, self.benchmark.folder)).as_posix() for path in paths]
+            for name, paths in shown.items()
+        }
+
+    def _environment(self) -> dict[str, Any]:
+        benchmark = self.benchmark
+        return (
+            dict(benchmark.facts)
+            | {"iqp_adapter": __version__, "metrics on": benchmark.device.type}
+            | {"data": {name: _described(part) for name, part in _by_set(self.samples).items()}}
+            | {"protocols": {one.id: self._said(one) for one in benchmark.protocols}}
+            | environment(benchmark.seed)
+        )
+
+    def _said(self, protocol: Protocol) -> dict[str, Any]:
+        """All that a reader of its numbers should know."""
+        return {
+            "better": "lower" if protocol.lower_better else "higher",
+            "compares with": "" if protocol.kind == "no-reference" else protocol.kind,
+            "note": protocol.note,
+            "files": self.weights.get(protocol.id, {}),
+        }
+
+
+def _check_names(samples: Sequence[Sample]) -> None:
+    seen: set[tuple[str, str]] = set()
+    for sample in samples:
+        if (sample.dataset, sample.name) in seen:
+            raise ValueError(f"two test pictures are {sample.dataset}/{sample.name}; rename the folder of one test set")
+        seen.add((sample.dataset, sample.name))
+
+
+def _check_size(candidate: Candidate, sample: Sample, pixels: np.ndarray) -> None:
+    wanted = read_pixels(sample.input).shape
+    if pixels.shape != wanted:
+        raise ValueError(
+            f"{candidate.name} made {pixels.shape[1]} x {pixels.shape[0]} px of {sample.input}, which has "
+            f"{wanted[1]} x {wanted[0]} px; outputs must have the size of their inputs"
+        )
+
+
+def _by_set(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
+    return {name: [one for one in samples if one.dataset == name] for name in dict.fromkeys(s.dataset for s in samples)}
+
+
+def _described(samples: Sequence[Sample]) -> dict[str, Any]:
+    files = [file for sample in samples for file in (sample.input, sample.original) if file]
+    people = len({sample.group for sample in samples})
+    return {"pictures": len(samples), "people": people, "sha256": digest(*sorted(map(content_of, files)))}

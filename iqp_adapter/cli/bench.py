@@ -1,0 +1,237 @@
+"""`iqp bench`: which restorer is better, by which metrics, and how sure that is."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ..bench.datasets import Sample
+    from ..bench.models import Candidate
+    from ..bench.report import Report
+    from ..bench.run import Benchmark
+
+
+def bench(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="tiny, a folder, a Hub id; a host: a weight file, a known name; 'cmd: PROGRAM {input} {output}'; "
+            "'dir: FOLDER' of outputs. May be repeated, as all that follow. [default: tiny]"
+        ),
+    ] = None,
+    adapter: Annotated[
+        list[str] | None, typer.Option(help="Folder or Hub id of an adapter: the first for the first host, and so on.")
+    ] = None,
+    quality: Annotated[
+        list[str] | None, typer.Option(help="best, any or a number from 0 to 1. [default: best, any]")
+    ] = None,
+    dial: Annotated[int, typer.Option(help="So many levels from 0 to 1 besides, for the curve of the dial.")] = 0,
+    hq: Annotated[list[Path] | None, typer.Option(help="Folder of good faces, which are degraded, seeded.")] = None,
+    lq: Annotated[
+        list[str] | None,
+        typer.Option(help="Folder of degraded faces, or of such folders; celeba-test, lfw-test, wider-test."),
+    ] = None,
+    gt: Annotated[
+        list[Path] | None, typer.Option(help="Folder of originals: the first for the first --lq, and so on.")
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option("-m", "--metric", help="Protocol, or short name; --list shows them.")
+    ] = None,
+    protocol: Annotated[
+        list[str] | None, typer.Option(help="Named score with its metrics: ntire2025, ntire2026, ntire2026-readme.")
+    ] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PROTOCOL=FILE", help="Local file of a metric; of two files, in the order of --list."),
+    ] = None,
+    optimised: Annotated[
+        list[str] | None, typer.Option(help="Metric that some model was made to raise, besides those it shows itself.")
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="Row that differences are taken against. [default: the bare host, else input]")
+    ] = None,
+    scale: Annotated[float, typer.Option(help="Strength of the quality's guidance; 1 is as trained.")] = 1.0,
+    fidelity: Annotated[float | None, typer.Option(help="Weight between detail (0) and likeness (1).")] = None,
+    size: Annotated[int, typer.Option(min=64, help="Side of degraded pictures in pixels, of --hq.")] = 512,
+    draws: Annotated[int, typer.Option(min=1, help="Degradations of every picture, of --hq.")] = 1,
+    degradation: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Attribute of the degradation, of --hq.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the degradations.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="So many pictures of every test set, the first.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; by default the best there is.")] = None,
+    title: Annotated[str, typer.Option(help="Of the report.")] = "Face restoration",
+    pictures: Annotated[bool, typer.Option(help="Show pictures in the report.")] = True,
+    listing: Annotated[bool, typer.Option("--list", help="Show protocols and test sets, and run nothing.")] = False,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of report, pictures and scores.")] = Path("bench"),
+) -> None:
+    """Compare restorers; an interrupted run goes on where it stopped, and a new metric costs only itself."""
+    if listing:
+        return _list()
+    from ..bench.choice import chosen
+    from ..bench.models import candidates
+    from ..bench.run import Benchmark, claim, place
+
+    claim(out)
+    where = place(device)
+    samples = _samples(hq or [], lq or [], gt or [], out, limit, size, seed, draws, _degradation(degradation or []))
+    levels = [f"{step / max(dial - 1, 1):g}" for step in range(dial)]
+    qualities = list(dict.fromkeys([*(quality or ["best", "any"]), *levels]))
+    found = candidates(model or ["tiny"], adapter or [], qualities, where, scale, fidelity)
+    raised = {name for one in found for name in one.conditioned_on} | set(optimised or [])
+    protocols = chosen(metric or [], protocol or [], raised, any(sample.original for sample in samples))
+    benchmark = Benchmark(
+        found,
+        samples,
+        protocols,
+        out,
+        title=title,
+        scores=protocol or [],
+        weights=_weights(weights or []),
+        device=where,
+        baseline=baseline or _baseline(found),
+        seed=seed,
+        raised=frozenset(raised),
+        facts={"command": command(sys.argv)},
+    )
+    report = _run(benchmark)
+    if report is not None:
+        _write(report if pictures else replace(report, images={}), out)
+
+
+def command(words: Sequence[str]) -> str:
+    """The command that is running; of an absolute path, the last two names are kept."""
+    options = words[words.index("bench") + 1 :] if "bench" in words else words[1:]
+    placeless = ("/".join(Path(word).parts[-2:]) if Path(word).is_absolute() else word for word in options)
+    return shlex.join(["iqp", "bench", *placeless])
+
+
+def _samples(
+    hq: list[Path], lq: list[str], gt: list[Path], out: Path, limit: int | None, *degradation: Any
+) -> list[Sample]:
+    """Every test set that is named, or a line that says how to name one."""
+    from ..bench.datasets import PUBLISHED, degraded, from_folder, published
+
+    if not hq and not lq:
+        raise ValueError("nothing to restore; give good faces by --hq FOLDER, or degraded ones by --lq FOLDER")
+    if len(gt) > len(lq):
+        raise ValueError(f"{len(gt)} --gt for {len(lq)} --lq; originals belong to the --lq of the same place")
+    sets = [degraded(folder, out / "data" / folder.name, limit, *degradation) for folder in hq]
+    for name, originals in zip_longest(lq, gt):
+        known = name in PUBLISHED and not originals
+        sets.append(published(name, out / "data") if known else from_folder(Path(name), originals))
+    return [sample for part in sets for sample in _first(part, limit)]
+
+
+def _first(samples: list[Sample], limit: int | None) -> list[Sample]:
+    """The first pictures of every test set."""
+    if limit is None:
+        return samples
+    sets = dict.fromkeys(sample.dataset for sample in samples)
+    return [one for name in sets for one in [sample for sample in samples if sample.dataset == name][:limit]]
+
+
+def _degradation(words: list[str]) -> dict[str, Any]:
+    import yaml
+
+    return {name: yaml.safe_load(value) for name, value in _pairs("degradation", words)}
+
+
+def _weights(words: list[str]) -> dict[str, list[Path]]:
+    from ..bench.protocols import find
+
+    files: dict[str, list[Path]] = {}
+    for name, file in _pairs("weights", words):
+        if not Path(file).is_file():
+            raise FileNotFoundError(f"no weight file {file} for {name}")
+        files.setdefault(find(name).id, []).append(Path(file))
+    return files
+
+
+def _pairs(option: str, words: list[str]) -> list[tuple[str, str]]:
+    if wrong := [word for word in words if "=" not in word]:
+        raise ValueError(f"--{option} {wrong[0]!r} has no '='; write NAME=VALUE")
+    return [(name, value) for name, _, value in (word.partition("=") for word in words)]
+
+
+def _baseline(found: Sequence[Candidate]) -> str:
+    """The bare host of the first adapter, where there is one."""
+    from ..bench.models import ADAPTED, INPUT
+
+    adapted = next((one.model for one in found if one.model.endswith(ADAPTED)), "")
+    return adapted.removesuffix(ADAPTED) or INPUT
+
+
+def _run(benchmark: Benchmark) -> Report | None:
+    from rich.progress import Progress
+
+    from ..bench.run import run
+
+    with Progress(transient=True, disable=os.environ.get("RANK", "0") != "0") as progress:
+        task = progress.add_task("", total=None)
+        try:
+            return run(
+                benchmark, lambda what, done, of: progress.update(task, description=what, completed=done, total=of)
+            )
+        except KeyboardInterrupt:
+            typer.echo("interrupted; the same command goes on from here", err=True)
+            raise typer.Exit(130) from None
+
+
+def _write(report: Report, out: Path) -> None:
+    from ..bench.writers import write_all
+
+    files = write_all(report, out)
+    _show(report)
+    typer.echo(f"wrote {', '.join(map(str, files))}")
+
+
+def _show(report: Report) -> None:
+    """The means as a table, and what was not run."""
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    from ..bench.report import summary
+
+    rows, columns = summary(report), [column for column in report.columns if not column.skipped]
+    table = Table(Column(f"N = {len(report.pictures)}", no_wrap=True))
+    for column in columns:
+        title = column.label.replace("/", "/\n", 1)
+        table.add_column(f"{title} {'↓' if column.lower_better else '↑'}", justify="right")
+    for method in report.methods:
+        means = [report.set_values[method.name].get(c.id, rows[method.name].get(c.id, (None,))[0]) for c in columns]
+        table.add_row(method.name, *("–" if mean is None else f"{mean:.4g}" for mean in means))
+    console = Console()
+    console.print(table)
+    for column in report.columns:
+        if column.skipped:
+            console.print(f"not run: {column.label}: {column.skipped}", style="yellow", soft_wrap=True, markup=False)
+
+
+def _list() -> None:
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    from ..bench.datasets import PUBLISHED
+    from ..bench.ntire import THRESHOLDS
+    from ..bench.protocols import PROTOCOLS
+
+    table = Table(Column("protocol", no_wrap=True), "better", "compares with", Column("needs", overflow="fold"), "note")
+    for one in PROTOCOLS.values():
+        needs = ", ".join([*one.missing, *(file.name for file in one.download)])
+        against = "" if one.kind == "no-reference" else one.kind
+        table.add_row(one.id, "lower" if one.lower_better else "higher", against, needs, one.note)
+    console = Console()
+    console.print(table)
+    console.print(
+        f"and every metric of pyiqa by its name; scores: {', '.join(THRESHOLDS)}; sets: {', '.join(PUBLISHED)}"
+    )
