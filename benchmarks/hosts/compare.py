@@ -29,8 +29,8 @@ JUDGES = ("iqp-lite", "niqe", "niqe@512", "piqe", "psnr", "ssim", "perceptual-li
 """The first one is the metric of the condition."""
 
 SECOND = "niqe@512"
-"""The dial's second metric. On dev PIQE of enlarged pictures orders the ladder a little better (`second_metric.json`), but
-says 100, its end, to every restoration of 128 px."""
+"""The dial's second metric. PIQE of enlarged pictures orders the ladder a little better on dev (`second_metric.json`),
+but says 100, its end, to every restoration of 128 px."""
 
 
 def main(

@@ -38,13 +38,13 @@ class People:
             raise ValueError(f"all pictures show {names[0]}; an interval over people needs two or more")
         self.names: list[str] = names.tolist()
         self._shows = np.eye(len(names))[owner]  # (N, P)
-        self._drawn = np.random.default_rng(seed).multinomial(
-            len(names), [1 / len(names)] * len(names), draws
-        )  # (D, P)
+        drawn = np.random.default_rng(seed).multinomial(len(names), [1 / len(names)] * len(names), draws)
+        self._drawn = drawn.astype(float)  # (D, P); matrices of integers multiply slowly
+        self._pictures = self._drawn @ self._shows.sum(0)  # (D,)
 
     def means(self, values: np.ndarray) -> np.ndarray:
         """Values (..., N) -> their mean in every resample (..., D)."""
-        return values @ self._shows @ self._drawn.T / (self._drawn @ self._shows.sum(0))
+        return values @ self._shows @ self._drawn.T / self._pictures
 
     def interval(self, values: np.ndarray) -> Interval:
         """Mean of the values (N,) and its 95 % interval."""

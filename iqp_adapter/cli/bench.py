@@ -188,9 +188,12 @@ def _run(benchmark: Benchmark) -> Report | None:
 
 
 def _write(report: Report, out: Path) -> None:
+    from ..bench.page import write_page
     from ..bench.writers import write_all
 
     files = write_all(report, out)
+    write_page(report, out / "report.html")
+    files.append(out / "report.html")
     _show(report)
     typer.echo(f"wrote {', '.join(map(str, files))}")
 
