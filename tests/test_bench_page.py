@@ -315,7 +315,7 @@ def test_tables_sort(view):
 def test_what_the_table_shows_can_be_chosen(view):
     table = view.locator("#results-table")
     assert "26.08" in table.inner_text()  # the baseline's mean
-    assert "2 faces under 0.6" in table.inner_text() and "▼" in table.inner_text()
+    assert "2 faces beyond 0.6" in table.inner_text() and "▼" in table.inner_text()
     view.locator("#results-tools select").select_option("B")
     assert "27.25" in table.inner_text() and "no interval" in table.inner_text()
     assert not any("▲" in text for text in table.locator("td:not(.guard)").all_inner_texts())

@@ -288,7 +288,7 @@ function guardSummary(method, column) {
 
 function faces(method, column) {
   const {"under identity threshold": under, threshold} = report.companions[column.id];
-  return known(under?.[method]) ? `${counted(under[method], "face")} under ${general(threshold)}` : "faces not counted";
+  return known(under?.[method]) ? `${counted(under[method], "face")} beyond ${general(threshold)}` : "faces not counted";
 }
 
 function guards() {
@@ -301,7 +301,7 @@ function guardTable(column) {
   const [held, guard] = [heldOut(column), report.companions[column.id]];
   const heads = [byName, {key: column.id, label: columnName(column), below: tagged("optimised"), column},
     ...held.map(other => ({key: other.id, label: columnName(other), below: h("span.small", {}, "held out"), column: other})),
-    {key: "identity lost", label: "Identity lost", below: h("span.small", {}, `faces under ${general(guard.threshold)}`)}];
+    {key: "identity lost", label: "Identity lost", below: h("span.small", {}, `faces beyond ${general(guard.threshold)}`)}];
   const change = (method, other) => isBaseline(method) ? 0 : difference(method.name, other)?.[0];
   const rows = methods.map(method => ({
     keys: {name: method.name, "identity lost": guard["under identity threshold"]?.[method.name],
