@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import socket
-from pathlib import Path
 
 import pytest
 from bench_pieces import folder_of
@@ -150,4 +149,15 @@ def test_the_list_names_every_protocol():
 def test_the_command_names_no_place_of_this_machine():
     for start in (["/x/iqp", "bench"], ["/x/iqp", "--debug", "bench"], ["/x/benchmarks/compare.py"]):
         assert command([*start, "--hq", "/a/b/faces/val", "-o", "out"]) == "iqp bench --hq faces/val -o out"
-    assert str(Path.home()) not in command(["iqp", str(Path.home() / "a" / "b")])
+    words = [
+        "iqp",
+        "bench",
+        "--model",
+        "cmd: /a/b/python /c/d/x.py {input} {output}",
+        "--weights",
+        "fid/vqfr=/a/b/c.pth",
+    ]
+    assert command(words) == ("iqp bench --model 'cmd: b/python d/x.py {input} {output}' --weights fid/vqfr=b/c.pth")
+    assert command(["iqp", "bench", "--adapter", "owner/name", "--lq", "a/b/c"]) == (
+        "iqp bench --adapter owner/name --lq a/b/c"
+    )

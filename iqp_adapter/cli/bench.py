@@ -25,14 +25,15 @@ def bench(
         list[str] | None,
         typer.Option(
             help="tiny, a folder, a Hub id; a host: a weight file, a known name; 'cmd: PROGRAM {input} {output}'; "
-            "'dir: FOLDER' of outputs. May be repeated, as all that follow. [default: tiny]"
+            "'dir: FOLDER' of outputs. By default tiny. May be repeated, as all "
+            "that follow."
         ),
     ] = None,
     adapter: Annotated[
         list[str] | None, typer.Option(help="Folder or Hub id of an adapter: the first for the first host, and so on.")
     ] = None,
     quality: Annotated[
-        list[str] | None, typer.Option(help="best, any or a number from 0 to 1. [default: best, any]")
+        list[str] | None, typer.Option(help="best, any or a number from 0 to 1; by default best and any.")
     ] = None,
     dial: Annotated[int, typer.Option(help="So many levels from 0 to 1 besides, for the curve of the dial.")] = 0,
     hq: Annotated[list[Path] | None, typer.Option(help="Folder of good faces, which are degraded, seeded.")] = None,
@@ -57,7 +58,7 @@ def bench(
         list[str] | None, typer.Option(help="Metric that some model was made to raise, besides those it shows itself.")
     ] = None,
     baseline: Annotated[
-        str | None, typer.Option(help="Row that differences are taken against. [default: the bare host, else input]")
+        str | None, typer.Option(help="Row that differences are taken against; by default the bare host, else input.")
     ] = None,
     scale: Annotated[float, typer.Option(help="Strength of the quality's guidance; 1 is as trained.")] = 1.0,
     fidelity: Annotated[float | None, typer.Option(help="Weight between detail (0) and likeness (1).")] = None,
@@ -109,10 +110,11 @@ def bench(
 
 
 def command(words: Sequence[str]) -> str:
-    """The command that is running; of an absolute path, the last two names are kept."""
+    """The command that is running, without the places of this machine."""
+    from ..bench.models import placeless
+
     options = words[words.index("bench") + 1 :] if "bench" in words else words[1:]
-    placeless = ("/".join(Path(word).parts[-2:]) if Path(word).is_absolute() else word for word in options)
-    return shlex.join(["iqp", "bench", *placeless])
+    return shlex.join(["iqp", "bench", *map(placeless, options)])
 
 
 def _samples(
