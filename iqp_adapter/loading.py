@@ -21,6 +21,12 @@ from .registry import hosts
 SUFFIXES = (".safetensors", ".pth", ".ckpt", ".pt")
 
 
+def is_native(name: str) -> bool:
+    """Whether it is a checkpoint of this library: built in, a folder, or "owner/name" on the Hub."""
+    on_the_hub = name.count("/") == 1 and not name.endswith(SUFFIXES)
+    return name in hub.builtin("iqpfr-") or Path(name).is_dir() or on_the_hub
+
+
 def load_host(source: Any) -> nn.Module:
     """The restorer that `source` stands for; what is read from a file is in eval mode, on the CPU.
 

@@ -26,8 +26,7 @@ from PIL import Image
 from torch import nn
 
 from ..files import list_images
-from ..hub import builtin
-from ..loading import SUFFIXES
+from ..loading import SUFFIXES, is_native
 from .cache import content_of, digest
 from .datasets import Sample, by_stem, check_equal, paired, sets_of
 from .pictures import as_pixels, read_pixels, read_tensor
@@ -153,12 +152,6 @@ def command(text: str) -> Candidate:
 def placeless(text: str) -> str:
     """Words in which absolute paths have kept their last two names, so that no report tells where it was made."""
     return re.sub(r"(?<![\w.:/}])(?:/[^\s/='\"]+){2,}", lambda path: "/".join(path[0].split("/")[-2:]), text)
-
-
-def is_native(name: str) -> bool:
-    """Whether it is a checkpoint of this library: built in, a folder, or "owner/name" on the Hub."""
-    on_the_hub = name.count("/") == 1 and not name.endswith(SUFFIXES)
-    return name in builtin("iqpfr-") or Path(name).is_dir() or on_the_hub
 
 
 def _networks(

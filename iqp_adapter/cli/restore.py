@@ -121,20 +121,12 @@ def _sources(arguments: list[str], demo_output: Path | None) -> tuple[list[Path]
 
 def _model(name: str, adapter: str | None) -> Any:
     """The native model of that name, or the host, with an adapter where one is given."""
+    from ..loading import is_native
     from ..native import IQPFR
     from ..wrapper import wrap
 
-    model = IQPFR.from_pretrained(name) if _is_native(name) else name
+    model = IQPFR.from_pretrained(name) if is_native(name) else name
     return model if isinstance(model, IQPFR) and adapter is None else wrap(model, adapter=adapter)
-
-
-def _is_native(name: str) -> bool:
-    """Whether it is a checkpoint of this library: built in, a folder, or "owner/name" on the Hub."""
-    from ..hub import builtin
-    from ..loading import SUFFIXES
-
-    on_the_hub = name.count("/") == 1 and not name.endswith(SUFFIXES)
-    return name in builtin("iqpfr-") or Path(name).is_dir() or on_the_hub
 
 
 def _quality(text: str, model: Restorer) -> float | str | None:
