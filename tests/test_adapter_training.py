@@ -184,6 +184,18 @@ def test_an_adapter_that_has_learned_nothing_is_told(faces, tmp_path, caplog):
     assert "the pictures are the same at every quality: the adapter has learned nothing yet" in caplog.text
 
 
+def test_gates_learn_faster_than_the_rest(faces, tmp_path):
+    config = AdapterConfig(imitation=replace(STAGE, steps=1, rate=1e-3), precision="fp32", watch_every=100)
+    host = built("vqfr")
+    start = iqp.wrap(built("vqfr")).adapters["default"].state_dict()
+    folder = AdapterTraining(config, host, faces, tmp_path).run()
+    trained = torch.load(tmp_path / "imitation" / "state.pt", weights_only=True)["players"]["adapter"]["network"]
+    moved = {key: float((value - start[key]).abs().max()) for key, value in trained.items()}
+    gates = [step for key, step in moved.items() if key.endswith("gate")]
+    assert folder.exists() and max(gates) == pytest.approx(3e-2, rel=1e-3)  # a first step of Adam is its rate
+    assert max(step for key, step in moved.items() if not key.endswith("gate")) < 2e-3
+
+
 def test_accumulated_batches_equal_one_as_large(faces, tmp_path, monkeypatch):
     monkeypatch.setattr("torch.optim.AdamW", lambda groups, lr, **_: torch.optim.SGD(groups, lr))
     whole = StageConfig(steps=3, batch=4, rate=0.05, warmup=1, options={"shuffle_every": 100})
