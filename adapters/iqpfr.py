@@ -31,8 +31,7 @@ def restore(host: Host, lq: Tensor, fidelity: float | None = None) -> Tensor:
 
 
 def decide(host: Host, lq: Tensor, fidelity: float | None = None) -> tuple[Any, Any]:
-    logits, decode = host.decision(lq, fidelity=fidelity)
-    return logits, decode
+    return host.decision(lq, fidelity=fidelity)
 
 
 HOST = HostSpec(

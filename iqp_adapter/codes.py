@@ -109,7 +109,7 @@ def optimise(
             if step < settings.steps:
                 noise = (settings.noise * gumbel_noise(x.shape, generator) for x in moved)
                 weights = tuple(choose(x, settings.temperature, y) for x, y in zip(moved, noise, strict=True))
-                leash = settings.leash * _divergences(moved, start)
+                leash = settings.leash * divergences(moved, start)
                 (leash - reward(decode(weights))).sum().backward()
                 adam.step()
                 adam.zero_grad()
@@ -145,7 +145,7 @@ class _Best:
     def offer(self, start: Codes, logits: Sequence[Tensor], decode: Callable, reward: Callable, leash: float) -> float:
         """Judges the most likely codes of `logits`; returns their mean reward."""
         gain = reward(decode(tuple(choose(x) for x in logits)))
-        value = gain - leash * _divergences(logits, start) if leash else gain
+        value = gain - leash * divergences(logits, start) if leash else gain
         indices = tuple(x.argmax(-1) for x in logits)
         if self.value is None:
             self.codes, self.value = indices, value
@@ -155,5 +155,6 @@ class _Best:
         return float(gain.mean())
 
 
-def _divergences(logits: Sequence[Tensor], start: Codes) -> Tensor:
-    return torch.stack([divergence(x, y) for x, y in zip(logits, start, strict=True)]).sum(0)  # (B,)
+def divergences(logits: Sequence[Tensor], reference: Sequence[Tensor]) -> Tensor:
+    """`divergence` of every codebook together, (B,) in nats."""
+    return torch.stack([divergence(x, y) for x, y in zip(logits, reference, strict=True)]).sum(0)  # (B,)

@@ -73,6 +73,12 @@ class ScoreScale:
         left = position.floor().long().clamp_max(len(knots) - 2)
         return torch.lerp(knots[left], knots[left + 1], position - left)
 
+    @property
+    def spread(self) -> float:
+        """Between the scores of the worst and of the best quality."""
+        worst, best = self.score(torch.tensor([0.0, 1.0]))
+        return float((best - worst).abs())
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"quantiles": list(self.quantiles)}
 

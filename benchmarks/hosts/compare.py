@@ -19,7 +19,7 @@ from benchmarks.hosts import small
 from benchmarks.hosts.adapt import ADAPTED, Variant, load_host, side_of
 from benchmarks.judges import Panel, Scores
 from benchmarks.native import report
-from benchmarks.native.dial import LEVELS, draw, judge
+from benchmarks.native.dial import LEVELS, curves_of, draw, verdicts_of
 from benchmarks.native.dial import report as dial_report
 from benchmarks.native.pictures import FacesOption, Pictures, SeedsOption, load_pictures, restore
 from benchmarks.native.restoration import Claim, Court
@@ -39,7 +39,7 @@ def main(
     host: str = "codeformer",
     seeds: SeedsOption = 2,
     dial_seeds: Annotated[int, typer.Option(min=1, help="degradations of each face for the dial")] = 5,
-    out: report.OutOption = report.ROOT / "benchmarks/results/hosts",
+    out: report.OutOption = small.RESULTS,
 ) -> None:
     """Every judge on every method, what of it may be claimed, and the dial."""
     started, panel = time.perf_counter(), Panel(JUDGES)
@@ -110,8 +110,7 @@ def dial(
 
     levels = [at(float(level)) for level in LEVELS]
     values = {name: np.stack([scores[name] for scores in levels]) for name in names}  # (L, N) each
-    curves = {name: [people.interval(level) for level in value] for name, value in values.items()}
-    return curves, {name: judge(panel.gain(name, value, 0 * value), people) for name, value in values.items()}
+    return curves_of(values, people), verdicts_of(values, people, panel)
 
 
 if __name__ == "__main__":

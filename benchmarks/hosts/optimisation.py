@@ -32,6 +32,7 @@ from benchmarks.native.astronaut import as_batch, astronaut_face
 from benchmarks.native.pictures import FacesOption, SeedsOption, load_pictures
 from benchmarks.native.sheet import write_sheet
 from iqp_adapter.bench.intervals import People
+from iqp_adapter.bench.writers import table as markdown
 from iqp_adapter.codes import Codes, Optimisation, best_of, optimise
 from iqp_adapter.files import atomic_path
 from iqp_adapter.hooks import fixed
@@ -136,7 +137,7 @@ def main(
     drawn: Annotated[list[float], typer.Option(help=SIZES)] = DRAWN,
     continuous: Annotated[list[float], typer.Option(help=SIZES)] = CONTINUOUS,
     samples: Annotated[list[int], typer.Option(help="how many; may be repeated")] = SAMPLES,
-    out: report.OutOption = report.ROOT / "benchmarks/results/hosts",
+    out: report.OutOption = small.RESULTS,
 ) -> None:
     """Every way at every strength, judged after every few steps."""
     started, panel = time.perf_counter(), Panel(JUDGES)
@@ -182,7 +183,7 @@ def table(rows: list[dict[str, Any]], equal: dict[str, dict[str, float]], panel:
     lines = [[str(one[name]) for name in head] for one in rows]
     lines += [[way, "at equal rise", "", *(f"{gain:.4g}" for gain in gains.values())] for way, gains in equal.items()]
     note = "Gain over the bare host, higher is better for every judge. The first judge is the one that is optimised."
-    return f"# Optimising at test time\n\n{report.markdown([head, *lines])}\n\n{note}\n"
+    return f"# Optimising at test time\n\n{markdown([head, *lines])}\n\n{note}\n"
 
 
 def draw(path: Path, rows: list[dict[str, Any]], panel: Panel) -> None:

@@ -16,11 +16,9 @@ import typer
 
 from benchmarks.hosts.adapt import Variant, load_host, vqgan_of
 from benchmarks.hosts.compare import finished
-from benchmarks.native.report import ROOT
+from benchmarks.hosts.small import RESULTS
 from benchmarks.native.ship import RECORD
 from iqp_adapter import checkpoint
-
-RESULTS = ROOT / "benchmarks" / "results" / "hosts"
 
 
 def main(

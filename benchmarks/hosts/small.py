@@ -10,7 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from benchmarks.native.report import ROOT
 from iqp_adapter.compat import make_importable
+
+RESULTS = ROOT / "benchmarks" / "results" / "hosts"
 
 RESOLUTION = 128
 """Side of the pictures of those that are built here."""
@@ -72,7 +75,3 @@ def iqpfr() -> nn.Module:
     from iqp_adapter.native import IQPFR, preset
 
     return IQPFR(preset("tiny", condition=False))
-
-
-def parameters(network: nn.Module) -> int:
-    return sum(x.numel() for x in network.parameters())

@@ -19,8 +19,9 @@ from torch import nn
 
 import iqp_adapter as iqp
 from benchmarks.hosts.adapt import FineTuning
+from benchmarks.hosts.small import RESULTS
 from benchmarks.memory import alone, peak_memory
-from benchmarks.native.report import ROOT, OutOption, provenance, write_json
+from benchmarks.native.report import OutOption, provenance, write_json
 from benchmarks.timing import in_turn, ratio
 from benchmarks.wrap.full_size import build, pictures
 from iqp_adapter.registry import hosts
@@ -83,7 +84,7 @@ def main(
     batch: Annotated[int, typer.Option(min=1)] = 1,
     rounds: Annotated[int, typer.Option(min=1)] = 15,
     threads: int = 2,
-    out: OutOption = ROOT / "benchmarks/results/hosts",
+    out: OutOption = RESULTS,
 ) -> None:
     """Measures, prints and writes."""
     torch.set_num_threads(threads)

@@ -23,9 +23,10 @@ from benchmarks.native.pictures import (
     load_pictures,
     restore,
 )
-from benchmarks.native.report import RESULTS, OutOption, markdown, provenance, write_json, write_text
+from benchmarks.native.report import RESULTS, OutOption, provenance, write_json, write_text
 from benchmarks.native.second_metric import chosen
 from iqp_adapter.bench.intervals import Interval, People, interval, spearman
+from iqp_adapter.bench.writers import table as markdown
 from iqp_adapter.files import atomic_path
 from iqp_adapter.native import IQPFR
 from iqp_adapter.quality import BEST
@@ -47,6 +48,16 @@ def judge(values: np.ndarray, people: People) -> dict[str, Any]:
     order = interval(float(spearman(values.mean(1))), spearman(means))
     span = people.interval(values[-1] - values[0])
     return {"spearman": order, "top - bottom": span, "holds": order.mean >= 0.9 and span.low > 0}
+
+
+def curves_of(values: dict[str, np.ndarray], people: People) -> dict[str, list[Interval]]:
+    """Values (L, N) by judge -> the means of the levels."""
+    return {name: [people.interval(level) for level in value] for name, value in values.items()}
+
+
+def verdicts_of(values: dict[str, np.ndarray], people: People, panel: Panel) -> dict[str, dict[str, Any]]:
+    """Values (L, N) by judge -> what each says of the dial."""
+    return {name: judge(panel.gain(name, value, 0 * value), people) for name, value in values.items()}
 
 
 def draw(path: Path, curves: dict[str, list[Interval]], panel: Panel) -> None:
@@ -91,8 +102,7 @@ def main(model: ModelOption, faces: FacesOption, seeds: SeedsOption = 5, out: Ou
     network = load_model(model)
     pictures = load_pictures(faces, network.resolution, seeds)
     values, people = measure(network, pictures, panel), People(pictures.people)
-    curves = {name: [people.interval(level) for level in value] for name, value in values.items()}
-    verdicts = {name: judge(panel.gain(name, value, 0 * value), people) for name, value in values.items()}
+    curves, verdicts = curves_of(values, people), verdicts_of(values, people, panel)
     content = {
         "claim": f"the dial works on {DRIVING} and on {second}",
         "holds": verdicts[DRIVING]["holds"] and verdicts[second]["holds"],

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from benchmarks.judges import Panel
 from benchmarks.native.pictures import FacesOption, ModelOption, load_model, restore
-from benchmarks.native.report import ROOT, markdown, write_text
+from benchmarks.native.report import ROOT, write_text
 from benchmarks.native.sheet import write_sheet
+from iqp_adapter.bench.writers import table as markdown
 from iqp_adapter.files import list_images
 from iqp_adapter.images import resize
 from iqp_adapter.score_cache import read_image

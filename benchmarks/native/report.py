@@ -15,6 +15,7 @@ import typer
 from benchmarks.judges import Panel, Scores
 from iqp_adapter import hub
 from iqp_adapter.bench.intervals import Interval, People, person_of
+from iqp_adapter.bench.writers import table as markdown
 from iqp_adapter.files import atomic_path, list_images, sha256_of
 from iqp_adapter.training.record import dataset_hash, environment
 
@@ -71,12 +72,6 @@ def table(title: str, rows: Mapping[str, Mapping[str, Interval]], panel: Panel) 
     notes = ["Mean [95 % interval over people]. † trained on: shares a backbone or a target with a loss or the scorer."]
     notes += [f"Skipped: {name}, {reason}." for name, reason in panel.skipped.items()]
     return f"# {title}\n\n{markdown(lines)}\n\n{' '.join(notes)}\n"
-
-
-def markdown(lines: Sequence[Sequence[str]]) -> str:
-    """Cells, the header first -> a Markdown table."""
-    head, *body = (f"| {' | '.join(cells)} |" for cells in lines)
-    return "\n".join([head, f"|{' --- |' * len(lines[0])}", *body])
 
 
 def claim(text: str, gain: Interval) -> dict[str, Any]:

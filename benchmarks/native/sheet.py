@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from iqp_adapter.bench.pictures import as_pixels
 from iqp_adapter.files import atomic_path
 
 GAP = 4
@@ -24,12 +24,7 @@ def write_sheet(path: Path, columns: dict[str, Tensor]) -> None:
     for column, (caption, images) in enumerate(columns.items()):
         draw.text((column * step + side // 2, head // 2), caption, fill="black", font=font, anchor="mm")
         for row, image in enumerate(images):
-            sheet.paste(Image.fromarray(_pixels(image)), (column * step, head + row * step))
+            sheet.paste(Image.fromarray(as_pixels(image[None])), (column * step, head + row * step))
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as partial:
         sheet.save(partial, format="PNG")
-
-
-def _pixels(image: Tensor) -> np.ndarray:
-    """(3, R, R) in [0, 1] -> (R, R, 3) uint8."""
-    return (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()

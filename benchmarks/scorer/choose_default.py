@@ -12,10 +12,11 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from benchmarks.native.report import markdown, provenance, write_json, write_text
+from benchmarks.native.report import provenance, write_json, write_text
 from benchmarks.scorer.ladder import GROUPS, SEVERITIES, by_distortion, follows, scores_on_ladders
 from benchmarks.scorer.train_lite import RESULTS
 from iqp_adapter.bench.intervals import Interval, person_of
+from iqp_adapter.bench.writers import table as markdown
 from iqp_adapter.files import list_images
 from iqp_adapter.scorer import Scorer
 

@@ -13,8 +13,9 @@ from typing import Annotated
 import torch
 import typer
 
-from benchmarks.native.report import markdown, provenance, write_json, write_text
+from benchmarks.native.report import provenance, write_json, write_text
 from benchmarks.scorer.train_lite import RESULTS, STORE, DistortedFaces, Target, agreement, fit, of_levels
+from iqp_adapter.bench.writers import table as markdown
 
 HEADS = {
     "levels 0-4": ((0, 1, 2, 3, 4), 128),

@@ -16,12 +16,13 @@ from torch import Tensor
 
 from benchmarks.judges import Panel
 from benchmarks.native.pictures import load_model, load_pictures, restore
-from benchmarks.native.report import markdown, provenance, write_json, write_text
+from benchmarks.native.report import provenance, write_json, write_text
 from benchmarks.scorer.choose_default import EveryOption, FacesOption, compare, explained, short
 from benchmarks.scorer.distortions import UNSEEN, as_tensor, blur, distort, load_face
 from benchmarks.scorer.ladder import ladder, pooled
 from benchmarks.scorer.train_lite import RESULTS
 from iqp_adapter.bench.intervals import People, person_of
+from iqp_adapter.bench.writers import table as markdown
 from iqp_adapter.files import list_images
 from iqp_adapter.scorer import Scorer
 

@@ -20,9 +20,10 @@ import typer
 from torch import Tensor, nn
 
 import iqp_adapter as iqp
-from benchmarks.native.report import OutOption, markdown, provenance, write_json, write_text
+from benchmarks.native.report import OutOption, provenance, write_json, write_text
 from benchmarks.wrap.architectures import ARCHITECTURES, build, example
 from benchmarks.wrap.full_size import RESULTS
+from iqp_adapter.bench.writers import table as markdown
 
 CLAIMS = {
     "bit_exact_at_init": "wrapped and untrained, it answers as the bare host",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from hashlib import sha256
 from html import escape
@@ -17,6 +16,7 @@ from typing import Any
 from ..files import atomic_path
 from .album import LONGEST_SIDE, Album, collect
 from .report import Report, differences, summary
+from .writers import plain
 
 PICTURE_BUDGET = 24_000_000
 """Bytes that the pictures of a page may take."""
@@ -97,17 +97,5 @@ def _numbers(report: Report) -> dict[str, Any]:
 
 def _inline(content: Any) -> str:
     """JSON that no HTML parser can mistake for markup, whatever the strings in it say."""
-    text = json.dumps(_plain(content), separators=(",", ":"), allow_nan=False)
+    text = json.dumps(plain(content), separators=(",", ":"), allow_nan=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def _plain(value: Any) -> Any:
-    """The same for JSON: numbers with six digits, null where one is not finite, other objects as text."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    value = value.item() if hasattr(value, "item") else value  # a number of numpy or torch
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else None
-    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

@@ -35,7 +35,7 @@ def read_tensor(path: Path) -> Tensor:
 
 def as_pixels(image: Tensor) -> np.ndarray:
     """RGB (1, 3, H, W) in [0, 1] -> (H, W, 3) uint8."""
-    return (image[0].float().cpu() * 255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+    return (image[0].float().cpu() * 255).round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().numpy()
 
 
 def write_png(path: Path, pixels: np.ndarray, source: str) -> None:

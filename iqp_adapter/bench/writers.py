@@ -10,8 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..files import atomic_path
 from .intervals import Interval
 from .ntire import TERMS
@@ -103,7 +101,7 @@ def values(report: Report) -> Iterator[dict[str, Any]]:
 def as_json(report: Report) -> str:
     """The whole report with its intervals; numbers keep six digits, and what is not finite becomes null."""
     content = asdict(report) | {"summary": summary(report), "differences": differences(report)}
-    return json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(plain(content, Interval._asdict), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_report(path: Path) -> Report:
@@ -271,15 +269,19 @@ def _interval(given: Mapping[str, float | None]) -> Interval:
     return Interval(*(math.nan if given[name] is None else given[name] for name in Interval._fields))  # type: ignore
 
 
-def _plain(value: Any) -> Any:
-    """The same for JSON: intervals as objects, six digits, null where a number is not finite."""
+def plain(value: Any, interval: Callable[[Interval], Any] = list) -> Any:
+    """The same for JSON: numbers with six digits, null where one is not finite, other objects as text.
+
+    Args:
+        interval: what becomes of an interval, by default mean, low and high.
+    """
     if isinstance(value, Interval):
-        return _plain(value._asdict())
+        return plain(interval(value))
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item, interval) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    value = value.item() if isinstance(value, np.generic) else value
+        return [plain(item, interval) for item in value]
+    value = value.item() if hasattr(value, "item") else value  # a number of numpy or torch
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else None
-    return str(value) if isinstance(value, Path) else value
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

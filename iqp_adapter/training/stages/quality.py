@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from ...codes import choose, divergence
+from ...codes import choose, divergences
 from ...native import IQPFR
 from ...quality import BEST, ScoreScale
 from ...scorer import Scorer
@@ -54,14 +54,11 @@ class QualityStage(Stage):
         ]
         restored = self.model.decode(self.model.books.mix(*weights), prediction, self.options["fidelity"])
         measured = self.scorer(restored.float().clamp(0, 1))
-        spread = abs(float(self.scale.score(torch.tensor(1.0)) - self.scale.score(torch.tensor(0.0))))
         yield (
             "model",
             {
-                "quality": losses.quality_shortfall(measured, self.scale.score(asked), spread),
-                "leash": torch.stack([divergence(x, y.float()) for x, y in zip(logits, before, strict=True)])
-                .sum(0)
-                .mean(),
+                "quality": losses.quality_shortfall(measured, self.scale.score(asked), self.scale.spread),
+                "leash": divergences(logits, [x.float() for x in before]).mean(),
             },
         )
 

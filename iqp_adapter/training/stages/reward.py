@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...codes import choose, divergence
+from ...codes import choose, divergences
 from ...quality import ANY, BEST
 from ...wrapped_host import WrappedHost
 from .. import losses
@@ -63,9 +63,8 @@ class Reward(Adaptation):
     def shortfall(self, restored: Tensor, asked: Tensor) -> Tensor:
         """By how much the scores of pictures miss the quality (B,); nothing where that is NaN."""
         measured = self.guard.driving(restored.clamp(0, 1))
-        worst, best = self.scale.score(torch.tensor([0.0, 1.0]))
         wanted = torch.where(asked.isnan(), measured.detach(), self.scale.score(asked.nan_to_num()))
-        return losses.quality_shortfall(measured, wanted, float((best - worst).abs()))
+        return losses.quality_shortfall(measured, wanted, self.scale.spread)
 
     def attempt(self, batch: Batch) -> Attempt:
         """Within a call of the host at the quality that is asked for."""
@@ -99,8 +98,7 @@ class CodeReward(Reward):
             bare = decision.decode(tuple(choose(x) for x in own))
         draws = (self.options["noise"] * batch.gumbel(x.shape[1:], 5 + book) for book, x in enumerate(logits))
         weights = tuple(choose(x, self.options["temperature"], noise) for x, noise in zip(logits, draws, strict=True))
-        away = torch.stack([divergence(x, y) for x, y in zip(logits, own, strict=True)]).sum(0)
-        return Attempt(decision.decode(weights), bare, {"divergence": away.mean()})
+        return Attempt(decision.decode(weights), bare, {"divergence": divergences(logits, own).mean()})
 
     @torch.no_grad()
     def own(self, batch: Batch) -> list[Tensor]:
