@@ -21,6 +21,7 @@ from torch import nn
 
 from benchmarks.hosts import small
 from benchmarks.hosts.stages import HostStage
+from benchmarks.native.filtering import better_half
 from iqp_adapter import checkpoint
 from iqp_adapter.cli.train import training_progress
 from iqp_adapter.host import HostSpec
@@ -80,9 +81,7 @@ class Filtering(FineTuning):
         super().__init__(replace(config, batch=2 * config.batch), *given)
 
     def turns(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
-        good = batch.quality.topk(len(batch.quality) // 2).indices
-        kept = Batch(batch.hq[good], batch.lq[good], batch.quality[good], [batch.keys[index] for index in good])
-        yield from super().turns(kept, step)
+        yield from super().turns(better_half(batch), step)
 
 
 def load_host(name: str, run: Path, folder: str = "") -> nn.Module:

@@ -21,7 +21,9 @@ def native(
     config: Annotated[Path, typer.Option(help="YAML file, such as examples/native_tiny.yaml.")],
     hq: Annotated[Path, typer.Option(help="Folder of good, aligned face pictures.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run; the same folder again resumes.")],
-    stage: Annotated[list[int], typer.Option(min=1, max=3, help="1, 2 or 3; may be repeated.")] = [1, 2, 3],  # noqa: B006
+    stage: Annotated[
+        list[int] | None, typer.Option(min=1, max=3, help="1, 2 or 3; may be repeated; all of the configuration's.")
+    ] = None,
     watch: Annotated[
         Path | None, typer.Option(help="Folder of pictures to draw meanwhile, instead of some of --hq.")
     ] = None,
@@ -31,9 +33,10 @@ def native(
     from ..training.native import NativeTraining
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    run = NativeTraining(TrainConfig.load(config), hq, out, watch)
-    for number in stage:
-        with training_progress(f"stage {number}", run.config.stage(number).steps) as progress:
+    settings = TrainConfig.load(config)
+    run = NativeTraining(settings, hq, out, watch)
+    for number in stage or range(1, len(settings.stages) + 1):
+        with training_progress(f"stage {number}", settings.stage(number).steps) as progress:
             folder = run.run(number, progress)
         typer.echo(f"stage {number} is in {folder}")
 

@@ -66,12 +66,12 @@ class TrainConfig(RunConfig):
 
     Args:
         preset: size of the model, see `native.presets`.
-        stages: settings of stage 1, 2 and 3.
+        stages: settings of stage 1, 2 and 3; later ones may be left out.
         changes: single values of the preset to change.
     """
 
     preset: str
-    stages: tuple[StageConfig, StageConfig, StageConfig]
+    stages: tuple[StageConfig, ...]
     changes: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -81,12 +81,15 @@ class TrainConfig(RunConfig):
 
         data = yaml.safe_load(Path(path).read_text())
         try:
-            stages = [_make(StageConfig, data["stages"][number]) for number in (1, 2, 3)]
+            stages = [_make(StageConfig, data["stages"][number]) for number in range(1, len(data["stages"]) + 1)]
         except (KeyError, TypeError):
             raise ValueError(f"{path} does not describe stages 1, 2 and 3; see examples/native_tiny.yaml") from None
         return _make(cls, {**data, "stages": tuple(stages)})
 
     def stage(self, number: int) -> StageConfig:
+        """Raises ValueError where it is left out."""
+        if number > len(self.stages):
+            raise ValueError(f"there is no stage {number}; the configuration ends with stage {len(self.stages)}")
         return self.stages[number - 1]
 
 

@@ -23,6 +23,7 @@ class NativeTraining(Run):
     """
 
     config: TrainConfig
+    prediction = PredictionStage
 
     def __init__(self, config: TrainConfig, hq: Path, folder: Path, watch: Path | None = None):
         self.size: IQPFRConfig = preset(config.preset, **config.changes)
@@ -43,7 +44,7 @@ class NativeTraining(Run):
             tokenizer = self._tokenizer()
             model = IQPFR(self.size, self.scale)
             model.adopt(tokenizer)
-            return PredictionStage(config, perceptual, model, tokenizer)
+            return self.prediction(config, perceptual, model, tokenizer)
         return QualityStage(config, perceptual, self._restorer(), self._restorer(), self.scorer)
 
     def _tokenizer(self) -> Tokenizer:

@@ -1,0 +1,49 @@
+"""Trains one variant of the native model, or goes on with it.
+
+python -m benchmarks.ablations.train --run RUN --variant dual --seed 0 --hq FACES/train
+
+Variants without codebooks of their own start from those of `dual`, which are trained first where they are not there.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.ablations.variants import Variant, books_of, config_of
+from benchmarks.native.filtering import FilteredPrediction
+from iqp_adapter.cli.train import training_progress
+from iqp_adapter.training.native import NativeTraining
+
+
+class FilteredTraining(NativeTraining):
+    prediction = FilteredPrediction
+
+
+def trained(training: NativeTraining, number: int) -> Path:
+    """One stage, trained with a progress bar."""
+    with training_progress(f"{training.folder.name} stage {number}", training.config.stage(number).steps) as progress:
+        return training.run(number, progress)
+
+
+def main(
+    run: Annotated[Path, typer.Option(help="folder of the runs; every variant and seed has its own in it")],
+    hq: Annotated[Path, typer.Option(help="folder of good, aligned faces")],
+    variant: Variant = Variant.DUAL,
+    seed: int = 0,
+    watch: Path | None = None,
+) -> None:
+    kind = FilteredTraining if variant is Variant.FILTERED else NativeTraining
+    source, folder = run / f"{books_of(variant)}-{seed}", run / f"{variant}-{seed}"
+    books = trained(NativeTraining(config_of(books_of(variant), seed), hq, source, watch), 1)
+    if source != folder:
+        shutil.copytree(books, folder / "stage1" / "model", dirs_exist_ok=True)
+        shutil.copy(source / "score_scale.json", folder)
+    trained(kind(config_of(variant, seed), hq, folder, watch), 2)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,26 @@
+"""What restorers do who want better results without a condition: they leave the worse targets out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from iqp_adapter.training.config import StageConfig
+from iqp_adapter.training.stages import Batch, PredictionStage, Terms
+
+
+def better_half(batch: Batch) -> Batch:
+    """The samples whose targets have the higher quality."""
+    good = batch.quality.topk(len(batch.quality) // 2).indices
+    return Batch(batch.hq[good], batch.lq[good], batch.quality[good], [batch.keys[index] for index in good])
+
+
+class FilteredPrediction(PredictionStage):
+    """Learns as the stage does, from the better half of batches twice as large."""
+
+    def __init__(self, config: StageConfig, *given: Any):
+        super().__init__(replace(config, batch=2 * config.batch), *given)
+
+    def turns(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
+        yield from super().turns(better_half(batch), step)
