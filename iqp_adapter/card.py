@@ -15,7 +15,7 @@ from .files import atomic_path
 from .host import HostSpec
 from .quality import Quality
 
-SCORERS = {"iqp-lite": "Apache-2.0, trained on CC BY 4.0 photos"}
+SCORERS = dict.fromkeys(("iqp-lite", "iqp-colour"), "Apache-2.0, trained on CC BY 4.0 photos")
 PYIQA = "pyiqa, PolyForm Noncommercial 1.0.0"
 """Licence of every other metric."""
 

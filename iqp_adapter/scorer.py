@@ -1,4 +1,4 @@
-"""Raw scores of images: by iqp-lite, which needs no download, and by every no-reference metric of pyiqa."""
+"""Raw scores of images: by two metrics that need no download, and by every no-reference metric of pyiqa."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from .files import sha256_of
 from .lite import IqpLite
 from .pyiqa_metrics import Metric
 
-LITE = "iqp-lite"
-_SMALLEST = {LITE: 64} | pyiqa_metrics.SMALLEST
+LITE, COLOUR = "iqp-lite", "iqp-colour"
+OWN = (LITE, COLOUR)
+"""The metrics of this project: how close a face photo is to an undegraded one, and how close its colours are."""
+
+_SMALLEST = dict.fromkeys(OWN, 64) | pyiqa_metrics.SMALLEST
 
 
 class Scorer:
@@ -34,10 +37,10 @@ class Scorer:
         device: where the metric runs; images come from and scores go back to their own.
 
     Args:
-        metric: "iqp-lite" (about 0 to 100, higher is better), or a metric of pyiqa, see `Scorer.available()`.
+        metric: "iqp-lite" or "iqp-colour" (0 to 100, higher is better), or one of pyiqa, see `Scorer.available()`.
         device: where to run, by default the accelerator, else the CPU. Metrics in float64 leave MPS for the CPU.
-        weights: a local weight file of the metric (iqp-lite: a folder) in the place of the published one. Files that
-            hold code are refused.
+        weights: a local weight file of the metric (a folder for those of this project) in the place of the published
+            one. Files that hold code are refused.
         options: arguments of pyiqa's network, such as `color_space="ycbcr"` for NIQE.
 
     Raises:
@@ -55,7 +58,7 @@ class Scorer:
         **options: Any,
     ) -> None:
         path = None if weights is None else Path(weights)
-        built = _lite(path, options) if metric == LITE else pyiqa_metrics.build(_known(metric), path, options)
+        built = _own(metric, path, options) if metric in OWN else pyiqa_metrics.build(_known(metric), path, options)
         self.metric = metric
         self.lower_better = built.lower_better
         self.protocol = built.protocol
@@ -68,8 +71,8 @@ class Scorer:
 
     @staticmethod
     def available() -> list[str]:
-        """All names that `Scorer` takes, iqp-lite first."""
-        return [LITE, *pyiqa_metrics.names()]
+        """All names that `Scorer` takes, those of this project first."""
+        return [*OWN, *pyiqa_metrics.names()]
 
     def to(self, device: torch.device | str) -> Scorer:
         """Moves the metric; returns the scorer itself."""
@@ -135,14 +138,14 @@ def default_device() -> torch.device:
     return found or torch.device("cpu")
 
 
-def _lite(weights: Path | None, options: dict[str, Any]) -> Metric:
+def _own(metric: str, weights: Path | None, options: dict[str, Any]) -> Metric:
     if options:
-        raise ValueError(f"{LITE} takes no options, got {', '.join(options)}")
-    config, state = checkpoint.load(weights or hub.BUILTIN / LITE)
+        raise ValueError(f"{metric} takes no options, got {', '.join(options)}")
+    config, state = checkpoint.load(weights or hub.BUILTIN / metric)
     network = IqpLite(config["levels"], config["width"])
-    checkpoint.load_strict(network.head, state, str(weights or LITE))
+    checkpoint.load_strict(network.head, state, str(weights or metric))
     version = f"v{config['version']}" if weights is None else sha256_of(weights / "model.safetensors")[:8]
-    return Metric(network, lower_better=False, protocol=f"{LITE}/{version}")
+    return Metric(network, lower_better=False, protocol=f"{metric}/{version}")
 
 
 def _known(metric: str) -> str:

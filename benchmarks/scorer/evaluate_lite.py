@@ -57,8 +57,8 @@ def on_unseen_distortions(files: Sequence[Path], size: int = 256) -> Agreement:
     clean = [load_face(file, size) for file in files]
     versions = torch.cat(
         [
-            torch.stack([ladder(image, name, file.stem) for image, file in zip(clean, files, strict=True)], dim=1)
-            for name in UNSEEN
+            torch.stack([ladder(image, unseen, file.stem) for image, file in zip(clean, files, strict=True)], dim=1)
+            for unseen in UNSEEN.values()
         ]
     )  # (types * levels, N, 3, H, W)
     return agreement(versions, torch.cat([as_tensor(image) for image in clean]), [person_of(file) for file in files])

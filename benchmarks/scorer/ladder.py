@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.scorer.distortions import SEEN, UNSEEN, as_tensor, distort, load_face
+from benchmarks.scorer.distortions import SEEN, UNSEEN, Distortion, as_tensor, distort, load_face
 from iqp_adapter.bench.intervals import Interval, People, interval, spearman
 from iqp_adapter.scorer import Scorer
 
@@ -21,30 +21,35 @@ GROUPS = {"seen": range(len(SEEN)), "unseen": range(len(SEEN), len(DISTORTIONS))
 """Positions of the distortions that iqp-lite was trained on, of those that it was not, and of both."""
 
 
-def ladder(clean: np.ndarray, name: str, key: str) -> Tensor:
+def ladder(clean: np.ndarray, distortion: Distortion, key: str) -> Tensor:
     """A clean image (H, W, 3) and one distortion of it at every severity -> (L, 3, H, W), the clean one first."""
-    rng = np.random.default_rng(crc32(f"{name} {key}".encode()))
-    return torch.cat([as_tensor(clean), *(as_tensor(distort(clean, DISTORTIONS[name], s, rng)) for s in SEVERITIES)])
+    rng = np.random.default_rng(crc32(f"{distortion.__name__} {key}".encode()))
+    return torch.cat([as_tensor(clean), *(as_tensor(distort(clean, distortion, s, rng)) for s in SEVERITIES)])
 
 
 @torch.no_grad()
-def scores_on_ladders(files: Sequence[Path], size: int, scorers: Sequence[Scorer]) -> dict[str, np.ndarray]:
+def scores_on_ladders(
+    files: Sequence[Path],
+    size: int,
+    scorers: Sequence[Scorer],
+    distortions: Collection[Distortion] = tuple(DISTORTIONS.values()),
+) -> dict[str, np.ndarray]:
     """Scores turned so that higher is better, of every metric: (L levels, T distortions, N files)."""
     rows: dict[str, list[Tensor]] = {scorer.metric: [] for scorer in scorers}
-    for images in _ladders(files, size):
+    for images in _ladders(files, size, distortions):
         for scorer in scorers:
             rows[scorer.metric].append(scorer(images) * (-1 if scorer.lower_better else 1))
-    shape = (len(files), len(DISTORTIONS), 1 + len(SEVERITIES))
+    shape = (len(files), len(distortions), 1 + len(SEVERITIES))
     return {metric: torch.stack(parts).reshape(shape).numpy().T for metric, parts in rows.items()}
 
 
-def _ladders(files: Sequence[Path], size: int) -> Iterator[Tensor]:
+def _ladders(files: Sequence[Path], size: int, distortions: Collection[Distortion]) -> Iterator[Tensor]:
     from rich.progress import track
 
     for file in track(files, f"{size} px"):
         clean = load_face(file, size)
-        for name in DISTORTIONS:
-            yield ladder(clean, name, f"{file.stem} {size}")
+        for distortion in distortions:
+            yield ladder(clean, distortion, f"{file.stem} {size}")
 
 
 def follows(scores: np.ndarray, people: Sequence[str]) -> dict[str, Interval]:

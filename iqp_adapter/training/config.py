@@ -42,7 +42,9 @@ class RunConfig:
     Args:
         metric: of the scores that condition the model.
         perceptual: backbone of the perceptual loss, "lite0" (needs no download) or "lpips".
-        degradation: attributes of `Degradation` that are others than `Degradation.for_resolution` has.
+        degradation: `kind` ("face", the default, or "underwater") and those attributes of that degradation that are
+            others than its `for_resolution` has.
+        ladder: attributes of `Ladder` that are others than it has.
         precision: "fp32" or "bf16" (autocast).
         seed: of every draw.
         workers: processes that prepare samples; 0 prepares them in line.
@@ -53,6 +55,7 @@ class RunConfig:
     metric: str = "iqp-lite"
     perceptual: str = "lite0"
     degradation: dict[str, Any] = field(default_factory=dict)
+    ladder: dict[str, Any] = field(default_factory=dict)
     precision: str = "bf16"
     seed: int = 0
     workers: int = 0

@@ -15,17 +15,17 @@ import numpy as np
 from PIL import Image
 
 from ..compat import make_importable
+from .discolour import fade, grey
 from .rng import global_seed, numpy_rng
 
 _KERNELS = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso")
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True)
 class Degradation:
     """Makes the degraded input of a clean face: blur, reduce, noise, JPEG, enlarge, each strength drawn from a range.
 
-        hq ── blur ── reduce ── + noise ── JPEG ── enlarge ── (shift colours) ── (grey) ──► lq, same size
+        hq ── blur ── reduce ── + noise ── JPEG ── enlarge ── (shift colours) ── (grey) ── (fade) ──► lq, same size
 
     The defaults are for 256 px faces; `for_resolution` scales them. At the same face width they lie between GFPGAN's
     (512 px: blur 0.1-10, reduction 0.8-8) and CodeFormer's (512 px: blur 1-15, reduction 4-30).
@@ -46,6 +46,8 @@ class Degradation:
         colour_shift_probability: chance that each channel is shifted by its own constant, for colour enhancement.
         colour_shift: largest such shift, in [0, 1].
         grey_probability: chance of a grey input, for colour enhancement.
+        fade_probability: chance of a faded one.
+        fade: range of how far, in [0, 1], see `discolour.fade`.
     """
 
     kernel_size: int = 21
@@ -60,6 +62,8 @@ class Degradation:
     colour_shift_probability: float = 0.0
     colour_shift: float = 20 / 255
     grey_probability: float = 0.0
+    fade_probability: float = 0.0
+    fade: tuple[float, float] = (0.2, 0.8)
 
     def __post_init__(self) -> None:
         _check_kernels(self.kernel_size, self.kernels, self.kernel_probabilities)
@@ -68,6 +72,7 @@ class Degradation:
         check_range("noise", self.noise, 0, 255)
         check_range("jpeg", self.jpeg, 1, 100)
         check_range("strength", self.strength, 1e-3, 1)
+        check_range("fade", self.fade, 0, 1)
         if self.enlarge not in ("linear", "cubic"):
             raise ValueError(f"enlarge is {self.enlarge!r}; choose linear or cubic")
 
@@ -126,9 +131,8 @@ class Degradation:
     def _discolour(self, lq: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if rng.uniform() < self.colour_shift_probability:
             lq = np.clip(lq + rng.uniform(-self.colour_shift, self.colour_shift, 3).astype(np.float32), 0, 1)
-        if rng.uniform() < self.grey_probability:
-            lq = np.repeat(lq @ _LUMA[:, None], 3, axis=2)  # (H, W, 3) -> (H, W, 1) -> (H, W, 3)
-        return lq
+        lq = grey(lq) if rng.uniform() < self.grey_probability else lq
+        return fade(lq, rng.uniform(*self.fade)) if rng.uniform() < self.fade_probability else lq
 
 
 def jpeg(image: np.ndarray, quality: int) -> np.ndarray:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .degradation import check_picture, check_range, jpeg
+from .discolour import drawn_gains, fade, tint
 from .rng import numpy_rng
 
 
@@ -26,6 +27,8 @@ class Ladder:
         downsample: factor, just above severity 0 and at 1; the latter for a 256 px face, in proportion for others.
         noise: sigma at severity 1, in 1/255; small, as NIQE and PIQE take more of it for detail.
         jpeg: quality at severity 1, 1 to 100; it falls from 98.
+        fade: of colours at severity 1, in [0, 1], see `discolour.fade`; 0 leaves them.
+        tint: strength of a light of a drawn hue at severity 1, see `discolour.drawn_gains`; 0 leaves colours.
     """
 
     originals: float = 0.4
@@ -33,10 +36,15 @@ class Ladder:
     downsample: tuple[float, float] = (1.2, 2.8)
     noise: float = 2.0
     jpeg: int = 55
+    fade: float = 0.0
+    tint: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.originals <= 1:
-            raise ValueError(f"originals is {self.originals}; give the share of untouched samples, in [0, 1]")
+        if not (0 <= self.originals <= 1 and 0 <= self.fade <= 1 and self.tint >= 0):
+            raise ValueError(
+                f"originals, fade and tint are {self.originals}, {self.fade} and {self.tint}; give two shares in "
+                "[0, 1], and a strength of 0 or more"
+            )
         check_range("blur_sigma", self.blur_sigma, 1e-3, np.inf)
         check_range("downsample", self.downsample, 1, np.inf)
 
@@ -69,9 +77,14 @@ class Ladder:
         rng = numpy_rng(seed, stream=1)
         softness, noise, compression = severity * rng.uniform([0.8, 0, 0], 1)
         soften = self._blur if rng.uniform() < 0.5 else self._resample
-        target = soften(hq, softness)
+        target = self._discolour(soften(hq, softness), severity, seed)
         target = target + rng.standard_normal(hq.shape, np.float32) * np.float32(noise * self.noise / 255)
         return jpeg(np.clip(target, 0, 1), round(98 - compression * (98 - self.jpeg)))
+
+    def _discolour(self, hq: np.ndarray, severity: float, seed: int) -> np.ndarray:
+        rng = numpy_rng(seed, stream=2)
+        paleness, cast = severity * rng.uniform(0, [self.fade, self.tint])
+        return tint(fade(hq, paleness), drawn_gains(rng, cast)) if self.fade or self.tint else hq
 
     def _blur(self, hq: np.ndarray, share: float) -> np.ndarray:
         import cv2

@@ -90,7 +90,11 @@ class Run:
         return loop.run(progress)
 
     def _dataset(self, root: Path, lq: Path | None, augmentation: Augmentation | None) -> FaceFolder:
-        shared: dict[str, Any] = {"ladder": Ladder(), "augmentation": augmentation, "seed": self.config.seed}
+        shared: dict[str, Any] = {
+            "ladder": Ladder(**self.config.ladder),
+            "augmentation": augmentation,
+            "seed": self.config.seed,
+        }
         if lq is not None:
             return FacePairs(root, lq, self.resolution, **shared)
         degradation = Degradation.for_resolution(self.resolution, **self.config.degradation)
