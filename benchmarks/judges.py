@@ -76,3 +76,8 @@ class Panel:
             }
             for name, judge in self.judges.items()
         } | {name: {"skipped": reason} for name, reason in self.skipped.items()}
+
+
+def mean_scores(scores: Sequence[Scores]) -> Scores:
+    """Per picture, over seeds of training."""
+    return {name: np.mean([one[name] for one in scores], 0) for name in scores[0]}

@@ -17,7 +17,7 @@ import typer
 import iqp_adapter as iqp
 from benchmarks.hosts import small
 from benchmarks.hosts.adapt import ADAPTED, Variant, load_host, side_of
-from benchmarks.judges import Panel, Scores
+from benchmarks.judges import Panel, Scores, mean_scores
 from benchmarks.native import report
 from benchmarks.native.dial import LEVELS, curves_of, draw, verdicts_of
 from benchmarks.native.dial import report as dial_report
@@ -48,7 +48,9 @@ def main(
     court, adapted = Court(panel, People(pictures.people)), adapters(host, run)
 
     def judged(models: list[iqp.WrappedHost], quality: float | str | None = None) -> Scores:
-        return mean([panel(restore(model, pictures.degraded, quality=quality), pictures.original) for model in models])
+        return mean_scores(
+            [panel(restore(model, pictures.degraded, quality=quality), pictures.original) for model in models]
+        )
 
     methods = {"input": panel(pictures.degraded, pictures.original), "bare": judged([iqp.wrap(load_host(host, run))])}
     methods |= {f"adapter, {quality}": judged(adapted, quality) for quality in ("best", "any")}
@@ -85,11 +87,6 @@ def finished(run: Path, variant: Variant) -> list[Path]:
     return sorted(run.glob(f"{variant}-*/{inside}"))
 
 
-def mean(scores: list[Scores]) -> Scores:
-    """Per picture, over seeds of training."""
-    return {name: np.mean([one[name] for one in scores], 0) for name in scores[0]}
-
-
 def verdicts(court: Court, methods: dict[str, Scores]) -> list[Claim]:
     best = methods["adapter, best"]
     claims = [court.beats("the bare host beats its input", "perceptual-lite2", methods["bare"], methods["input"])]
@@ -106,7 +103,7 @@ def dial(
 
     def at(level: float) -> Scores:
         restored = (restore(model, pictures.degraded, quality=level) for model in models)
-        return mean([panel(images, pictures.original, only=names) for images in restored])
+        return mean_scores([panel(images, pictures.original, only=names) for images in restored])
 
     levels = [at(float(level)) for level in LEVELS]
     values = {name: np.stack([scores[name] for scores in levels]) for name in names}  # (L, N) each

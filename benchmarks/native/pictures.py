@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 import typer
 from torch import Tensor
@@ -45,7 +47,18 @@ def load_pictures(
     The degradation is that of training at 256 px, but for the attributes that are given.
     """
     changes = Degradation.for_resolution(256, **degradation)
-    folder = FaceFolder(faces, resolution, degradation=changes, ladder=ladder)
+    return degraded_by(changes, faces, resolution, seeds, ladder)
+
+
+def degraded_by(
+    degradation: Callable[[np.ndarray, int], np.ndarray],
+    faces: Path,
+    resolution: int,
+    seeds: int,
+    ladder: Ladder | None = None,
+) -> Pictures:
+    """A folder's pictures under any degradation."""
+    folder = FaceFolder(faces, resolution, degradation=degradation, ladder=ladder)
     samples = [folder[seed, index] for seed in range(seeds) for index in range(len(folder))]
     return Pictures(
         torch.stack([sample["hq"] for sample in samples]),

@@ -28,6 +28,21 @@ from .stages import Batch, Stage
 Progress = Callable[[int, dict[str, float]], None]
 
 
+DEGRADATIONS = {"face": Degradation}
+"""By the kind that a configuration names."""
+
+
+def degradation_of(px: int, kind: str = "face", **changes: Any) -> Degradation:
+    """The degradation of a configuration, for pictures of `px` x `px` pixels.
+
+    Raises:
+        ValueError: on an unknown kind or attribute.
+    """
+    if kind not in DEGRADATIONS:
+        raise ValueError(f"degradation of kind {kind!r}; available: {', '.join(DEGRADATIONS)}")
+    return DEGRADATIONS[kind].for_resolution(px, **changes)
+
+
 def silent(step: int, terms: dict[str, float]) -> None:
     """Shows nothing."""
 
@@ -97,7 +112,7 @@ class Run:
         }
         if lq is not None:
             return FacePairs(root, lq, self.resolution, **shared)
-        degradation = Degradation.for_resolution(self.resolution, **self.config.degradation)
+        degradation = degradation_of(self.resolution, **self.config.degradation)
         return FaceFolder(root, self.resolution, degradation=degradation, **shared)
 
     def _batches(self, config: StageConfig, number: int) -> Callable[[int], Iterator[Batch]]:

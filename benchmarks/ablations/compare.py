@@ -1,0 +1,123 @@
+"""What do two codebooks, and a condition, contribute? Every variant on the same faces, with intervals over people.
+
+python -m benchmarks.ablations.compare --run RUN --faces FACES/val
+
+Takes what `benchmarks.ablations.train` has left in RUN: every seed of every variant.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from torch import Tensor
+
+from benchmarks.ablations.variants import BOOKS, RESULTS, UNCONDITIONED, Variant
+from benchmarks.judges import Panel, Scores, mean_scores
+from benchmarks.native import report
+from benchmarks.native.pictures import FacesOption, SeedsOption, load_model, load_pictures, restore
+from benchmarks.native.restoration import NEARNESS, Claim, Court
+from iqp_adapter import checkpoint
+from iqp_adapter.bench.intervals import People
+from iqp_adapter.native import IQPFR, IQPFRConfig, Tokenizer
+
+JUDGES = ("iqp-lite", "niqe@512", "piqe", "psnr", "ssim", "perceptual-lite2", "identity")
+"""The first one is the metric of the condition."""
+
+SECOND = "niqe@512"
+"""At equal nearness to the originals, quality is compared by this; chosen on dev for the hosts of this size."""
+
+
+def main(
+    run: Annotated[Path, typer.Option(help="folder of the runs")],
+    faces: FacesOption,
+    seeds: SeedsOption = 2,
+    out: report.OutOption = RESULTS,
+) -> None:
+    """Every judge on every variant, what of it may be claimed, and how well the codebooks alone say a picture."""
+    started, panel = time.perf_counter(), Panel(JUDGES)
+    models = {variant: trained(run, variant) for variant in Variant}
+    pictures = load_pictures(faces, models[Variant.DUAL][0].resolution, seeds)
+    court = Court(panel, People(pictures.people))
+
+    @cache
+    def judged(variant: Variant, quality: str, fidelity: float | None = None) -> Scores:
+        def scores(model: IQPFR) -> Scores:
+            restored = restore(model, pictures.degraded, quality=quality, fidelity=fidelity)
+            return panel(restored, pictures.original)
+
+        return mean_scores([scores(model) for model in models[variant]])
+
+    methods = {"input": panel(pictures.degraded, pictures.original)}
+    methods |= {f"{v}, best": judged(v, "best") for v in BOOKS} | {"dual, any": judged(Variant.DUAL, "any")}
+    methods |= {str(v): judged(v, "any") for v in UNCONDITIONED}
+    best_at = {w: judged(Variant.DUAL, "best", w) for w in np.linspace(0.5, 1, 5).tolist()}
+    claims = verdicts(court, methods, best_at)
+
+    originals = load_pictures(faces, pictures.original.shape[-1], 1)
+    written = {
+        f"codes of {variant}": mean_scores(
+            [panel(rebuilt(one, originals.original), originals.original) for one in tokenizers(run, variant)]
+        )
+        for variant in BOOKS
+    }
+    rows, book_rows = report.summary(methods, court.people), report.summary(written, People(originals.people))
+    content = {
+        "seeds of training": len(models[Variant.DUAL]),
+        "methods": rows,
+        "claims": claims,
+        "codebooks": book_rows,
+    }
+    content |= {"judges": panel.describe(), "seconds": time.perf_counter() - started}
+    report.write_json(out / "ablations.json", content | report.provenance(0, faces))
+    tables = [report.table("Ablations", rows, panel), report.claims_list(claims)]
+    tables += [report.table("Originals, written as codes and read back", book_rows, panel)]
+    report.write_text(out / "ablations.md", "\n".join(tables))
+
+
+def verdicts(court: Court, methods: dict[str, Scores], best_at: dict[float, Scores]) -> list[Claim]:
+    """Of `dual` at best against every other method, as it is and where it is no farther from the originals."""
+    best, rivals = methods["dual, best"], [name for name in methods if name != "dual, best"]
+    claims = [
+        court.beats(f"dual, best beats {r}", judge, best, methods[r]) for r in rivals for judge in court.panel.judges
+    ]
+    for rival in rivals[1:]:
+        for nearness in [name for name in NEARNESS if name in court.panel.judges]:
+            text = f"dual, best beats {rival}"
+            claims.append(court.beats_at_equal(nearness, text, SECOND, best_at.items(), methods[rival]))
+    return claims
+
+
+def trained(run: Path, variant: Variant) -> list[IQPFR]:
+    """The models of every seed."""
+    found = [load_model(folder) for folder in sorted(run.glob(f"{variant}-*/stage2/model"))]
+    if not found:
+        raise typer.BadParameter(f"there is no trained {variant} in {run}; train it with benchmarks.ablations.train")
+    return found
+
+
+def tokenizers(run: Path, variant: Variant) -> list[Tokenizer]:
+    return [tokenizer(folder) for folder in sorted(run.glob(f"{variant}-*/stage1/model"))]
+
+
+def tokenizer(folder: Path) -> Tokenizer:
+    config, state = checkpoint.load(folder)
+    network = Tokenizer(IQPFRConfig.from_dict(config["tokenizer"])).eval()
+    checkpoint.load_strict(network, state, source=str(folder))
+    return network
+
+
+@torch.no_grad()
+def rebuilt(network: Tokenizer, originals: Tensor) -> Tensor:
+    """Originals (N, 3, R, R) as good pictures through codes and back."""
+    parts = originals.split(10)
+    return torch.cat([network(part, torch.ones(len(part)))[0].clamp(0, 1) for part in parts])
+
+
+if __name__ == "__main__":
+    typer.run(main)

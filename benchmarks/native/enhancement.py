@@ -1,0 +1,64 @@
+"""What a model does that enhances more than sharpness: its inputs, its answers and its dial, by judges of your choice.
+
+    python -m benchmarks.native.enhancement --name colour --config examples/native_colour.yaml \\
+        --model RUN/stage2/model --pictures FACES/val --judge ciede2000 --judge colourfulness --judge psnr
+
+The inputs are degraded as the configuration says with which the model was trained.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.judges import Panel
+from benchmarks.native import report
+from benchmarks.native.dial import curves_of, draw, measure, verdicts_of
+from benchmarks.native.dial import report as dial_report
+from benchmarks.native.pictures import ModelOption, SeedsOption, degraded_by, load_model, restore
+from benchmarks.native.restoration import Claim, Court
+from iqp_adapter.bench.intervals import People
+from iqp_adapter.training.config import TrainConfig
+from iqp_adapter.training.run import degradation_of
+
+RESULTS = report.ROOT / "benchmarks" / "results" / "enhancement"
+
+
+def main(
+    name: Annotated[str, typer.Option(help="of the report")],
+    config: Annotated[Path, typer.Option(help="with which the model was trained")],
+    model: ModelOption,
+    pictures: Annotated[Path, typer.Option(help="folder of pictures, named <person or photo>_<take>")],
+    judge: Annotated[list[str], typer.Option(help="may be repeated; the condition's metric is always among them")],
+    seeds: SeedsOption = 2,
+    out: report.OutOption = RESULTS,
+) -> None:
+    started, settings, network = time.perf_counter(), TrainConfig.load(config), load_model(model)
+    degradation = degradation_of(network.resolution, **settings.degradation)
+    given = degraded_by(degradation, pictures, network.resolution, seeds)
+    panel = Panel(list(dict.fromkeys([settings.metric, *judge])))
+    court = Court(panel, People(given.people))
+    methods = {"input": panel(given.degraded, given.original), "original": panel(given.original, given.original)}
+    methods |= {q: panel(restore(network, given.degraded, quality=q), given.original) for q in ("best", "any")}
+    claims: list[Claim] = [
+        court.beats(f"best beats {rival}", judge, methods["best"], methods[rival])
+        for rival in ("input", "any")
+        for judge in panel.judges
+    ]
+    values = measure(network, given, panel)
+    curves, verdicts = curves_of(values, court.people), verdicts_of(values, court.people, panel)
+
+    rows = report.summary(methods, court.people)
+    content = {"methods": rows, "claims": claims, "dial": verdicts, "curves": curves, "judges": panel.describe()}
+    content |= {"fidelity": network.fidelity, "seconds": time.perf_counter() - started}
+    report.write_json(out / f"{name}.json", content | report.provenance(0, pictures, model=model))
+    tables = [report.table(name, rows, panel), report.claims_list(claims), dial_report(curves, verdicts, panel)]
+    report.write_text(out / f"{name}.md", "\n".join(tables))
+    draw(out / f"{name}-dial.png", curves, panel)
+
+
+if __name__ == "__main__":
+    typer.run(main)
