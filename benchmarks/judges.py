@@ -18,7 +18,10 @@ Scores = dict[str, np.ndarray]
 CPU = torch.device("cpu")
 """Where judges work, so that numbers do not depend on the accelerator."""
 
-_NAMES = ("iqp-lite", "niqe", "niqe@512", "piqe", "piqe@512", "psnr", "ssim", "fsim", "vsi", "gmsd")
+_NAMES = (
+    "iqp-lite", "iqp-colour", "niqe", "niqe@512", "piqe", "piqe@512", "psnr", "ssim", "fsim", "vsi", "gmsd",
+    "ciede2000", "colourfulness", "uciqe", "uiqm",
+)  # fmt: skip
 JUDGES: dict[str, Protocol] = {name: find(name) for name in _NAMES} | {
     "perceptual-lite2": find("perceptual/efficientnet-lite2"),
     "identity": find("identity"),

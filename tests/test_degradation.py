@@ -13,6 +13,7 @@ import torch
 
 from iqp_adapter.training import degradation as module
 from iqp_adapter.training.degradation import Degradation, jpeg
+from iqp_adapter.training.discolour import drawn_gains, fade, grey, tint
 from iqp_adapter.training.ladder import Ladder
 from iqp_adapter.training.rng import global_seed, numpy_rng, sample_seed, torch_generator
 
@@ -119,6 +120,29 @@ def test_colour_tasks(hq):
     plain, shifted = Degradation()(hq, 3), Degradation(colour_shift_probability=1, colour_shift=0.3)(hq, 3)
     difference = np.median(shifted - plain, axis=(0, 1))
     assert np.ptp(difference) > 0.02
+    faded = Degradation(fade_probability=1, fade=(0.5, 0.5))(hq, 3)
+    np.testing.assert_allclose(faded, fade(plain, 0.5), atol=1e-6)
+
+
+def test_fading_takes_colour_and_contrast(hq):
+    def colour(image):
+        return np.ptp(image, axis=2).mean()
+
+    assert fade(hq, 0) == pytest.approx(hq)
+    half = fade(hq, 0.5)
+    assert colour(half) == pytest.approx(0.375 * colour(hq), rel=1e-4)  # half the colour, at three quarters of contrast
+    assert half.std() < 0.8 * hq.std()
+    gone = fade(hq, 1)
+    np.testing.assert_allclose(gone, 0.5 * grey(hq) + 0.3, atol=1e-6)
+
+
+def test_a_light_has_the_hue_that_is_drawn_and_keeps_the_product_of_gains(hq):
+    gains = [drawn_gains(np.random.default_rng(seed), 0.6) for seed in range(20)]
+    assert all(np.prod(one) == pytest.approx(1) for one in gains)
+    widest = [max(one) / min(one) for one in gains]
+    assert 1.75 < max(widest) <= np.exp(0.6) + 1e-9
+    assert len({int(np.argmax(one)) for one in gains}) == 3
+    np.testing.assert_allclose(tint(hq, np.array([1.0, 2.0, 0.5])), hq * np.float32([1, 2, 0.5]))
 
 
 def test_resolution_scales_blur_and_reduction_only():
@@ -139,6 +163,7 @@ def test_resolution_scales_blur_and_reduction_only():
         ({"noise": (-1, 2)}, "noise"),
         ({"jpeg": (10, 101)}, "between 1 and 100"),
         ({"strength": (0, 1)}, "strength"),
+        ({"fade": (0.5, 1.5)}, "fade"),
     ],
 )
 def test_impossible_settings_are_named(change, message):
@@ -202,6 +227,14 @@ def test_ladder_gets_softer_with_severity(hq):
     steps = [mean_sharpness(severity) for severity in (0, 0.25, 0.5, 0.75, 1)]
     assert steps == sorted(steps, reverse=True)
     assert steps[-1] < 0.97 * steps[0]
+
+
+def test_ladder_discolours_on_request_and_else_changes_nothing(hq):
+    plain, coloured = Ladder(originals=0), Ladder(originals=0, fade=0.8, tint=0.5)
+    assert error(coloured.degrade(hq, 1.0, 4), hq) > 1.5 * error(plain.degrade(hq, 1.0, 4), hq)
+    assert coloured.degrade(hq, 0, 4) is hq
+    with pytest.raises(ValueError, match="originals, fade and tint are 0.4, 2, 0.0"):
+        Ladder(fade=2)
 
 
 def test_ladder_refuses_impossible_settings(hq):

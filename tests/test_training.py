@@ -20,7 +20,9 @@ from training_run import config
 from iqp_adapter.native import IQPFR
 from iqp_adapter.training import loop
 from iqp_adapter.training.config import StageConfig, TrainConfig
+from iqp_adapter.training.ladder import Ladder
 from iqp_adapter.training.native import NativeTraining
+from iqp_adapter.training.run import degradation_of
 
 SCRIPT = Path(__file__).with_name("training_run.py")
 ROOT = Path(__file__).parents[1]
@@ -156,8 +158,32 @@ def test_the_rate_warms_up_and_falls_to_a_tenth():
     assert shares[100] == pytest.approx(0.1)
 
 
-def test_the_shipped_configuration_is_readable():
-    assert TrainConfig.load(EXAMPLE).stage(1).weights["l1"] > 0
+@pytest.mark.parametrize("name", ["native_tiny", "native_colour", "native_underwater"])
+def test_the_shipped_configurations_are_readable(name):
+    config = TrainConfig.load(EXAMPLE.with_stem(name))
+    assert config.stage(1).weights["l1"] > 0
+    assert degradation_of(128, **config.degradation)
+    assert Ladder(**config.ladder)
+
+
+def test_a_configuration_may_end_before_the_last_stage():
+    shorter = TrainConfig.load(EXAMPLE.with_stem("native_colour"))
+    assert len(shorter.stages) == 2
+    with pytest.raises(ValueError, match="there is no stage 3; the configuration ends with stage 2"):
+        shorter.stage(3)
+
+
+def test_a_degradation_of_no_kind_is_named():
+    with pytest.raises(ValueError, match="degradation of kind 'lunar'; available: face"):
+        degradation_of(128, kind="lunar")
+
+
+def test_the_ladder_of_a_configuration_makes_the_targets(faces, tmp_path):
+    plain, grey = (
+        NativeTraining(config(ladder={"originals": 0, "fade": fade}), faces, tmp_path / str(fade)).data[0, 0]["hq"]
+        for fade in (0.0, 1.0)
+    )
+    assert (grey.amax(0) - grey.amin(0)).mean() < (plain.amax(0) - plain.amin(0)).mean()
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,20 @@ def identity(device: torch.device, files: Sequence[Path]) -> Measure:
     )
 
 
+def colour_difference(device: torch.device, files: Sequence[Path]) -> Measure:
+    from .colour import ciede2000
+
+    return Measure("CIEDE2000 by scikit-image", lambda restored, original, *_: ciede2000(restored, original))
+
+
+def colour(measure: str, device: torch.device, files: Sequence[Path]) -> Measure:
+    """A function of `bench.colour` that needs no original."""
+    from . import colour
+
+    of = getattr(colour, measure)
+    return Measure(measure, lambda restored, *_: of(restored))
+
+
 class Remembered:
     """Embeds a picture once: originals come back for every degradation and every method.
 
@@ -268,9 +282,14 @@ def _fr(identifier: str, metric: str, lower_better: bool, **more: Any) -> Protoc
     return Protocol(identifier, lower_better, "reference", partial(full_reference, metric, None), **more)
 
 
+def _colour(identifier: str, measure: str, **more: Any) -> Protocol:
+    return Protocol(identifier, False, "no-reference", partial(colour, measure), **more)
+
+
 _DLIB = ("dlib", "openpibo_dlib_models")
 _ALL = (
     _nr("iqp-lite@native", "iqp-lite", False, trained_on=_CONDITION),
+    _nr("iqp-colour@native", "iqp-colour", False, trained_on=_CONDITION),
     _nr("niqe/basicsr@native", "niqe", True, note=_NIQE),
     _nr("niqe/basicsr@512", "niqe", True, 512, note=f"{_NIQE}; pictures resized to 512 px first (bicubic)"),
     _nr("piqe/pyiqa@native", "piqe", True, note="luma only"),
@@ -279,6 +298,10 @@ _ALL = (
     _nr("maniqa/koniq@native", "maniqa", False, note="mean over even crops of 224 px, about 0 to 1"),
     _nr("clipiqa/rn50@native", "clipiqa", False, note="0 to 1"),
     _nr("qalign/one-align@native", "qalign", False, note="1 to 5; a language model of 15 GB"),
+    _colour("colourfulness/hasler@native", "colourfulness", note="0 is grey; more is not always better"),
+    _colour("uciqe/yang@native", "uciqe", note="CIELab divided by 100"),
+    _colour("uiqm/panetta@native", "uiqm", note="blocks of 8 px, ordinary arithmetic in the place of PLIP's"),
+    Protocol("ciede2000@native", True, "reference", colour_difference, note="mean over pixels, sRGB under D65"),
     _fr("psnr/rgb@native", "psnr", False, trained_on="a loss is the difference of pixels"),
     _fr("psnr/y@native", "psnry", False, trained_on="a loss is the difference of pixels"),
     _fr("ssim/y@native", "ssim", False),

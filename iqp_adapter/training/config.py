@@ -84,7 +84,8 @@ class TrainConfig(RunConfig):
 
         data = yaml.safe_load(Path(path).read_text())
         try:
-            stages = [_make(StageConfig, data["stages"][number]) for number in range(1, len(data["stages"]) + 1)]
+            last = max(data["stages"], default=1)
+            stages = [_make(StageConfig, data["stages"][number]) for number in range(1, last + 1)]
         except (KeyError, TypeError):
             raise ValueError(f"{path} does not describe stages 1, 2 and 3; see examples/native_tiny.yaml") from None
         return _make(cls, {**data, "stages": tuple(stages)})
