@@ -51,8 +51,8 @@ def uiqm(images: Tensor) -> Tensor:
     """Colourfulness, sharpness and contrast of a picture taken under water; higher is better.
 
     Source: Panetta, Gao and Agaian, "Human-Visual-System-Inspired Underwater Image Quality Measures" (IEEE JOE 2016).
-    Differs: contrast is computed with ordinary arithmetic, not PLIP's, and blocks have 8 px, for small pictures. Contrast
-    enters as an entropy, highest where that of a block is 1/e: haze over a picture of strong contrasts raises it.
+    Differs: contrast is computed with ordinary arithmetic, not PLIP's, and blocks have 8 px, for small pictures.
+    Contrast enters as an entropy, highest where that of a block is 1/e: haze over strong contrasts raises it.
     """
     return _each(_uiqm, images)
 

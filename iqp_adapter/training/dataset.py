@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from ..files import list_images
-from .degradation import Degradation, check_range
+from .degradation import check_range
 from .ladder import Ladder
 from .rng import numpy_rng, sample_seed
 
@@ -89,7 +89,7 @@ class FaceFolder(Dataset[dict[str, Any]]):
     Args:
         root: folder with pictures.
         resolution: side of a sample in pixels.
-        degradation: makes `lq`; None gives `lq` equal to `hq`.
+        degradation: makes `lq` of a picture and a seed, as `Degradation` does; None gives `lq` equal to `hq`.
         ladder: lowers the quality of some targets; None keeps all.
         augmentation: changes of pose and colour; None takes the centre square as it is.
         seed: of the run.
@@ -105,7 +105,7 @@ class FaceFolder(Dataset[dict[str, Any]]):
         root: str | Path,
         resolution: int,
         *,
-        degradation: Degradation | None = None,
+        degradation: Callable[[np.ndarray, int], np.ndarray] | None = None,
         ladder: Ladder | None = None,
         augmentation: Augmentation | None = None,
         seed: int = 0,

@@ -24,15 +24,19 @@ from .losses import perceptual_distance
 from .record import write_environment
 from .rng import torch_generator
 from .stages import Batch, Stage
+from .underwater import UnderwaterDegradation
 
 Progress = Callable[[int, dict[str, float]], None]
 
 
-DEGRADATIONS = {"face": Degradation}
+DEGRADATIONS: dict[str, type[Degradation] | type[UnderwaterDegradation]] = {
+    "face": Degradation,
+    "underwater": UnderwaterDegradation,
+}
 """By the kind that a configuration names."""
 
 
-def degradation_of(px: int, kind: str = "face", **changes: Any) -> Degradation:
+def degradation_of(px: int, kind: str = "face", **changes: Any) -> Degradation | UnderwaterDegradation:
     """The degradation of a configuration, for pictures of `px` x `px` pixels.
 
     Raises:
