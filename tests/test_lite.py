@@ -1,10 +1,11 @@
-"""iqp-lite: what it promises as a score (order, no cheap tricks) and as a network (frozen, any size, a gradient)."""
+"""iqp-lite and iqp-colour: what they promise as a score (order, no cheap tricks) and as a network (frozen, any size, a gradient)."""
 
 from __future__ import annotations
 
 import hashlib
 from io import BytesIO
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -15,6 +16,7 @@ from iqp_adapter import hub
 from iqp_adapter.backbones import efficientnet_lite
 from iqp_adapter.lite import IqpLite, LiteHead, _mean_and_deviation
 from iqp_adapter.scorer import Scorer
+from iqp_adapter.training.discolour import fade, grey, tint
 
 
 @pytest.fixture(scope="module")
@@ -112,11 +114,29 @@ def test_the_backbone_never_trains():
     assert not any(parameter.requires_grad for parameter in network.features.parameters())
 
 
-def test_the_shipped_head_is_small_and_is_the_one_that_protocols_name():
-    weights = hub.BUILTIN / "iqp-lite" / "model.safetensors"
+@pytest.mark.parametrize(("metric", "known"), [("iqp-lite", "d7b5c1890bbb3a06"), ("iqp-colour", "3035594b6463629f")])
+def test_the_shipped_heads_are_small_and_are_those_that_protocols_name(metric, known):
+    weights = hub.BUILTIN / metric / "model.safetensors"
     assert weights.stat().st_size < 2 << 20
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    assert digest.startswith("d7b5c1890bbb3a06"), "new weights need a new version in config.json: scores are stored"
+    assert digest.startswith(known), "new weights need a new version in config.json: scores are stored"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda picture, strength: fade(picture, strength),
+        lambda picture, strength: tint(picture, np.exp(strength * np.array([0.5, 0.0, -0.5]))),
+        lambda picture, strength: picture + strength * (grey(picture) - picture),
+    ],
+    ids=["fade", "tint", "desaturate"],
+)
+def test_iqp_colour_follows_colours(face, spoil):
+    scorer, picture = Scorer("iqp-colour", device="cpu"), face[0].permute(1, 2, 0).numpy()
+    spoilt = [spoil(picture, strength).clip(0, 1) for strength in (0.0, 0.4, 1.0)]
+    with torch.no_grad():
+        right, less, wrong = scorer(torch.from_numpy(np.stack(spoilt)).permute(0, 3, 1, 2))
+    assert right > less + 1 and less > wrong + 1
 
 
 def test_a_head_standardises_what_it_reads():

@@ -25,7 +25,7 @@ RANDOM_WEIGHTS = {
 }
 """Metrics whose networks pyiqa builds without a download."""
 
-OFFLINE = ["iqp-lite", "niqe", "piqe", "entropy", *RANDOM_WEIGHTS]
+OFFLINE = ["iqp-lite", "iqp-colour", "niqe", "piqe", "entropy", *RANDOM_WEIGHTS]
 
 
 def scorer_of(metric: str, device: torch.device | str = "cpu") -> Scorer:

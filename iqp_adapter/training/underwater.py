@@ -59,8 +59,8 @@ class UnderwaterDegradation:
     strength: tuple[float, float] = (0.2, 1.0)
 
     def __post_init__(self) -> None:
-        if unknown := sorted(set(self.water) - TRANSMITTANCE.keys()) or not self.water:
-            raise ValueError(f"water is {unknown or 'none'}; choose from {', '.join(TRANSMITTANCE)}")
+        if not self.water or set(self.water) - TRANSMITTANCE.keys():
+            raise ValueError(f"water is {list(self.water)}; choose from {', '.join(TRANSMITTANCE)}")
         check_range("depth", self.depth, 0, np.inf)
         check_range("range", self.range, 0, np.inf)
         check_range("veil", self.veil, 0, 1)
