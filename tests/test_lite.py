@@ -1,4 +1,4 @@
-"""iqp-lite and iqp-colour: what they promise as a score (order, no cheap tricks) and as a network (frozen, any size, a gradient)."""
+"""iqp-lite and iqp-colour: what they promise as scores (order, no cheap tricks) and as networks (frozen, a gradient)."""
 
 from __future__ import annotations
 
