@@ -1,4 +1,4 @@
-"""iqp-lite and iqp-colour: what they promise as scores (order, no cheap tricks) and as networks (frozen, a gradient)."""
+"""iqp-lite and iqp-colour: what they promise as scores (order, no cheap tricks) and as networks (frozen, gradient)."""
 
 from __future__ import annotations
 
