@@ -42,6 +42,9 @@ from iqp_adapter.training.degradation import Degradation
 
 DRIVING = JUDGES[0]
 STEPS, DISCRETE, DRAWN, CONTINUOUS, SAMPLES = [5, 10, 20, 40], [0.3], [0.3], [0.03], [4, 16]
+RISES = (3.0, 10.0, 20.0, 30.0, 40.0)
+"""Of the metric that is optimised, at which the ways are compared."""
+
 SIZES = "step size; may be repeated"
 
 Reward = Callable[[Tensor], Tensor]
@@ -164,26 +167,38 @@ def row(tried: Try, panel: Panel, people: People, scores: Scores, before: Scores
     return {"way": tried.way, "strength": tried.strength, "steps": tried.steps, **gains}
 
 
-def at_equal_rise(rows: list[dict[str, Any]], panel: Panel) -> dict[str, dict[str, float]]:
-    """Mean gain by every judge where each way has raised the metric as far as the weakest does, between its rows."""
+def at_equal_rise(rows: list[dict[str, Any]], panel: Panel) -> dict[float, dict[str, dict[str, float]]]:
+    """Mean gain by every judge, by rise and way: between a way's rows, where it has raised the metric so far."""
     paths = {way: [one for one in rows if one["way"] == way] for way in dict.fromkeys(one["way"] for one in rows)}
-    rises = {way: [0.0, *(one[DRIVING].mean for one in path)] for way, path in paths.items()}
-    rise = min(max(path) for path in rises.values())
-
-    def gain(way: str, name: str) -> float:
-        order = np.argsort(rises[way])
-        gains = np.array([0.0, *(one[name].mean for one in paths[way])])
-        return float(np.interp(rise, np.array(rises[way])[order], gains[order]))
-
-    return {way: {name: gain(way, name) for name in panel.judges} for way in paths}
+    return {
+        rise: {way: gains for way, path in paths.items() if (gains := gains_at(rise, path, panel))} for rise in RISES
+    }
 
 
-def table(rows: list[dict[str, Any]], equal: dict[str, dict[str, float]], panel: Panel) -> str:
+def gains_at(rise: float, path: list[dict[str, Any]], panel: Panel) -> dict[str, float]:
+    """Of one way's rows, which start at no rise; nothing where it does not get so far."""
+    rises = np.array([0.0, *(one[DRIVING].mean for one in path)])
+    if rise > rises.max():
+        return {}
+    order = np.argsort(rises)
+    gains = {name: np.array([0.0, *(one[name].mean for one in path)]) for name in panel.judges}
+    return {name: float(np.interp(rise, rises[order], values[order])) for name, values in gains.items()}
+
+
+def table(rows: list[dict[str, Any]], equal: dict[float, dict[str, dict[str, float]]], panel: Panel) -> str:
     head = ["way", "strength", "steps", *panel.judges]
     lines = [[str(one[name]) for name in head] for one in rows]
-    lines += [[way, "at equal rise", "", *(f"{gain:.4g}" for gain in gains.values())] for way, gains in equal.items()]
+    even = [["rise", "way", *panel.judges]]
+    even += [
+        [f"{rise:g}", way, *(f"{gain:.4g}" for gain in gains.values())]
+        for rise, ways in equal.items()
+        for way, gains in ways.items()
+    ]
     note = "Gain over the bare host, higher is better for every judge. The first judge is the one that is optimised."
-    return f"# Optimising at test time\n\n{markdown([head, *lines])}\n\n{note}\n"
+    return (
+        f"# Optimising at test time\n\n{markdown([head, *lines])}\n\n{note}\n\n## At equal rise\n\n{markdown(even)}\n\n"
+        "Between the rows above; a way that does not rise so far is left out.\n"
+    )
 
 
 def draw(path: Path, rows: list[dict[str, Any]], panel: Panel) -> None:
