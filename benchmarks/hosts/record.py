@@ -17,7 +17,7 @@ import typer
 from benchmarks.hosts.adapt import Variant, load_host, vqgan_of
 from benchmarks.hosts.compare import finished
 from benchmarks.hosts.small import RESULTS
-from benchmarks.native.ship import RECORD
+from benchmarks.native.record import keep_records
 from iqp_adapter import checkpoint
 
 
@@ -28,8 +28,7 @@ def main(
 ) -> None:
     kept = out / host
     shutil.rmtree(kept, ignore_errors=True)
-    for log in sorted(run.rglob("log.jsonl")):
-        keep_record(log.parent, kept / log.parent.relative_to(run))
+    keep_records(run, kept)
     shutil.copy(run / "score_scale.json", kept / "score_scale.json")
     checkpoint.save(
         kept / host / "model", load_host(host, run).half().state_dict(), {"host": host, "licence": "CC BY 4.0"}
@@ -38,12 +37,6 @@ def main(
         keep_weights(folder, kept / folder.relative_to(run))
     if (vqgan := vqgan_of(run)) is not None:
         keep_weights(vqgan.parent, kept / vqgan.parent.relative_to(run))
-
-
-def keep_record(stage: Path, kept: Path) -> None:
-    kept.mkdir(parents=True, exist_ok=True)
-    for name in RECORD:
-        shutil.copy(stage / name, kept / name)
 
 
 def keep_weights(model: Path, kept: Path) -> None:

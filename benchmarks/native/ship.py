@@ -14,11 +14,10 @@ from typing import Annotated
 import torch
 import typer
 
+from benchmarks.native.record import keep_records
 from benchmarks.native.report import RESULTS
 from iqp_adapter import hub
 from iqp_adapter.native import IQPFR
-
-RECORD = ("log.jsonl", "curves.png", "environment.json")
 
 
 def main(
@@ -34,9 +33,7 @@ def main(
     record = RESULTS / f"training-{name}"
     shutil.rmtree(record, ignore_errors=True)
     for number in range(1, stage + 1):
-        (record / f"stage{number}").mkdir(parents=True)
-        for file in RECORD:
-            shutil.copy(run / f"stage{number}" / file, record / f"stage{number}" / file)
+        keep_records(run / f"stage{number}", record / f"stage{number}")
     for file in (config, run / "score_scale.json"):
         shutil.copy(file, record / file.name)
 
