@@ -27,9 +27,8 @@ def keep_records(run: Path, kept: Path) -> None:
 
 def main(
     run: Annotated[Path, typer.Option(help="folder of the run")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="folder of the record; what it held is replaced")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="folder of the record")],
 ) -> None:
-    shutil.rmtree(out, ignore_errors=True)
     keep_records(run, out)
 
 
