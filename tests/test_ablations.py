@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmarks.ablations import compare, train, variants
 from benchmarks.ablations.variants import BOOKS, UNCONDITIONED, Variant, config_of
-from benchmarks.native import enhancement
+from benchmarks.native import enhancement, record
 from benchmarks.native.filtering import better_half
 from iqp_adapter.native import Tokenizer, preset
 from iqp_adapter.native.tokenizer import NULL
@@ -97,6 +97,10 @@ def test_every_variant_trains_and_is_compared(quick, album, tmp_path):
     assert set(result["methods"]) == rivals | {"dual, best"}
     assert all(any(rival in claim["claim"] for claim in result["claims"]) for rival in rivals)
     assert set(result["codebooks"]) == {f"codes of {variant}" for variant in BOOKS}
+    record.main(run, tmp_path / "kept")
+    kept = {path.relative_to(tmp_path / "kept") for path in (tmp_path / "kept").rglob("log.jsonl")}
+    assert kept == {path.relative_to(run) for path in run.rglob("log.jsonl")} and len(kept) == 8
+    assert not list((tmp_path / "kept").rglob("*.safetensors"))
     assert all(np.isfinite(cell["mean"]) for row in result["methods"].values() for cell in row.values())
 
 

@@ -9,18 +9,25 @@ The inputs are degraded as the configuration says with which the model was train
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
+import torch
 import typer
+from torch import Tensor
 
 from benchmarks.judges import Panel
 from benchmarks.native import report
+from benchmarks.native.astronaut import QUALITIES, as_batch, astronaut_face
 from benchmarks.native.dial import curves_of, draw, measure, verdicts_of
 from benchmarks.native.dial import report as dial_report
 from benchmarks.native.pictures import ModelOption, SeedsOption, degraded_by, load_model, restore
 from benchmarks.native.restoration import Claim, Court
+from benchmarks.native.sheet import write_sheet
 from iqp_adapter.bench.intervals import People
+from iqp_adapter.native import IQPFR
 from iqp_adapter.training.config import TrainConfig
 from iqp_adapter.training.run import degradation_of
 
@@ -58,6 +65,15 @@ def main(
     tables = [report.table(name, rows, panel), report.claims_list(claims), dial_report(curves, verdicts, panel)]
     report.write_text(out / f"{name}.md", "\n".join(tables))
     draw(out / f"{name}-dial.png", curves, panel)
+    write_sheet(out / f"{name}-astronaut.png", astronaut(network, degradation))
+
+
+def astronaut(network: IQPFR, degradation: Callable[[np.ndarray, int], np.ndarray]) -> dict[str, Tensor]:
+    """Degraded four times, restored at three qualities, and as it was; the first draws, unselected."""
+    original = astronaut_face(network.resolution)
+    degraded = torch.cat([as_batch(degradation(original, seed)) for seed in range(4)])
+    restored = {caption: restore(network, degraded, quality=quality) for caption, quality in QUALITIES.items()}
+    return {"degraded": degraded} | restored | {"original": as_batch(original).expand_as(degraded)}
 
 
 if __name__ == "__main__":
