@@ -63,6 +63,7 @@ def main(
     content |= {"fidelity": network.fidelity, "seconds": time.perf_counter() - started}
     report.write_json(out / f"{name}.json", content | report.provenance(0, pictures, model=model))
     tables = [report.table(name, rows, panel), report.claims_list(claims), dial_report(curves, verdicts, panel)]
+    tables.append(f"Intervals are over {len(set(given.people))} people, or photos where they show none.\n")
     report.write_text(out / f"{name}.md", "\n".join(tables))
     draw(out / f"{name}-dial.png", curves, panel)
     write_sheet(out / f"{name}-astronaut.png", astronaut(network, degradation))
