@@ -106,18 +106,24 @@ def test_spearman_is_scipys():
 
 class TestPanel:
     def test_every_judge_prefers_the_original(self, face):
-        panel = Panel(list(JUDGES))
+        panel = Panel([name for name in JUDGES if name != "iqp-colour"])  # it does not see blur
         noise = 0.002 * torch.randn(face.shape, generator=torch.Generator().manual_seed(0))
         pictures = torch.cat([face + noise, avg_pool2d(face, 7, 1, 3)]).clamp(0, 1)
         scores = panel(pictures, face.expand(2, -1, -1, -1))
         wrong = [name for name in panel.judges if panel.gain(name, *scores[name]) <= 0]
         assert wrong == []
-        assert set(panel.judges) | set(panel.skipped) == set(JUDGES)
+        assert set(panel.judges) | set(panel.skipped) | {"iqp-colour"} == set(JUDGES)
+
+    def test_judges_of_colour_prefer_right_colours(self, face):
+        panel = Panel(["iqp-colour", "ciede2000", "colourfulness", "uciqe"])
+        pictures = torch.cat([face, 0.5 * (face + face.mean(1, keepdim=True))])
+        scores = panel(pictures, face.expand(2, -1, -1, -1))
+        assert all(panel.gain(name, *scores[name]) > 0 for name in panel.judges)
 
     def test_what_shares_anything_with_a_loss_or_the_scorer_is_marked(self):
         panel = Panel(["iqp-lite", "psnr", "ssim"])
         assert {name for name, judge in JUDGES.items() if judge.trained_on} == {
-            "iqp-lite", "psnr", "perceptual-lite0", "vif", "nlpd"
+            "iqp-lite", "iqp-colour", "psnr", "perceptual-lite0", "vif", "nlpd", "ciede2000"
         }  # fmt: skip
         assert [panel.label(name) for name in panel.judges] == ["iqp-lite ↑ †", "psnr ↑ †", "ssim ↑"]
         assert panel.describe()["psnr"]["trained_on"]

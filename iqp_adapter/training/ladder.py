@@ -40,11 +40,10 @@ class Ladder:
     tint: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (0 <= self.originals <= 1 and 0 <= self.fade <= 1 and self.tint >= 0):
-            raise ValueError(
-                f"originals, fade and tint are {self.originals}, {self.fade} and {self.tint}; give two shares in "
-                "[0, 1], and a strength of 0 or more"
-            )
+        if not 0 <= self.originals <= 1:
+            raise ValueError(f"originals is {self.originals}; give the share of untouched samples, in [0, 1]")
+        if not (0 <= self.fade <= 1 and self.tint >= 0):
+            raise ValueError(f"fade and tint are {self.fade} and {self.tint}; give one in [0, 1], the other 0 or more")
         check_range("blur_sigma", self.blur_sigma, 1e-3, np.inf)
         check_range("downsample", self.downsample, 1, np.inf)
 
