@@ -20,17 +20,20 @@ from torch import Tensor
 from benchmarks.ablations.variants import BOOKS, RESULTS, UNCONDITIONED, Variant
 from benchmarks.judges import Panel, Scores, mean_scores
 from benchmarks.native import report
+from benchmarks.native.conditioning import load_tokenizer
 from benchmarks.native.pictures import FacesOption, SeedsOption, load_model, load_pictures, restore
 from benchmarks.native.restoration import NEARNESS, Claim, Court
-from iqp_adapter import checkpoint
 from iqp_adapter.bench.intervals import People
-from iqp_adapter.native import IQPFR, IQPFRConfig, Tokenizer
+from iqp_adapter.native import IQPFR, Tokenizer
 
 JUDGES = ("iqp-lite", "niqe@512", "piqe", "psnr", "ssim", "perceptual-lite2", "identity")
 """The first one is the metric of the condition."""
 
 SECOND = "niqe@512"
 """At equal nearness to the originals, quality is compared by this; chosen on dev for the hosts of this size."""
+
+FIDELITY = 0.5
+"""Of the models as they are trained; at equal nearness, it and higher ones."""
 
 
 def main(
@@ -46,7 +49,7 @@ def main(
     court = Court(panel, People(pictures.people))
 
     @cache
-    def judged(variant: Variant, quality: str, fidelity: float | None = None) -> Scores:
+    def judged(variant: Variant, quality: str, fidelity: float = FIDELITY) -> Scores:
         def scores(model: IQPFR) -> Scores:
             restored = restore(model, pictures.degraded, quality=quality, fidelity=fidelity)
             return panel(restored, pictures.original)
@@ -54,9 +57,9 @@ def main(
         return mean_scores([scores(model) for model in models[variant]])
 
     methods = {"input": panel(pictures.degraded, pictures.original)}
-    methods |= {f"{v}, best": judged(v, "best") for v in BOOKS} | {"dual, any": judged(Variant.DUAL, "any")}
+    best_at = {w: judged(Variant.DUAL, "best", w) for w in np.linspace(FIDELITY, 1, 5).tolist()}
+    methods |= {f"{v}, best": judged(v, "best", FIDELITY) for v in BOOKS} | {"dual, any": judged(Variant.DUAL, "any")}
     methods |= {str(v): judged(v, "any") for v in UNCONDITIONED}
-    best_at = {w: judged(Variant.DUAL, "best", w) for w in np.linspace(0.5, 1, 5).tolist()}
     claims = verdicts(court, methods, best_at)
 
     originals = load_pictures(faces, pictures.original.shape[-1], 1)
@@ -102,14 +105,7 @@ def trained(run: Path, variant: Variant) -> list[IQPFR]:
 
 
 def tokenizers(run: Path, variant: Variant) -> list[Tokenizer]:
-    return [tokenizer(folder) for folder in sorted(run.glob(f"{variant}-*/stage1/model"))]
-
-
-def tokenizer(folder: Path) -> Tokenizer:
-    config, state = checkpoint.load(folder)
-    network = Tokenizer(IQPFRConfig.from_dict(config["tokenizer"])).eval()
-    checkpoint.load_strict(network, state, source=str(folder))
-    return network
+    return [load_tokenizer(folder) for folder in sorted(run.glob(f"{variant}-*/stage1/model"))]
 
 
 @torch.no_grad()

@@ -21,7 +21,7 @@ from torch import nn
 
 from benchmarks.hosts import small
 from benchmarks.hosts.stages import HostStage
-from benchmarks.native.filtering import better_half
+from benchmarks.native.filtering import BetterHalf
 from iqp_adapter import checkpoint
 from iqp_adapter.cli.train import training_progress
 from iqp_adapter.host import HostSpec
@@ -74,14 +74,8 @@ class FineTuning(HostStage):
             yield "host", {"code": losses.code_cross_entropy(logits, wanted, smoothing=0.1)}
 
 
-class Filtering(FineTuning):
+class Filtering(BetterHalf, FineTuning):
     """The same on the better half of every batch, which is twice as large."""
-
-    def __init__(self, config: StageConfig, *given: Any):
-        super().__init__(replace(config, batch=2 * config.batch), *given)
-
-    def turns(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
-        yield from super().turns(better_half(batch), step)
 
 
 def load_host(name: str, run: Path, folder: str = "") -> nn.Module:

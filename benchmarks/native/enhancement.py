@@ -49,13 +49,14 @@ def main(
     panel = Panel(list(dict.fromkeys([settings.metric, *judge])))
     court = Court(panel, People(given.people))
     methods = {"input": panel(given.degraded, given.original), "original": panel(given.original, given.original)}
-    methods |= {q: panel(restore(network, given.degraded, quality=q), given.original) for q in ("best", "any")}
+    values = measure(network, given, panel)  # its last level is the best quality
+    methods |= {"best": {judge: levels[-1] for judge, levels in values.items()}}
+    methods |= {"any": panel(restore(network, given.degraded, quality="any"), given.original)}
     claims: list[Claim] = [
         court.beats(f"best beats {rival}", judge, methods["best"], methods[rival])
         for rival in ("input", "any")
         for judge in panel.judges
     ]
-    values = measure(network, given, panel)
     curves, verdicts = curves_of(values, court.people), verdicts_of(values, court.people, panel)
 
     rows = report.summary(methods, court.people)

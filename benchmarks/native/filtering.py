@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from iqp_adapter.training.config import StageConfig
-from iqp_adapter.training.stages import Batch, PredictionStage, Terms
+from iqp_adapter.training.stages import Batch, PredictionStage, Stage, Terms
 
 
 def better_half(batch: Batch) -> Batch:
@@ -16,11 +16,15 @@ def better_half(batch: Batch) -> Batch:
     return Batch(batch.hq[good], batch.lq[good], batch.quality[good], [batch.keys[index] for index in good])
 
 
-class FilteredPrediction(PredictionStage):
-    """Learns as the stage does, from the better half of batches twice as large."""
+class BetterHalf(Stage):
+    """Lets the stage it stands before learn from the better half of batches twice as large."""
 
     def __init__(self, config: StageConfig, *given: Any):
         super().__init__(replace(config, batch=2 * config.batch), *given)
 
     def turns(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
         yield from super().turns(better_half(batch), step)
+
+
+class FilteredPrediction(BetterHalf, PredictionStage):
+    """Stage 2 on the better half."""

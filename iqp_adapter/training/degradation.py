@@ -6,7 +6,8 @@ Source: GFPGAN (arXiv:2101.04061) and CodeFormer (arXiv:2206.11253), with BasicS
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
@@ -83,15 +84,14 @@ class Degradation:
         Blur and the largest reduction grow with the size, so that the reduced face has the same number of pixels; noise
         and JPEG act on that reduced face and stay.
         """
-        if unknown := sorted(changes.keys() - cls.__dataclass_fields__.keys()):
-            raise ValueError(f"a degradation has no {', '.join(unknown)}; it has {', '.join(cls.__dataclass_fields__)}")
+        changes = attributes(cls, "a degradation", changes)
         ratio = px / 256
         scaled: dict[str, Any] = {
             "kernel_size": 2 * max(1, round(10 * ratio)) + 1,
             "blur_sigma": (0.1, max(0.2, 5 * ratio)),
             "downsample": (1.0, max(1.0, 8 * ratio)),
         }
-        return cls(**scaled | {k: tuple(v) if isinstance(v, list) else v for k, v in changes.items()})
+        return cls(**scaled | changes)
 
     def __call__(self, hq: np.ndarray, seed: int) -> np.ndarray:
         """
@@ -148,6 +148,14 @@ def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
     Image.fromarray((np.clip(image, 0, 1) * 255).round().astype(np.uint8)).save(file, "JPEG", quality=quality)
     with Image.open(file) as compressed:
         return np.asarray(compressed, np.float32) / 255
+
+
+def attributes(kind: type, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a degradation as a configuration gives them, with tuples for lists; ValueError for one it has not."""
+    known = [item.name for item in fields(kind)]
+    if unknown := sorted(given.keys() - set(known)):
+        raise ValueError(f"{name} has no {', '.join(unknown)}; it has {', '.join(known)}")
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
 
 
 def check_range(name: str, ends: tuple[float, float], low: float, high: float) -> None:

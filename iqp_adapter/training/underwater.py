@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .degradation import check_picture, check_range
+from .degradation import attributes, check_picture, check_range
 from .rng import numpy_rng
 
 TRANSMITTANCE = {
@@ -71,9 +71,7 @@ class UnderwaterDegradation:
     @classmethod
     def for_resolution(cls, px: int, **changes: Any) -> UnderwaterDegradation:
         """The default, but for the attributes that `changes` gives; none depends on the size in pixels."""
-        if unknown := sorted(changes.keys() - cls.__dataclass_fields__.keys()):
-            raise ValueError(f"underwater has no {', '.join(unknown)}; it has {', '.join(cls.__dataclass_fields__)}")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in changes.items()})
+        return cls(**attributes(cls, "underwater", changes))
 
     def __call__(self, hq: np.ndarray, seed: int) -> np.ndarray:
         """
