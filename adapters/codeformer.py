@@ -16,8 +16,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from iqp_adapter.host import CodeAccess, Host, HostSpec, WeightFile, symmetric, takes, to_unit
-from iqp_adapter.sites import Site
+from iqp_adapter.core.sites import Site
+from iqp_adapter.hosts.spec import CodeAccess, Host, HostSpec, symmetric, takes, to_unit
+from iqp_adapter.store.fetch import WeightFile
 
 RELEASE = "https://github.com/sczhou/CodeFormer/releases/download/v0.1.0"
 LICENCE = "S-Lab License 1.0 (non-commercial)"

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from iqp_adapter.host import Host, HostSpec, WeightFile, symmetric, to_unit
-from iqp_adapter.sites import Site
+from iqp_adapter.core.sites import Site
+from iqp_adapter.hosts.spec import Host, HostSpec, symmetric, to_unit
+from iqp_adapter.store.fetch import WeightFile
 
 STORE = "https://public-vigen-video.oss-cn-shanghai.aliyuncs.com/robin/models"
 LICENCE = "none stated"

@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from iqp_adapter.host import Host, HostSpec
-from iqp_adapter.sites import Site
+from iqp_adapter.core.sites import Site
+from iqp_adapter.hosts.spec import Host, HostSpec
 
 
 def sites(host: Host) -> list[Site]:

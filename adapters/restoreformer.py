@@ -16,8 +16,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from iqp_adapter.host import Host, HostSpec, WeightFile, symmetric, takes_any_name, to_unit
-from iqp_adapter.sites import Site
+from iqp_adapter.core.sites import Site
+from iqp_adapter.hosts.spec import Host, HostSpec, symmetric, takes_any_name, to_unit
+from iqp_adapter.store.fetch import WeightFile
 
 PLUS = "https://github.com/wzhouxiff/RestoreFormerPlusPlus/releases/download/v1.0.0"
 LICENCE = "Apache-2.0"

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from iqp_adapter.host import CodeAccess, Host, HostSpec, WeightFile, symmetric, to_unit
-from iqp_adapter.sites import Site
+from iqp_adapter.core.sites import Site
+from iqp_adapter.hosts.spec import CodeAccess, Host, HostSpec, symmetric, to_unit
+from iqp_adapter.store.fetch import WeightFile
 
 LICENCE = "Apache-2.0"
 DEEPEST = 2

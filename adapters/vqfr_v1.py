@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from iqp_adapter.host import Host, HostSpec, symmetric, to_unit
-from iqp_adapter.sites import Site
+from iqp_adapter.core.sites import Site
+from iqp_adapter.hosts.spec import Host, HostSpec, symmetric, to_unit
 
 PLACES = ("encoder.enc_convout_dict", "decoder.decoder_dict", "main_decoder.decoder_dict")
 

@@ -27,11 +27,11 @@ from skimage.data import astronaut
 from benchmarks.memory import alone, peak_memory
 from benchmarks.native.report import ROOT, provenance, write_json
 from benchmarks.timing import in_turn, ratio
-from iqp_adapter.files import list_images
 from iqp_adapter.native import IQPFR
 from iqp_adapter.photo import CenterFace, Faces, restore_files
 from iqp_adapter.photo.align import align, similarity, template
 from iqp_adapter.photo.paste import enlarge, paste
+from iqp_adapter.store.files import list_images
 
 RESULT = ROOT / "benchmarks" / "results" / "photo_speed.json"
 SIZES = {"1 megapixel": (1000, 1000), "12 megapixels": (3000, 4000)}

@@ -12,10 +12,10 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import iqp_adapter as iqp
-from iqp_adapter.quality import ANY
+from iqp_adapter.core.quality import ANY
+from iqp_adapter.degradations.face import Degradation
+from iqp_adapter.degradations.ladder import Ladder
 from iqp_adapter.training.dataset import FaceFolder
-from iqp_adapter.training.degradation import Degradation
-from iqp_adapter.training.ladder import Ladder
 
 host, faces, out, *steps = sys.argv[1:]
 bare, scorer, batch = iqp.wrap(host), iqp.Scorer("iqp-lite"), 8

@@ -11,26 +11,30 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .attention import GatedCrossAttention as GatedCrossAttention
-    from .embedding import ScoreEmbedding as ScoreEmbedding
-    from .host import HostSpec as HostSpec
+    from .core.attention import GatedCrossAttention as GatedCrossAttention
+    from .core.embedding import ScoreEmbedding as ScoreEmbedding
+    from .core.quality import ScoreScale as ScoreScale
+    from .core.sites import Site as Site
+    from .hosts.spec import CodeAccess as CodeAccess
+    from .hosts.spec import HostSpec as HostSpec
+    from .hosts.wrap import wrap as wrap
+    from .hosts.wrapped import WrappedHost as WrappedHost
     from .native import IQPFR as IQPFR
-    from .quality import ScoreScale as ScoreScale
-    from .scorer import Scorer as Scorer
-    from .sites import Site as Site
-    from .wrapped_host import WrappedHost as WrappedHost
-    from .wrapper import wrap as wrap
+    from .scoring.scorer import Scorer as Scorer
+    from .store.fetch import WeightFile as WeightFile
 
 _HOME = {
-    "GatedCrossAttention": "attention",
-    "HostSpec": "host",
+    "CodeAccess": "hosts.spec",
+    "GatedCrossAttention": "core.attention",
+    "HostSpec": "hosts.spec",
     "IQPFR": "native",
-    "ScoreEmbedding": "embedding",
-    "ScoreScale": "quality",
-    "Scorer": "scorer",
-    "Site": "sites",
-    "WrappedHost": "wrapped_host",
-    "wrap": "wrapper",
+    "ScoreEmbedding": "core.embedding",
+    "ScoreScale": "core.quality",
+    "Scorer": "scoring.scorer",
+    "Site": "core.sites",
+    "WeightFile": "store.fetch",
+    "WrappedHost": "hosts.wrapped",
+    "wrap": "hosts.wrap",
 }
 
 __all__ = ["__version__", *_HOME]

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from iqp_adapter.bench.datasets import Sample
-from iqp_adapter.bench.models import Candidate
-from iqp_adapter.bench.pictures import read_pixels
+from iqp_adapter.bench.candidates import Candidate
+from iqp_adapter.bench.test_sets import Sample
+from iqp_adapter.pictures import read_pixels
 
 PEOPLE = ("ann_1", "ann_2", "bob_1", "cid_1")
 

@@ -10,8 +10,8 @@ from skimage.data import astronaut
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
+from iqp_adapter.core.quality import ScoreScale
 from iqp_adapter.photo import GivenFaces
-from iqp_adapter.quality import ScoreScale
 
 LANDMARKS = np.array([[203.0, 98.5], [247.0, 102.0], [223.0, 122.5], [201.5, 142.5], [241.0, 145.5]])
 """The astronaut's eyes, nose and mouth corners."""

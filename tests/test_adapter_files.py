@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 import iqp_adapter as iqp
-import iqp_adapter.wrapper  # noqa: F401 - before a test stands in for the registry that it imports from
-from iqp_adapter import HostSpec, ScoreScale, Site, __version__, card, checkpoint, registry
+import iqp_adapter.hosts.wrap  # noqa: F401 - before a test stands in for the registry that it imports from
+from iqp_adapter import HostSpec, ScoreScale, Site, __version__
+from iqp_adapter.hosts import card, registry
+from iqp_adapter.store import checkpoint
 
 SITES = [Site("layers.0", 8, "BLC"), Site("layers.1", 8, "BLC")]
 SCALES = (ScoreScale("iqp-lite", False, (0.0, 50.0, 100.0)), ScoreScale("niqe", True, (9.0, 5.0, 3.0)))

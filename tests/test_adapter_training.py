@@ -154,7 +154,7 @@ def test_a_vqgan_of_another_host_is_refused_in_one_line(faces, tmp_path):
 
 
 def run_example(name, arguments, monkeypatch, root, host):
-    monkeypatch.setattr("iqp_adapter.wrapper.load_host", lambda source: host)
+    monkeypatch.setattr("iqp_adapter.hosts.wrap.load_host", lambda source: host)
     monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
     runpy.run_path(str(root / "examples" / name))
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 import iqp_adapter as iqp
 from benchmarks.wrap import auto_sites as benchmark
 from benchmarks.wrap.architectures import ARCHITECTURES, Small
-from iqp_adapter.auto_sites import MOST, find_sites
-from iqp_adapter.sites import Site
+from iqp_adapter.core.sites import Site
+from iqp_adapter.hosts.auto_sites import MOST, find_sites
 
 WIDTH = 16
 
@@ -642,7 +642,7 @@ def test_the_benchmark_sees_a_claim_that_does_not_hold(broken, monkeypatch: pyte
                 host.head.register_forward_hook(lambda *_: None)
             return host
 
-    monkeypatch.setattr("iqp_adapter.wrapper.WrappedHost", Broken)
+    monkeypatch.setattr("iqp_adapter.hosts.wrap.WrappedHost", Broken)
     monkeypatch.setattr(benchmark, "build", lambda package, name: net(ChannelBlock).eval())
     monkeypatch.setattr(benchmark, "example", lambda package, name: (picture(),))
     found = benchmark.judge("spandrel", "any")

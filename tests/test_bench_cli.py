@@ -82,7 +82,7 @@ def test_the_dial_has_its_curve(ran):
 
 def test_a_second_time_gives_the_same_and_computes_nothing(ran, monkeypatch):
     from iqp_adapter.native import IQPFR
-    from iqp_adapter.scorer import Scorer
+    from iqp_adapter.scoring.scorer import Scorer
 
     place, words, _ = ran
     before = (place / "out" / "report.json").read_text()

@@ -10,13 +10,13 @@ import pytest
 from bench_pieces import PEOPLE, folder_of, photo
 from PIL import Image
 
-from iqp_adapter import hub
-from iqp_adapter.bench import datasets
-from iqp_adapter.bench.datasets import degraded, from_folder, published
-from iqp_adapter.bench.pictures import read_pixels, write_png
-from iqp_adapter.files import sha256_of
-from iqp_adapter.training.degradation import Degradation
-from iqp_adapter.training.rng import sample_seed
+from iqp_adapter.bench.outputs import is_made_of, write_png
+from iqp_adapter.bench.test_sets import PUBLISHED, degraded, from_folder, published
+from iqp_adapter.degradations.face import Degradation
+from iqp_adapter.degradations.rng import sample_seed
+from iqp_adapter.pictures import read_pixels
+from iqp_adapter.store import hub
+from iqp_adapter.store.files import sha256_of
 
 
 class TestFolders:
@@ -153,14 +153,14 @@ class TestPublished:
             published("webphoto-test", tmp_path)
 
     def test_celeba_has_originals(self):
-        assert datasets.PUBLISHED["celeba-test"].originals and not datasets.PUBLISHED["lfw-test"].originals
+        assert PUBLISHED["celeba-test"].originals and not PUBLISHED["lfw-test"].originals
 
 
 def test_a_picture_says_what_it_was_made_of(tmp_path):
     path = tmp_path / "a" / "b.png"
     write_png(path, photo(0), "one thing")
-    assert datasets.is_made_of(path, "one thing") and not datasets.is_made_of(path, "another")
+    assert is_made_of(path, "one thing") and not is_made_of(path, "another")
     with Image.open(path) as picture:
         np.testing.assert_array_equal(np.asarray(picture), photo(0))
     path.write_bytes(path.read_bytes()[:20])
-    assert not datasets.is_made_of(path, "one thing")
+    assert not is_made_of(path, "one thing")

@@ -94,7 +94,7 @@ class TestFiles:
 class TestValues:
     @pytest.mark.parametrize("name", ["niqe", "piqe@512", "iqp-lite"])
     def test_without_reference_they_are_the_scorers(self, name):
-        from iqp_adapter.scorer import Scorer
+        from iqp_adapter.scoring.scorer import Scorer
 
         metric, _, side = name.partition("@")
         pictures = tensor(0, 3)

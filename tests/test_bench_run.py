@@ -16,16 +16,16 @@ import torch
 from bench_pieces import PEOPLE, Brighter, brighter, folder_of, samples_in
 from torch import nn
 
-from iqp_adapter.bench import models, protocols
-from iqp_adapter.bench.choice import chosen
-from iqp_adapter.bench.datasets import from_folder
-from iqp_adapter.bench.models import candidates, command, outputs, the_input
-from iqp_adapter.bench.pictures import read_pixels, read_tensor
+from iqp_adapter.bench import protocols
+from iqp_adapter.bench.candidates import INPUT, candidates, command, outputs, the_input
 from iqp_adapter.bench.protocols import Measure, Protocol, find
 from iqp_adapter.bench.run import Benchmark, claim, run
+from iqp_adapter.bench.selection import chosen
+from iqp_adapter.bench.test_sets import from_folder
+from iqp_adapter.core.quality import ScoreScale
+from iqp_adapter.hosts.wrap import wrap
 from iqp_adapter.native import IQPFR, preset
-from iqp_adapter.quality import ScoreScale
-from iqp_adapter.wrapper import wrap
+from iqp_adapter.pictures import read_pixels, read_tensor
 
 CPU = torch.device("cpu")
 
@@ -69,7 +69,7 @@ class TestNumbers:
         for place, sample in enumerate(samples):
             file = make().folder / report.images["x1.5"][place]
             np.testing.assert_array_equal(read_pixels(file), (read_pixels(sample.input) * 1.5).astype(np.uint8))
-            picture, original = read_tensor(file), read_tensor(sample.original)
+            picture, original = read_tensor(file)[None], read_tensor(sample.original)[None]
             values = report.values["x1.5"]
             assert values["psnr/rgb@native"][place] == pytest.approx(float(psnr.values(picture, original, [])))
             assert values["niqe/basicsr@native"][place] == pytest.approx(float(niqe.values(picture, picture, [])))
@@ -378,7 +378,7 @@ class TestModels:
         report = run(make(found, []))
         for name, quality in (("small, best", "best"), ("small, 0", 0.0)):
             made = read_pixels(make().folder / report.images[name][1])
-            expected = model.restore(read_tensor(samples[1].input), quality=quality)[0].permute(1, 2, 0) * 255
+            expected = model.restore(read_tensor(samples[1].input)[None], quality=quality)[0].permute(1, 2, 0) * 255
             np.testing.assert_array_equal(made, expected.round().byte().numpy())
         assert found[0].conditioned_on == ("iqp-lite",)
         assert report.methods[1].facts["parameters"] == sum(p.numel() for p in model.parameters())
@@ -401,14 +401,14 @@ class TestModels:
         for parameter in wrapped.parameters():
             nn.init.normal_(parameter, std=0.3)
         wrapped.save_pretrained(tmp_path / "adapter")
-        monkeypatch.setattr("iqp_adapter.wrapper.load_host", lambda source: tiny.build())  # no file has this size
+        monkeypatch.setattr("iqp_adapter.hosts.wrap.load_host", lambda source: tiny.build())  # no file has this size
         found = candidates(["some/codeformer.pth"], [str(tmp_path / "adapter")], ["best"])
         assert [one.name for one in found] == ["input", "codeformer", "codeformer + adapter, best"]
         assert found[1].conditioned_on == () and found[2].conditioned_on == ("niqe",)
         assert found[1].facts["parameters"] < found[2].facts["parameters"]
         report = run(make(found, []))
         bare = read_pixels(make().folder / report.images["codeformer"][0])
-        expected = wrap(tiny.build(), kind=tiny.kind).restore(read_tensor(samples[0].input), quality=None)
+        expected = wrap(tiny.build(), kind=tiny.kind).restore(read_tensor(samples[0].input)[None], quality=None)
         np.testing.assert_array_equal(bare, (expected[0].permute(1, 2, 0) * 255).round().byte().numpy())
         assert not np.array_equal(bare, read_pixels(make().folder / report.images[found[2].name][0]))
 
@@ -425,7 +425,7 @@ class TestModels:
             candidates([str(native[1])] * 2)
 
     def test_the_first_row_is_the_input(self):
-        assert [one.name for one in candidates([])] == [models.INPUT]
+        assert [one.name for one in candidates([])] == [INPUT]
 
 
 SHARED = """

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from iqp_adapter import checkpoint
-from iqp_adapter.checkpoint import CONFIG, WEIGHTS
+from iqp_adapter.store import checkpoint
+from iqp_adapter.store.checkpoint import CONFIG, WEIGHTS
 
 
 def state(value: float = 1.0) -> dict[str, torch.Tensor]:

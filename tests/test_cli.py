@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from iqp_adapter import __version__, files
+from iqp_adapter import __version__
 from iqp_adapter.cli import USER_ERRORS, app
+from iqp_adapter.store import files
 
 
 def run(*words: str):

@@ -3,7 +3,16 @@
 import pytest
 import torch
 
-from iqp_adapter.codes import Optimisation, best_of, choose, divergence, guide, gumbel_noise, optimise, straight_through
+from iqp_adapter.core.codes import (
+    Optimisation,
+    best_of,
+    choose,
+    divergence,
+    guide,
+    gumbel_noise,
+    optimise,
+    straight_through,
+)
 
 
 def test_guidance_is_exact_at_its_ends():

@@ -15,7 +15,7 @@ from torch.nn.functional import mse_loss
 
 import iqp_adapter as iqp
 from iqp_adapter.compat import make_importable
-from iqp_adapter.hooks import is_wrapped
+from iqp_adapter.hosts.hooks import is_wrapped
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning", "ignore:.*torch.jit.*:DeprecationWarning")
 

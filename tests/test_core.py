@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from iqp_adapter.attention import GatedCrossAttention
-from iqp_adapter.embedding import ScoreEmbedding
+from iqp_adapter.core.attention import GatedCrossAttention
+from iqp_adapter.core.embedding import ScoreEmbedding
 
 
 @pytest.fixture

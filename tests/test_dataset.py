@@ -15,10 +15,11 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from iqp_adapter.training.dataset import Augmentation, FaceFolder, FacePairs, KeyedBatches, read_picture, resample
-from iqp_adapter.training.degradation import Degradation
-from iqp_adapter.training.ladder import Ladder
-from iqp_adapter.training.rng import numpy_rng
+from iqp_adapter.degradations.face import Degradation
+from iqp_adapter.degradations.ladder import Ladder
+from iqp_adapter.degradations.rng import numpy_rng
+from iqp_adapter.pictures import read_large, resample
+from iqp_adapter.training.dataset import Augmentation, FaceFolder, FacePairs, KeyedBatches
 
 DEGRADATION = None if sys.version_info >= (3, 13) else Degradation.for_resolution(64)  # basicsr does not build there
 
@@ -214,14 +215,14 @@ def test_cached_and_decoded_pictures_are_the_same(folder):
 def test_other_modes_become_rgb(tmp_path, mode):
     path = tmp_path / ("x.tif" if mode == "CMYK" else "x.png")
     Image.fromarray(picture(1)).convert(mode).save(path)
-    assert read_picture(path, 64).shape == (128, 128, 3)
+    assert read_large(path, 64).shape == (128, 128, 3)
 
 
 def test_exif_turned_pictures_are_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # shown turned by 90 degrees
     Image.fromarray(picture(1)).save(tmp_path / "x.png", exif=exif)
-    np.testing.assert_array_equal(read_picture(tmp_path / "x.png", 64), np.rot90(picture(1), -1))
+    np.testing.assert_array_equal(read_large(tmp_path / "x.png", 64), np.rot90(picture(1), -1))
 
 
 def test_without_augmentation_the_centre_square_is_reduced_by_area():

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from iqp_adapter.training import degradation as module
-from iqp_adapter.training.degradation import Degradation, jpeg
-from iqp_adapter.training.discolour import drawn_gains, fade, grey, tint
-from iqp_adapter.training.ladder import Ladder
-from iqp_adapter.training.rng import global_seed, numpy_rng, sample_seed, torch_generator
+from iqp_adapter.degradations import face as module
+from iqp_adapter.degradations.discolour import drawn_gains, fade, grey, tint
+from iqp_adapter.degradations.face import Degradation, jpeg
+from iqp_adapter.degradations.ladder import Ladder
+from iqp_adapter.degradations.rng import global_seed, numpy_rng, sample_seed, torch_generator
 
 needs_basicsr = pytest.mark.skipif(sys.version_info >= (3, 13), reason="basicsr does not build on Python 3.13")
 
@@ -247,7 +247,7 @@ def test_ladder_refuses_impossible_settings(hq):
 @pytest.mark.slow
 def test_ladder_lowers_the_measured_quality_of_faces(faces):
     pytest.importorskip("pyiqa")
-    from iqp_adapter.scorer import Scorer
+    from iqp_adapter.scoring.scorer import Scorer
     from iqp_adapter.training.dataset import FaceFolder
 
     data, piqe = FaceFolder(faces / "dev", 256), Scorer("piqe", device="cpu")

@@ -14,10 +14,10 @@ import pytest
 from hub_server import CLOSED, Hub, run, serving
 from typer.testing import CliRunner
 
-from iqp_adapter import fetch as fetching
 from iqp_adapter.cli import app
-from iqp_adapter.fetch import fetch, published
-from iqp_adapter.host import WeightFile
+from iqp_adapter.hosts.registry import published
+from iqp_adapter.store import fetch as fetching
+from iqp_adapter.store.fetch import WeightFile, fetch
 
 CONTENT = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -181,7 +181,7 @@ def test_two_that_want_it_at_once_fetch_it_once(server, file, tmp_path):
 FETCH = """
 import json, logging, sys
 from iqp_adapter.fetch import fetch
-from iqp_adapter.host import WeightFile
+from iqp_adapter.store.fetch import WeightFile
 logging.basicConfig(level=logging.ERROR, stream=sys.stdout, format="log: %(message)s")
 logging.getLogger("iqp_adapter").setLevel(logging.INFO)
 for request in sys.argv[1:]:

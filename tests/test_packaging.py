@@ -19,14 +19,14 @@ LOOK = """
 import json
 from importlib import resources
 import iqp_adapter
-from iqp_adapter.registry import hosts
+from iqp_adapter.hosts.registry import hosts
 hosts = {name: spec.source for name, spec in hosts().items()}
 inside = [path.name for folder in ("", "weights") for path in (resources.files("iqp_adapter") / folder).iterdir()]
 print(json.dumps({"file": iqp_adapter.__file__, "hosts": hosts, "inside": inside}))
 """
 HOST = """
 '''A host for tests.'''
-from iqp_adapter.host import HostSpec
+from iqp_adapter import HostSpec
 HOST = HostSpec(name="{0}", source="by {0}", licence="", has=("toy",), sites=list, restore=list, resolution=len)
 """
 PARTS = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "iqp_adapter", "adapters")

@@ -21,11 +21,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from iqp_adapter.cli import restore as command
-from iqp_adapter.files import list_images
 from iqp_adapter.photo import GivenFaces, restore_files
 from iqp_adapter.photo.demo import degraded_astronaut
 from iqp_adapter.photo.folder import RECORD
-from iqp_adapter.photo.report import PhotoReport
+from iqp_adapter.photo.outcomes import PhotoReport
+from iqp_adapter.store.files import list_images
 
 NOBODY = GivenFaces(np.zeros((0, 5, 2)))
 

@@ -15,7 +15,8 @@ import pytest
 from photo_standins import photo, psnr
 from PIL import Image, ImageCms, ImageOps, JpegImagePlugin
 
-from iqp_adapter.photo.io import encode, luma, open_photo, read_photo, target_format
+from iqp_adapter.photo.io import encode, open_photo, read_photo, target_format
+from iqp_adapter.pictures import luma
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from iqp_adapter.quality import BEST, ScoreScale, as_quality
+from iqp_adapter.core.quality import BEST, ScoreScale, as_quality
 
 UP = ScoreScale.fit("musiq", False, torch.linspace(20, 80, 301))
 DOWN = ScoreScale.fit("niqe", True, torch.linspace(3, 9, 301))

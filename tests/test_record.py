@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from iqp_adapter.provenance import dataset_hash, environment
 from iqp_adapter.training.dataset import FaceFolder
-from iqp_adapter.training.record import Record, dataset_hash, environment, moving_average, write_environment
+from iqp_adapter.training.record import Record, moving_average, write_environment
 
 
 def filled(folder, steps: int = 100) -> Record:

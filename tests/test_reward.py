@@ -7,14 +7,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot, pixel_unshuffle
 
-from iqp_adapter.adapter import Adapter
-from iqp_adapter.host import HostSpec
-from iqp_adapter.quality import ScoreScale
-from iqp_adapter.sites import Site
+from iqp_adapter.core.adapter import Adapter
+from iqp_adapter.core.quality import ScoreScale
+from iqp_adapter.core.sites import Site
+from iqp_adapter.hosts.spec import HostSpec
+from iqp_adapter.hosts.wrapped import WrappedHost
 from iqp_adapter.training.config import StageConfig
 from iqp_adapter.training.guard import Guard
 from iqp_adapter.training.stages import Batch, CodeReward, ImageReward
-from iqp_adapter.wrapped_host import WrappedHost
 
 SITES = [Site("features", 16, "BLC")]
 SCALE = ScoreScale("brightness", False, (0.0, 100.0))

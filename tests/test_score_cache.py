@@ -18,7 +18,8 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from iqp_adapter.cli import app
-from iqp_adapter.score_cache import ScoreCache, read_image, score_files
+from iqp_adapter.pictures import read_tensor
+from iqp_adapter.scoring.cache import ScoreCache, score_files
 
 
 class Brightness:
@@ -110,7 +111,7 @@ def test_images_come_upright_and_in_rgb(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # stored lying on its left side
     Image.fromarray(pixels).save(tmp_path / "lying.png", exif=exif)
-    image = read_image(tmp_path / "lying.png")
+    image = read_tensor(tmp_path / "lying.png")
     assert image.shape == (3, 3, 2)
     assert image[0, 0, 1] == 1 and image.sum() == 1
 

@@ -15,8 +15,8 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import Tensor, nn
 
-from iqp_adapter import pyiqa_metrics
-from iqp_adapter.scorer import Scorer
+from iqp_adapter.scoring import pyiqa_metrics
+from iqp_adapter.scoring.scorer import Scorer
 
 RANDOM_WEIGHTS = {
     "musiq": {"pretrained": False},

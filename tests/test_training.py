@@ -17,12 +17,12 @@ import torch
 from PIL import Image
 from training_run import config
 
+from iqp_adapter.degradations.kinds import degradation_of
+from iqp_adapter.degradations.ladder import Ladder
 from iqp_adapter.native import IQPFR
 from iqp_adapter.training import loop
 from iqp_adapter.training.config import StageConfig, TrainConfig
-from iqp_adapter.training.ladder import Ladder
 from iqp_adapter.training.native import NativeTraining
-from iqp_adapter.training.run import degradation_of
 
 SCRIPT = Path(__file__).with_name("training_run.py")
 ROOT = Path(__file__).parents[1]

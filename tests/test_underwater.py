@@ -10,7 +10,7 @@ import typer
 from PIL import Image
 
 from benchmarks.underwater import photos
-from iqp_adapter.training.underwater import TRANSMITTANCE, UnderwaterDegradation, relief, under_water
+from iqp_adapter.degradations.underwater import TRANSMITTANCE, UnderwaterDegradation, relief, under_water
 
 CLEAR = -np.log(TRANSMITTANCE["I"])
 

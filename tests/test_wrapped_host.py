@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 import iqp_adapter as iqp
 from iqp_adapter import Site
-from iqp_adapter.adapter import Adapter
-from iqp_adapter.attention import GatedCrossAttention
+from iqp_adapter.core.adapter import Adapter
+from iqp_adapter.core.attention import GatedCrossAttention
 
 
 class Toy(nn.Module):

@@ -22,11 +22,11 @@ from torch import nn
 from benchmarks.hosts import small
 from benchmarks.hosts.stages import HostStage
 from benchmarks.native.filtering import BetterHalf
-from iqp_adapter import checkpoint
 from iqp_adapter.cli.train import training_progress
-from iqp_adapter.host import HostSpec
-from iqp_adapter.host_codes import HostCodes
-from iqp_adapter.registry import hosts
+from iqp_adapter.hosts.codes import HostCodes
+from iqp_adapter.hosts.registry import hosts
+from iqp_adapter.hosts.spec import HostSpec
+from iqp_adapter.store import checkpoint
 from iqp_adapter.training import losses
 from iqp_adapter.training.adapter import AdapterTraining, with_vqgan
 from iqp_adapter.training.config import AdapterConfig, RunConfig, StageConfig

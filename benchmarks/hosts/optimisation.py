@@ -33,12 +33,12 @@ from benchmarks.native.pictures import FacesOption, SeedsOption, load_pictures
 from benchmarks.native.sheet import write_sheet
 from iqp_adapter.bench.intervals import People
 from iqp_adapter.bench.writers import table as markdown
-from iqp_adapter.codes import Codes, Optimisation, best_of, optimise
-from iqp_adapter.files import atomic_path
-from iqp_adapter.hooks import fixed
-from iqp_adapter.host_codes import HostCodes
-from iqp_adapter.scorer import reward_of
-from iqp_adapter.training.degradation import Degradation
+from iqp_adapter.core.codes import Codes, Optimisation, best_of, optimise
+from iqp_adapter.core.flags import fixed
+from iqp_adapter.degradations.face import Degradation
+from iqp_adapter.hosts.codes import HostCodes
+from iqp_adapter.scoring.scorer import reward_of
+from iqp_adapter.store.files import atomic_path
 
 DRIVING = JUDGES[0]
 STEPS, DISCRETE, DRAWN, CONTINUOUS, SAMPLES = [5, 10, 20, 40], [0.3], [0.3], [0.03], [4, 16]

@@ -18,7 +18,7 @@ from benchmarks.hosts.adapt import Variant, load_host, vqgan_of
 from benchmarks.hosts.compare import finished
 from benchmarks.hosts.small import RESULTS
 from benchmarks.native.record import keep_records
-from iqp_adapter import checkpoint
+from iqp_adapter.store import checkpoint
 
 
 def main(

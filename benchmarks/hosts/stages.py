@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from iqp_adapter.host import symmetric, to_unit
+from iqp_adapter.degradations.rng import torch_generator
+from iqp_adapter.hosts.spec import symmetric, to_unit
 from iqp_adapter.training import losses
 from iqp_adapter.training.config import StageConfig
-from iqp_adapter.training.rng import torch_generator
 from iqp_adapter.training.stages import Batch, Stage, Terms
 
 

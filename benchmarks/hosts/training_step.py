@@ -24,8 +24,8 @@ from benchmarks.memory import alone, peak_memory
 from benchmarks.native.report import OutOption, provenance, write_json
 from benchmarks.timing import in_turn, ratio
 from benchmarks.wrap.full_size import build, pictures
-from iqp_adapter.registry import hosts
-from iqp_adapter.scorer import Scorer
+from iqp_adapter.hosts.registry import hosts
+from iqp_adapter.scoring.scorer import Scorer
 from iqp_adapter.training.config import StageConfig
 from iqp_adapter.training.guard import Guard
 from iqp_adapter.training.stages import Batch, CodeImitation, Stage

@@ -13,9 +13,9 @@ from torch import Tensor
 from benchmarks.native.pictures import ModelOption, load_model, restore
 from benchmarks.native.report import RESULTS, OutOption, provenance, write_json
 from benchmarks.native.sheet import write_sheet
+from iqp_adapter.degradations.face import Degradation
 from iqp_adapter.photo.align import align, similarity, template
 from iqp_adapter.photo.detect import CenterFace
-from iqp_adapter.training.degradation import Degradation
 
 SEED = 0
 QUALITIES = {"quality 0.1": 0.1, "quality 0.5": 0.5, 'quality "best"': "best"}

@@ -17,13 +17,13 @@ from torch import Tensor
 from benchmarks.native import report
 from benchmarks.native.pictures import FacesOption, Pictures, SeedsOption, load_model, load_pictures
 from benchmarks.native.report import RESULTS, OutOption
-from iqp_adapter import checkpoint
 from iqp_adapter.bench.intervals import Interval, People
-from iqp_adapter.codes import Codes
+from iqp_adapter.core.codes import Codes
+from iqp_adapter.core.quality import ANY
+from iqp_adapter.degradations.ladder import Ladder
 from iqp_adapter.native import IQPFR, IQPFRConfig, Tokenizer
-from iqp_adapter.quality import ANY
-from iqp_adapter.scorer import Scorer
-from iqp_adapter.training.ladder import Ladder
+from iqp_adapter.scoring.scorer import Scorer
+from iqp_adapter.store import checkpoint
 from iqp_adapter.training.losses import code_cross_entropy
 from iqp_adapter.training.stages import PredictionStage
 

@@ -27,9 +27,9 @@ from benchmarks.native.report import RESULTS, OutOption, provenance, write_json,
 from benchmarks.native.second_metric import chosen
 from iqp_adapter.bench.intervals import Interval, People, interval, spearman
 from iqp_adapter.bench.writers import table as markdown
-from iqp_adapter.files import atomic_path
+from iqp_adapter.core.quality import BEST
 from iqp_adapter.native import IQPFR
-from iqp_adapter.quality import BEST
+from iqp_adapter.store.files import atomic_path
 
 LEVELS = np.linspace(1 - BEST, BEST, 9).round(4)
 DRIVING = "iqp-lite"

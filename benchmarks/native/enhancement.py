@@ -27,9 +27,9 @@ from benchmarks.native.pictures import ModelOption, SeedsOption, degraded_by, lo
 from benchmarks.native.restoration import Claim, Court
 from benchmarks.native.sheet import write_sheet
 from iqp_adapter.bench.intervals import People
+from iqp_adapter.degradations.kinds import degradation_of
 from iqp_adapter.native import IQPFR
 from iqp_adapter.training.config import TrainConfig
-from iqp_adapter.training.run import degradation_of
 
 RESULTS = report.ROOT / "benchmarks" / "results" / "enhancement"
 

@@ -17,9 +17,8 @@ from benchmarks.native.pictures import FacesOption, ModelOption, load_model, res
 from benchmarks.native.report import ROOT, write_text
 from benchmarks.native.sheet import write_sheet
 from iqp_adapter.bench.writers import table as markdown
-from iqp_adapter.files import list_images
-from iqp_adapter.images import resize
-from iqp_adapter.score_cache import read_image
+from iqp_adapter.pictures import read_tensor, resize
+from iqp_adapter.store.files import list_images
 
 JUDGES = ("iqp-lite", "niqe", "piqe", "identity")
 """There is no original: identity is the distance to the input."""
@@ -29,7 +28,7 @@ QUALITIES = {"0.1": 0.1, "0.5": 0.5, "best": "best"}
 
 def load(faces: Path, side: int) -> Tensor:
     """All pictures of a folder (N, 3, side, side) in [0, 1]."""
-    pictures = [resize(read_image(path)[None], (side, side)) for path in list_images([faces])]
+    pictures = [resize(read_tensor(path)[None], (side, side)) for path in list_images([faces])]
     return torch.cat(pictures).clamp(0, 1)
 
 

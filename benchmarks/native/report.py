@@ -13,11 +13,11 @@ import numpy as np
 import typer
 
 from benchmarks.judges import Panel, Scores
-from iqp_adapter import hub
 from iqp_adapter.bench.intervals import Interval, People, person_of
 from iqp_adapter.bench.writers import table as markdown
-from iqp_adapter.files import atomic_path, list_images, sha256_of
-from iqp_adapter.training.record import dataset_hash, environment
+from iqp_adapter.provenance import dataset_hash, environment
+from iqp_adapter.store import hub
+from iqp_adapter.store.files import atomic_path, list_images, sha256_of
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "native"

@@ -16,8 +16,8 @@ from benchmarks.judges import Panel, Scores
 from benchmarks.native.pictures import FacesOption, SeedsOption
 from benchmarks.native.report import RESULTS, OutOption, provenance, write_json
 from iqp_adapter.bench.intervals import People, person_of, spearman
+from iqp_adapter.degradations.ladder import Ladder
 from iqp_adapter.training.dataset import FaceFolder
-from iqp_adapter.training.ladder import Ladder
 
 CANDIDATES = ("niqe", "niqe@512", "piqe", "piqe@512")
 SEVERITIES = (0.0, 0.25, 0.5, 0.75, 1.0)

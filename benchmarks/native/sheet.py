@@ -7,8 +7,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from iqp_adapter.bench.pictures import as_pixels
-from iqp_adapter.files import atomic_path
+from iqp_adapter.pictures import as_pixels
+from iqp_adapter.store.files import atomic_path
 
 GAP = 4
 
@@ -24,7 +24,7 @@ def write_sheet(path: Path, columns: dict[str, Tensor]) -> None:
     for column, (caption, images) in enumerate(columns.items()):
         draw.text((column * step + side // 2, head // 2), caption, fill="black", font=font, anchor="mm")
         for row, image in enumerate(images):
-            sheet.paste(Image.fromarray(as_pixels(image[None])), (column * step, head + row * step))
+            sheet.paste(Image.fromarray(as_pixels(image)), (column * step, head + row * step))
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as partial:
         sheet.save(partial, format="PNG")

@@ -16,8 +16,8 @@ import typer
 
 from benchmarks.native.record import keep_records
 from benchmarks.native.report import RESULTS
-from iqp_adapter import hub
 from iqp_adapter.native import IQPFR
+from iqp_adapter.store import hub
 
 
 def main(

@@ -17,8 +17,8 @@ from benchmarks.scorer.ladder import GROUPS, SEVERITIES, by_distortion, follows,
 from benchmarks.scorer.train_lite import RESULTS
 from iqp_adapter.bench.intervals import Interval, person_of
 from iqp_adapter.bench.writers import table as markdown
-from iqp_adapter.files import list_images
-from iqp_adapter.scorer import Scorer
+from iqp_adapter.scoring.scorer import Scorer
+from iqp_adapter.store.files import list_images
 
 CANDIDATES = ("iqp-lite", "niqe", "piqe", "entropy")
 SIZES = (256, 512)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.scorer.distortions import Distortion, Rng, geometric
-from iqp_adapter.training.discolour import drawn_gains, fade, grey, tint
+from iqp_adapter.degradations.discolour import drawn_gains, fade, grey, tint
 
 _SEPIA = np.array([1.0, 0.87, 0.66], np.float32)
 _YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], np.float32)

@@ -23,8 +23,8 @@ from benchmarks.scorer.ladder import ladder, pooled
 from benchmarks.scorer.train_lite import RESULTS
 from iqp_adapter.bench.intervals import People, person_of
 from iqp_adapter.bench.writers import table as markdown
-from iqp_adapter.files import list_images
-from iqp_adapter.scorer import Scorer
+from iqp_adapter.scoring.scorer import Scorer
+from iqp_adapter.store.files import list_images
 
 METRICS = ("iqp-lite", "niqe", "piqe")
 TRUTHS = ("perceptual-lite2", "fsim", "vsi", "gmsd", "ssim")

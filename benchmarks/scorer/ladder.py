@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmarks.scorer.distortions import SEEN, UNSEEN, Distortion, as_tensor, distort, load_face
 from iqp_adapter.bench.intervals import Interval, People, interval, spearman
-from iqp_adapter.scorer import Scorer
+from iqp_adapter.scoring.scorer import Scorer
 
 SEVERITIES = (0.1, 0.4, 0.7, 1.0)
 DISTORTIONS = SEEN | UNSEEN

@@ -23,10 +23,10 @@ from benchmarks.scorer.ladder import SEVERITIES, follows, scores_on_ladders
 from benchmarks.scorer.train_lite import RESULTS, STORE, DistortedFaces, Samples, agreement, fit, instruments, of_levels
 from iqp_adapter.bench.intervals import Interval, person_of
 from iqp_adapter.bench.writers import table as markdown
-from iqp_adapter.checkpoint import save
-from iqp_adapter.files import list_images
-from iqp_adapter.quality import ScoreScale
-from iqp_adapter.scorer import Scorer
+from iqp_adapter.core.quality import ScoreScale
+from iqp_adapter.scoring.scorer import Scorer
+from iqp_adapter.store.checkpoint import save
+from iqp_adapter.store.files import list_images
 
 METRICS = ("iqp-colour", "iqp-lite", "niqe", "piqe")
 LEVELS = (0, 1, 2, 3)

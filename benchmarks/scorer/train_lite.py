@@ -22,10 +22,10 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from benchmarks.native.report import provenance, write_json
 from benchmarks.scorer.distortions import SEEN, as_tensor, distort, load_face
-from iqp_adapter.checkpoint import save
-from iqp_adapter.files import atomic_path
-from iqp_adapter.lite import IqpLite, LiteHead
-from iqp_adapter.quality import ScoreScale
+from iqp_adapter.core.quality import ScoreScale
+from iqp_adapter.scoring.lite import IqpLite, LiteHead
+from iqp_adapter.store.checkpoint import save
+from iqp_adapter.store.files import atomic_path
 
 Samples = dict[str, Tensor]
 """N distorted faces: `statistics` (N, C) of all feature levels, for heads, and the teachers `vif`, `nlpd` (N,)."""

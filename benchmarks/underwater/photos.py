@@ -19,7 +19,7 @@ import typer
 from PIL import Image
 from rich.progress import track
 
-from iqp_adapter.files import atomic_path
+from iqp_adapter.store.files import atomic_path
 
 SIDE, STRIDE = 192, 64
 """Of tiles, in pixels."""

@@ -12,6 +12,7 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..pictures import rgb_of
 from .report import Report
 
 if TYPE_CHECKING:
@@ -104,9 +105,9 @@ def _read(file: Path, album: Album) -> str | None:
 
 def _data_uri(image: Image) -> str:
     """WebP of the reduced picture, or JPEG where Pillow was built without WebP."""
-    from PIL import ImageOps, features
+    from PIL import Image, features
 
-    picture = ImageOps.exif_transpose(image).convert("RGB")
+    picture = Image.fromarray(rgb_of(image))
     picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     form = "webp" if features.check("webp") else "jpeg"
     content = BytesIO()

@@ -7,8 +7,8 @@ import math
 from functools import lru_cache
 from pathlib import Path
 
-from ..files import sha256_of
-from ..score_cache import ScoreCache
+from ..scoring.cache import ScoreCache
+from ..store.files import sha256_of
 
 _NO_VALUE = math.inf
 """Stands in the file for a picture that a protocol gives no value; SQLite keeps no NaN."""

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..pictures import LUMA
+
 BLOCK = 8
 """Side in pixels of the blocks whose contrast UIQM looks at."""
 
-_LUMA = np.array([0.299, 0.587, 0.114])
 _UIQM = (0.0282, 0.2953, 3.5753)
 _UCIQE = (0.4680, 0.2745, 0.2576)
 
@@ -91,7 +92,7 @@ def _uciqe(lab: np.ndarray) -> float:
 
 
 def _uiqm(image: np.ndarray) -> float:
-    return float(np.dot(_UIQM, (_uicm(image), _uism(image), _contrast(255 * image @ _LUMA))))
+    return float(np.dot(_UIQM, (_uicm(image), _uism(image), _contrast(255 * image @ LUMA))))
 
 
 def _uicm(image: np.ndarray) -> float:
@@ -114,7 +115,7 @@ def _uism(image: np.ndarray) -> float:
 
     channels = 255 * np.moveaxis(image, 2, 0)
     edges = [np.hypot(sobel(channel, 0), sobel(channel, 1)) * channel / 255 for channel in channels]
-    return float(np.dot(_LUMA, [_enhancement(edge) for edge in edges]))
+    return float(np.dot(LUMA, [_enhancement(edge) for edge in edges]))
 
 
 def _enhancement(plane: np.ndarray) -> float:

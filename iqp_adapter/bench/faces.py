@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
 
-from ..checkpoint import load_strict, read_foreign
 from ..compat import make_importable
 from ..photo.align import template
-from .pictures import as_pixels
+from ..pictures import as_pixels
+from ..store.checkpoint import load_strict, read_foreign
 from .protocols import Measure, Remembered
 
 IDENTICAL = 1.0
@@ -63,9 +63,7 @@ def landmark_distance(weights: Path, device: torch.device) -> Measure:
 
     @torch.no_grad()
     def points(images: Tensor) -> Tensor:
-        fitted = torch.stack(
-            [_as_tensor(_cv2_resize(as_pixels(image[None]), 256)) for image in images]
-        )  # (B, 3, 256, 256)
+        fitted = torch.stack([_as_tensor(_cv2_resize(as_pixels(image), 256)) for image in images])  # (B, 3, 256, 256)
         heatmaps = network(fitted.to(device) / 255)[0][-1][:, :-1].cpu()  # (B, 98, 64, 64); the last one is the outline
         return (peaks(heatmaps) * torch.tensor(images.shape[-1:-3:-1]) / 64).flatten(1)
 
@@ -90,7 +88,7 @@ def likeness(weights: Path, device: torch.device, landmarks: Path | None = None)
     @torch.no_grad()
     def embed(images: Tensor, names: Sequence[str]) -> Tensor:
         points = [landmarks_of(name, known) for name in names]
-        crops = [ntire_crop(as_pixels(image[None]), at) for image, at in zip(images, points, strict=True)]
+        crops = [ntire_crop(as_pixels(image), at) for image, at in zip(images, points, strict=True)]
         faces = torch.stack([_as_tensor(crop[..., ::-1]) for crop in crops]) / 127.5 - 1  # (B, 3, 112, 112) BGR
         return normalize(network(faces.to(device))).cpu()
 
@@ -175,7 +173,7 @@ def _grey_by_cv2(images: Tensor) -> Tensor:
     """RGB pictures (B, 3, H, W) -> grey (B, 1, 128, 128) in [-1, 1], reduced as cv2 does it by default."""
     import cv2
 
-    grey = [_cv2_resize(cv2.cvtColor(as_pixels(image[None]), cv2.COLOR_RGB2GRAY), 128) for image in images]
+    grey = [_cv2_resize(cv2.cvtColor(as_pixels(image), cv2.COLOR_RGB2GRAY), 128) for image in images]
     return torch.from_numpy(np.stack(grey))[:, None] / 127.5 - 1
 
 

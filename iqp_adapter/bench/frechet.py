@@ -34,7 +34,7 @@ def fid(inception: Path, statistics: Path, device: torch.device) -> SetMeasure:
 
 def to_originals(device: torch.device) -> SetMeasure:
     """The distance between outputs and originals, on averaged features of EfficientNet-Lite0; needs no download."""
-    from ..backbones import efficientnet_lite
+    from ..scoring.backbones import efficientnet_lite
 
     network = efficientnet_lite("lite0").to(device)
 

@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 
-from ..training.record import environment
-from ..training.rng import global_seed
+from ..degradations.rng import global_seed
+from ..pictures import read_tensor
+from ..provenance import environment
 from ..version import __version__
 from .cache import Cache, content_of, digest
-from .datasets import Sample
 from .frechet import frechet, moments
-from .pictures import read_tensor
 from .protocols import Kind, Measure, Moments, Protocol, SetMeasure
+from .test_sets import Sample
 
 logger = logging.getLogger(__name__)
 
@@ -84,8 +84,8 @@ class Judge:
 
     @torch.no_grad()
     def _measured(self, name: str, output: Path, other: Path | None = None) -> float:
-        picture = read_tensor(output)
-        reference = read_tensor(other) if other else picture
+        picture = read_tensor(output)[None]
+        reference = read_tensor(other)[None] if other else picture
         measure: Measure = self.measure  # loaded out here: what is wrong with weights is not wrong with the picture
         try:
             with _repeatable():
@@ -108,7 +108,7 @@ class Judge:
         """Those of the originals are asked for by every candidate."""
         key = content_of(*files)
         if key not in self._moments:
-            self._moments[key] = moments(torch.cat([self.measure.features(read_tensor(file)) for file in files]))
+            self._moments[key] = moments(torch.cat([self.measure.features(read_tensor(file)[None]) for file in files]))
         return self._moments[key]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from ..files import atomic_path
+from ..store.files import atomic_path
 from .album import LONGEST_SIDE, Album, collect
 from .report import Report, differences, summary
 from .writers import plain

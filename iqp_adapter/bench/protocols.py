@@ -21,8 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ..fetch import FOLDER, fetch, folders
-from ..host import WeightFile
+from ..store.fetch import FOLDER, WeightFile, fetch, folders
 
 Kind = Literal["no-reference", "reference", "input", "set"]
 """What a picture is compared with: nothing, its original, the degraded input, or all pictures with a population."""
@@ -139,7 +138,7 @@ class Protocol:
 
 def no_reference(metric: str, side: int | None, device: torch.device, files: Sequence[Path]) -> Measure:
     """A metric of `Scorer`; with `side`, pictures are first resized to it (bicubic)."""
-    from ..scorer import Scorer
+    from ..scoring.scorer import Scorer
 
     scorer = Scorer(metric, device=device, weights=files[0] if files else None)
     protocol = scorer.protocol if side is None else f"{scorer.protocol}@{side}px"
@@ -148,7 +147,7 @@ def no_reference(metric: str, side: int | None, device: torch.device, files: Seq
 
 def full_reference(metric: str, side: int | None, device: torch.device, files: Sequence[Path]) -> Measure:
     """A metric of pyiqa that compares with the original."""
-    from ..pyiqa_metrics import build
+    from ..scoring.pyiqa_metrics import build
 
     built = build(metric, files[0] if files else None, {})
     network = built.network.requires_grad_(False).eval().to(device)
@@ -162,8 +161,8 @@ def full_reference(metric: str, side: int | None, device: torch.device, files: S
 
 def perceptual(variant: str, device: torch.device, files: Sequence[Path]) -> Measure:
     """`PerceptualDistance` on the features of an EfficientNet-Lite."""
-    from ..backbones import efficientnet_lite
-    from ..training.losses import PerceptualDistance
+    from ..scoring.backbones import efficientnet_lite
+    from ..scoring.perceptual import PerceptualDistance
 
     between = PerceptualDistance(efficientnet_lite(variant)).to(device).between
     return Measure(

@@ -19,17 +19,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..scorer import default_device
-from ..training.record import environment
+from ..pictures import read_pixels
+from ..provenance import environment
+from ..scoring.scorer import default_device
 from ..version import __version__
 from .cache import Cache, content_of, digest
-from .datasets import Sample
+from .candidates import INPUT, Candidate
 from .findings import with_findings
 from .judging import Judge, NotRunError
-from .models import INPUT, Candidate
-from .pictures import is_made_of, read_pixels, write_png
+from .outputs import is_made_of, write_png
 from .protocols import Kind, Protocol
 from .report import Column, Method, Picture, Report, Values
+from .test_sets import Sample
 
 Tell = Callable[[str, int, int], None]
 """Is told what is going on, how much of it is done, and how much there is."""

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..files import atomic_path
+from ..store.files import atomic_path
 from .intervals import Interval
 from .ntire import TERMS
 from .report import Column, Intervals, Method, Picture, Report, differences, summary

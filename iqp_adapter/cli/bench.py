@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from ..bench.datasets import Sample
-    from ..bench.models import Candidate
+    from ..bench.candidates import Candidate
     from ..bench.report import Report
     from ..bench.run import Benchmark
+    from ..bench.test_sets import Sample
 
 
 def bench(
@@ -78,9 +78,9 @@ def bench(
     """Compare restorers; an interrupted run goes on where it stopped, and a new metric costs only itself."""
     if listing:
         return _list()
-    from ..bench.choice import chosen
-    from ..bench.models import candidates
+    from ..bench.candidates import candidates
     from ..bench.run import Benchmark, claim, place
+    from ..bench.selection import chosen
 
     claim(out)
     where = place(device)
@@ -111,7 +111,7 @@ def bench(
 
 def command(words: Sequence[str]) -> str:
     """The command that is running, without the places of this machine."""
-    from ..bench.models import placeless
+    from ..provenance import placeless
 
     options = words[words.index("bench") + 1 :] if "bench" in words else words[1:]
     return shlex.join(["iqp", "bench", *map(placeless, options)])
@@ -121,7 +121,7 @@ def _samples(
     hq: list[Path], lq: list[str], gt: list[Path], out: Path, limit: int | None, *degradation: Any
 ) -> list[Sample]:
     """Every test set that is named, or a line that says how to name one."""
-    from ..bench.datasets import PUBLISHED, degraded, from_folder, published
+    from ..bench.test_sets import PUBLISHED, degraded, from_folder, published
 
     if not hq and not lq:
         raise ValueError("nothing to restore; give good faces by --hq FOLDER, or degraded ones by --lq FOLDER")
@@ -167,7 +167,7 @@ def _pairs(option: str, words: list[str]) -> list[tuple[str, str]]:
 
 def _baseline(found: Sequence[Candidate]) -> str:
     """The bare host of the first adapter, where there is one."""
-    from ..bench.models import ADAPTED, INPUT
+    from ..bench.candidates import ADAPTED, INPUT
 
     adapted = next((one.model for one in found if one.model.endswith(ADAPTED)), "")
     return adapted.removesuffix(ADAPTED) or INPUT
@@ -226,9 +226,9 @@ def _list() -> None:
     from rich.console import Console
     from rich.table import Column, Table
 
-    from ..bench.datasets import PUBLISHED
     from ..bench.ntire import THRESHOLDS
     from ..bench.protocols import PROTOCOLS
+    from ..bench.test_sets import PUBLISHED
 
     table = Table(Column("protocol", no_wrap=True), "better", "compares with", Column("needs", overflow="fold"), "note")
     for one in PROTOCOLS.values():

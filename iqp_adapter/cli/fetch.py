@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ..host import WeightFile
+    from ..store.fetch import WeightFile
 
 
 def fetch(
@@ -24,7 +24,8 @@ def fetch(
     listing: Annotated[bool, typer.Option("--list", help="Show what there is, and what is here already.")] = False,
 ) -> None:
     """Fetch weight files of known hosts; IQP_WEIGHTS=DIR tells a machine without network where they are."""
-    from ..fetch import find, published
+    from ..hosts.registry import published
+    from ..store.fetch import find
 
     known = published()
     folder = everything or output
@@ -55,7 +56,7 @@ def _wanted(names: list[str], known: list[str], everything: Path | None) -> list
 
 
 def _fetched(name: str, file: WeightFile, folder: Path | None) -> Path:
-    from ..fetch import fetch
+    from ..store.fetch import fetch
 
     with _Bar(name) as bar:
         return fetch(file, folder, bar)

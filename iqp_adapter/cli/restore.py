@@ -9,8 +9,8 @@ import typer
 
 if TYPE_CHECKING:
     from ..photo.options import Embedder, Restorer
-    from ..photo.report import PhotoReport
-    from ..scorer import Scorer
+    from ..photo.outcomes import PhotoReport
+    from ..scoring.scorer import Scorer
 
 
 def restore(
@@ -60,7 +60,7 @@ def restore(
 
     from ..photo import restore_files
     from ..photo.detect import detector as named_detector
-    from ..scorer import default_device
+    from ..scoring.scorer import default_device
 
     sources, unread = _sources(photos or [], output if demo else None)
     if not sources:
@@ -102,8 +102,8 @@ def restore(
 
 def _sources(arguments: list[str], demo_output: Path | None) -> tuple[list[Path], list[str]]:
     """The picture files, and a line for each argument that names none."""
-    from ..files import list_images
     from ..photo.demo import write_demo
+    from ..store.files import list_images
 
     if demo_output is not None:
         return [write_demo(demo_output / "degraded")], []
@@ -121,9 +121,9 @@ def _sources(arguments: list[str], demo_output: Path | None) -> tuple[list[Path]
 
 def _model(name: str, adapter: str | None) -> Any:
     """The native model of that name, or the host, with an adapter where one is given."""
-    from ..loading import is_native
+    from ..hosts.loading import is_native
+    from ..hosts.wrap import wrap
     from ..native import IQPFR
-    from ..wrapper import wrap
 
     model = IQPFR.from_pretrained(name) if is_native(name) else name
     return model if isinstance(model, IQPFR) and adapter is None else wrap(model, adapter=adapter)
@@ -131,7 +131,7 @@ def _model(name: str, adapter: str | None) -> Any:
 
 def _quality(text: str, model: Restorer) -> float | str | None:
     """What is asked of the model: nothing where no adapter has learned to look at it, which is said."""
-    from ..wrapped_host import WrappedHost
+    from ..hosts.wrapped import WrappedHost
 
     wanted = text if text in ("best", "any", "match") else _number("quality", text)
     if not isinstance(model, WrappedHost) or any(adapter.learned for adapter in model.adapters.values()):
@@ -147,7 +147,7 @@ def _quality(text: str, model: Restorer) -> float | str | None:
 def _scorers(model: Restorer, device: str, driving: bool, judge: bool) -> list[Scorer]:
     """The metric that conditions the model, and one that it never saw."""
     from ..photo.models import score_scale
-    from ..scorer import Scorer
+    from ..scoring.scorer import Scorer
 
     scale = score_scale(model)
     metrics = [scale.metric] if driving and scale is not None else []

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ..score_cache import FileScores
-    from ..scorer import Scorer
+    from ..scoring.cache import FileScores
+    from ..scoring.scorer import Scorer
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "iqp_adapter" / "scores.sqlite"
 
@@ -31,9 +31,9 @@ def score(
     """Score images by no-reference metrics; a second run, or one after a break, scores only what is new."""
     from rich.progress import Progress
 
-    from ..files import list_images
-    from ..score_cache import ScoreCache, score_files
-    from ..scorer import Scorer
+    from ..scoring.cache import ScoreCache, score_files
+    from ..scoring.scorer import Scorer
+    from ..store.files import list_images
 
     if weights and len(metric) > 1:
         raise ValueError(f"--weights belongs to one metric, got {', '.join(metric)}; score them one after the other")
@@ -75,7 +75,7 @@ def _cell(file: FileScores, scorer: Scorer) -> str:
 
 
 def _write_csv(path: Path, results: list[FileScores], scorers: list[Scorer]) -> None:
-    from ..files import atomic_path
+    from ..store.files import atomic_path
 
     names = [scorer.metric for scorer in scorers]
     with atomic_path(path) as partial, partial.open("w", newline="") as stream:
@@ -85,7 +85,7 @@ def _write_csv(path: Path, results: list[FileScores], scorers: list[Scorer]) -> 
 
 
 def _write_json(path: Path, results: list[FileScores], scorers: list[Scorer]) -> None:
-    from ..files import atomic_path
+    from ..store.files import atomic_path
 
     report = {
         "metrics": {s.metric: {"protocol": s.protocol, "lower_better": s.lower_better} for s in scorers},

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding, normalize
 
-from ..codes import straight_through
+from ..core.codes import straight_through
 
 
 class Codebook(nn.Module):

@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .. import checkpoint, hub
-from ..choosing import ChoosesCodes, Decision
-from ..codes import Codes, guide
-from ..colours import with_colours_of
-from ..embedding import ScoreEmbedding
-from ..hooks import fixed
-from ..images import as_given, fit
-from ..injection import Scale
-from ..quality import ANY, Quality, ScoreScale, as_quality
+from ..core.codes import Codes, guide
+from ..core.colours import with_colours_of
+from ..core.embedding import ScoreEmbedding
+from ..core.flags import fixed
+from ..core.injection import Scale
+from ..core.quality import ANY, Quality, ScoreScale, as_quality
+from ..pictures import as_given, fit
+from ..restorer import ChoosesCodes, Decision
+from ..store import checkpoint, hub
 from .autoencoder import Decoder, Encoder
 from .codebook import Codebook
 from .fidelity import FidelityFusion

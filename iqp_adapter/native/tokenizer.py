@@ -7,7 +7,7 @@ from typing import Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ..codes import Codes
+from ..core.codes import Codes
 from .autoencoder import Decoder, Encoder
 from .codebook import Codebook, MovingCodebook
 from .presets import IQPFRConfig

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from ..attention import GatedCrossAttention
+from ..core.attention import GatedCrossAttention
 from .codebook import Codebook
 from .presets import IQPFRConfig
 from .tokenizer import DualCodebook

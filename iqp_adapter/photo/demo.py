@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from ..files import atomic_path
+from ..store.files import atomic_path
 
 SHRINK, NOISE, JPEG_QUALITY, SEED = 2.5, 4.0, 60, 0
 """Reduction in size, standard deviation of the noise in 8-bit levels, JPEG quality."""

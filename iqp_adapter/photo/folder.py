@@ -15,16 +15,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..files import IMAGE_SUFFIXES, atomic_path, sha256_of
+from ..store.files import IMAGE_SUFFIXES, atomic_path, sha256_of
 from ..version import __version__
-from .compare import side_by_side
 from .detect import CenterFace, Detector
 from .io import Photo, one_line, read_photo, target_format
 from .models import fingerprint, name_of
 from .options import Embedder, FaceScorer, Options, Restorer
+from .outcomes import PhotoReport, Status, check_report, write_report
 from .pipeline import Pipeline, check_size
-from .report import PhotoReport, Status, check_report, write_report
 from .result import Restored
+from .side_by_side import side_by_side
 
 RECORD = ".iqp-restore.jsonl"
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
+from ..pictures import eight_bit, luma
 from . import deep
 
 MAX_PIXELS = 178_956_970
@@ -119,20 +120,6 @@ def target_format(photo: Photo, target: Path) -> str:
     if kind not in _OPTIONS:
         raise ValueError(f"{target}: pictures are written as {', '.join(_OPTIONS)}; give the file such a suffix")
     return kind
-
-
-def luma(pixels: np.ndarray) -> np.ndarray:
-    """Brightness (H, W) of RGB (H, W, 3), same type; grey stays exactly what it is."""
-    red, green, blue = np.moveaxis(pixels if pixels.dtype.kind == "f" else pixels.astype(np.float32), -1, 0)
-    grey = green + 0.299 * (red - green) + 0.114 * (blue - green)
-    return (grey if pixels.dtype.kind == "f" else grey.round()).astype(pixels.dtype)
-
-
-def eight_bit(pixels: np.ndarray) -> np.ndarray:
-    """Pixels of any type as uint8, the same array where they are that already."""
-    if pixels.dtype == np.uint8:
-        return pixels
-    return (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else (pixels * 255).round().astype(np.uint8)
 
 
 @contextmanager

@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..quality import BEST
+from ..core.quality import BEST
+from ..pictures import LUMA, peak
 from .align import moved, region, square, transform
-from .paste import FEATHER, paste, peak
+from .paste import FEATHER, paste
 
 LEVELS = tuple(float(level) for level in np.linspace(1 - BEST, BEST, 5).round(4))
 """The qualities that are tried."""
@@ -63,7 +64,7 @@ def difference(photo: np.ndarray, face: np.ndarray, matrix: np.ndarray) -> float
     inside, ring = away < _SIDE / 2, (away > 0.5) & (away < _RING / 2)
     if min(inside.sum(), ring.sum()) < _FEWEST:
         return None
-    luma = part.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32) * (255 / peak(part.dtype))
+    luma = part.astype(np.float32) @ LUMA.astype(np.float32) * (255 / peak(part.dtype))
     return texture(luma, inside).difference(texture(luma, ring))
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor, nn, uint8
 
-from .. import checkpoint, hub
-from ..quality import ScoreScale
-from ..wrapped_host import WrappedHost
+from ..core.quality import ScoreScale
+from ..hosts.wrapped import WrappedHost
+from ..store import checkpoint, hub
 from .options import Restorer
 
 

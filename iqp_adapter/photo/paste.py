@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..pictures import peak
 from .align import enlarged, inverse, moved, region, square, transform, warp
 
 FEATHER = 0.1
@@ -17,11 +18,6 @@ FEATHER = 0.1
 
 CENTRE = np.array([0.5, 0.6])
 """Where the face is in the crop (x, y); FFHQ's crop holds more hair than neck."""
-
-
-def peak(dtype: np.dtype) -> float:
-    """The value that stands for full brightness: 255, 65535 or 1."""
-    return float(np.iinfo(dtype).max) if np.issubdtype(dtype, np.integer) else 1.0
 
 
 def enlarge(pixels: np.ndarray, factor: int) -> np.ndarray:

@@ -12,15 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..colours import with_colours_of
+from ..core.colours import with_colours_of
+from ..pictures import eight_bit, peak
 from .align import align, similarity, square, template, zoom
 from .detect import Detector
-from .io import MAX_PIXELS, Photo, eight_bit, open_photo
+from .io import MAX_PIXELS, Photo, open_photo
 from .match import LEVELS, best_match
 from .models import check_fidelity, resolution_of, restoring, score_scale
 from .options import Embedder, FaceScorer, Options, Restorer
-from .paste import enlarge, paste, peak, replace
-from .report import FaceReport
+from .outcomes import FaceReport
+from .paste import enlarge, paste, replace
 from .result import Restored
 
 HELD_MEGAPIXELS = 64

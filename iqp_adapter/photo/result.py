@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..files import atomic_path
+from ..store.files import atomic_path
 from .io import Photo, encode, one_line, target_format
-from .report import FaceReport
+from .outcomes import FaceReport
 
 
 @dataclass(eq=False)

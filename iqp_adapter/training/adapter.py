@@ -10,11 +10,11 @@ from pathlib import Path
 
 from torch import nn
 
-from ..checkpoint import read_foreign
-from ..host import HostSpec
-from ..scorer import Scorer
-from ..wrapped_host import DEFAULT, WrappedHost
-from ..wrapper import wrap
+from ..hosts.spec import HostSpec
+from ..hosts.wrap import wrap
+from ..hosts.wrapped import DEFAULT, WrappedHost
+from ..scoring.scorer import Scorer
+from ..store.checkpoint import read_foreign
 from .config import AdapterConfig
 from .guard import Embed, Guard
 from .run import Progress, Run, silent

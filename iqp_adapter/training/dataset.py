@@ -14,17 +14,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from ..files import list_images
-from .degradation import check_range
-from .ladder import Ladder
-from .rng import numpy_rng, sample_seed
+from ..degradations.face import check_range
+from ..degradations.ladder import Ladder
+from ..degradations.rng import numpy_rng, sample_seed
+from ..pictures import LUMA, check_large, read_large, resample
+from ..store.files import list_images
 
 _log = logging.getLogger(__name__)
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # all that Pillow raises on bad files
 
 
@@ -68,7 +68,7 @@ class Augmentation:
             1 + rng.uniform(-amount, amount) for amount in (self.brightness, self.contrast, self.saturation)
         )
         tint = 1 + rng.uniform(-self.tint, self.tint, (3, 1))
-        matrix = saturation * np.eye(3) + (1 - saturation) * np.outer(np.ones(3), _LUMA)
+        matrix = saturation * np.eye(3) + (1 - saturation) * np.outer(np.ones(3), LUMA.astype(np.float32))
         offset = np.full((3, 1), 0.5 * (1 - contrast))
         return np.hstack([brightness * contrast * tint * matrix, offset]).astype(np.float32)
 
@@ -167,7 +167,7 @@ class FaceFolder(Dataset[dict[str, Any]]):
         if path in self._bad:
             return None
         try:
-            return read_picture(path, self.resolution)
+            return read_large(path, self.resolution)
         except _UNREADABLE as error:
             self._skip(path, error)
             return None
@@ -187,7 +187,7 @@ class FaceFolder(Dataset[dict[str, Any]]):
     def _check_header(self, path: Path) -> None:
         try:
             with Image.open(path) as image:
-                _check_size(image, self.resolution)
+                check_large(image, self.resolution)
         except _UNREADABLE as error:
             self._skip(path, error)
 
@@ -214,7 +214,7 @@ class FacePairs(FaceFolder):
         self.partners = partners(self.paths, list_images([lq]))
 
     def _degraded(self, index: int, clean: np.ndarray, hq: np.ndarray, for_pose: int, for_lq: int) -> np.ndarray:
-        return self._augmented(read_picture(self.partners[index], 1), numpy_rng(for_pose))
+        return self._augmented(read_large(self.partners[index], 1), numpy_rng(for_pose))
 
 
 class KeyedBatches(Sampler[list[tuple[int, int]]]):
@@ -276,53 +276,6 @@ def partners(paths: Sequence[Path], others: Sequence[Path]) -> list[Path]:
             "or several; give every pair the same name, endings aside"
         )
     return [named[path.stem][0] for path in paths]
-
-
-def read_picture(path: Path, smallest: int) -> np.ndarray:
-    """A file -> (H, W, 3) uint8 RGB, upright.
-
-    Raises:
-        OSError: when it cannot be decoded.
-        ValueError: when a side is shorter than `smallest` pixels or the samples are not 8 bits.
-    """
-    with Image.open(path) as image:
-        _check_size(image, smallest)
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-
-
-def resample(picture: np.ndarray, pose: np.ndarray, size: int) -> np.ndarray:
-    """The centre square of a picture under a pose, integrated over the area of each new pixel.
-
-    Samples the picture once (cubic, mirrored at the border) on a grid n times finer than the target, n being the
-    reduction, and averages n x n samples: turning and reducing in one go loses no more detail than reducing alone.
-
-    Args:
-        picture: (H, W, 3) uint8.
-        pose: (2, 3) target -> picture, both in half sides from the centre.
-        size: side of the target.
-
-    Returns:
-        (size, size, 3) float32 in [0, 1].
-    """
-    import cv2
-
-    height, width = picture.shape[:2]
-    finer = max(1, math.ceil(min(height, width) / size - 0.01))
-    fine = finer * size
-    to_unit = np.array([[2 / fine, 0, 1 / fine - 1], [0, 2 / fine, 1 / fine - 1], [0, 0, 1]])  # pixels -> [-1, 1]
-    half = min(height, width) / 2
-    to_pixels = np.array([[half, 0, (width - 1) / 2], [0, half, (height - 1) / 2], [0, 0, 1]])
-    matrix = to_pixels @ np.vstack([pose, [0, 0, 1]]) @ to_unit
-    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    samples = cv2.warpAffine(picture, matrix[:2], (fine, fine), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
-    return cv2.resize(samples, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-
-
-def _check_size(image: Image.Image, smallest: int) -> None:
-    if min(image.size) < smallest:
-        raise ValueError(f"{image.width} x {image.height} px, needs {smallest} px on the shorter side")
-    if image.mode.startswith(("I", "F")):
-        raise ValueError(f"its mode is {image.mode}; convert it to 8 bits a channel")
 
 
 def _tensor(picture: np.ndarray) -> Tensor:

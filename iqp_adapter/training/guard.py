@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..scorer import Scorer
+from ..scoring.scorer import Scorer
 
 logger = logging.getLogger(__name__)
 

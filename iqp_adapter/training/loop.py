@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..files import atomic_path
+from ..store.files import atomic_path
 from .config import StageConfig
 from .record import Record
 from .stages import Batch, Stage, Terms

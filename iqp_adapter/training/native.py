@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from .. import checkpoint
 from ..native import IQPFR, IQPFRConfig, Tokenizer, preset
+from ..store import checkpoint
 from .config import TrainConfig
 from .run import Progress, Run, silent
 from .stages import CodebookStage, PredictionStage, QualityStage, Stage

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import os
-import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from ..files import atomic_path, list_images, sha256_of
+from ..provenance import dataset_hash, environment
+from ..store.files import atomic_path
 from .dataset import FaceFolder
-
-_PACKAGES = ("torch", "torchvision", "numpy", "opencv-python", "pillow", "pyiqa", "basicsr", "timm", "accelerate")
 
 
 class Record:
@@ -99,26 +93,6 @@ class Record:
             path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def dataset_hash(root: str | Path) -> str:
-    """The identity of a data set: sha256 over the sorted sha256s of its pictures; names and order do not count."""
-    hashes = sorted(sha256_of(path) for path in list_images([Path(root)]))
-    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
-
-
-def environment(seed: int) -> dict[str, Any]:
-    """What a number depends on besides the code: versions, machine, seed; ready for JSON."""
-    return {
-        "seed": seed,
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "processor": platform.machine(),
-        "cpus": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "packages": dict(_versions()),
-    }
-
-
 def write_environment(folder: Path, config: Any, stage: Any, data: FaceFolder) -> Path:
     """Writes `environment.json`: settings of a run and of its stage, the data set's size and hash, versions, machine.
 
@@ -151,14 +125,6 @@ def moving_average(values: np.ndarray, window: float) -> np.ndarray:
             average = average + (value - average) / min(count, window) if count > 1 else value
         result[i] = average
     return result
-
-
-def _versions() -> Iterator[tuple[str, str]]:
-    for package in _PACKAGES:
-        try:
-            yield package, metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
 
 
 def _plain(value: float | str | None) -> float | str | None:

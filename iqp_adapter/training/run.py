@@ -12,39 +12,20 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ..files import atomic_path
-from ..quality import ScoreScale
-from ..scorer import Scorer
+from ..core.quality import ScoreScale
+from ..degradations.kinds import degradation_of
+from ..degradations.ladder import Ladder
+from ..degradations.rng import torch_generator
+from ..scoring.perceptual import perceptual_distance
+from ..scoring.scorer import Scorer
+from ..store.files import atomic_path
 from .config import RunConfig, StageConfig
 from .dataset import Augmentation, FaceFolder, FacePairs, KeyedBatches
-from .degradation import Degradation
-from .ladder import Ladder
 from .loop import Loop, Pace
-from .losses import perceptual_distance
 from .record import write_environment
-from .rng import torch_generator
 from .stages import Batch, Stage
-from .underwater import UnderwaterDegradation
 
 Progress = Callable[[int, dict[str, float]], None]
-
-
-DEGRADATIONS: dict[str, type[Degradation] | type[UnderwaterDegradation]] = {
-    "face": Degradation,
-    "underwater": UnderwaterDegradation,
-}
-"""By the kind that a configuration names."""
-
-
-def degradation_of(px: int, kind: str = "face", **changes: Any) -> Degradation | UnderwaterDegradation:
-    """The degradation of a configuration, for pictures of `px` x `px` pixels.
-
-    Raises:
-        ValueError: on an unknown kind or attribute.
-    """
-    if kind not in DEGRADATIONS:
-        raise ValueError(f"degradation of kind {kind!r}; available: {', '.join(DEGRADATIONS)}")
-    return DEGRADATIONS[kind].for_resolution(px, **changes)
 
 
 def silent(step: int, terms: dict[str, float]) -> None:

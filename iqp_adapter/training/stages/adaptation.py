@@ -9,9 +9,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ...adapter import Adapter
-from ...quality import ANY, BEST
-from ...wrapped_host import DEFAULT, WrappedHost
+from ...core.adapter import Adapter
+from ...core.quality import ANY, BEST
+from ...hosts.wrapped import DEFAULT, WrappedHost
 from ..config import StageConfig
 from ..guard import Guard
 from .base import Batch, Grid, Stage, Terms

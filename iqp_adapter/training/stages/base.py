@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...codes import gumbel_noise
+from ...core.codes import gumbel_noise
+from ...degradations.rng import torch_generator
 from ..config import StageConfig
-from ..rng import torch_generator
 
 
 class Batch(NamedTuple):

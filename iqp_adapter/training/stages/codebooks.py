@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from ...degradations.rng import torch_generator
 from ...native import Tokenizer
 from .. import losses
 from ..config import StageConfig
 from ..discriminator import PatchDiscriminator
-from ..rng import torch_generator
 from .base import Batch, Grid, Stage, Terms
 
 

@@ -7,9 +7,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ...host import HostSpec
-from ...host_codes import HostCodes
-from ...wrapped_host import WrappedHost
+from ...hosts.codes import HostCodes
+from ...hosts.spec import HostSpec
+from ...hosts.wrapped import WrappedHost
 from .. import losses
 from ..config import StageConfig
 from ..guard import Guard

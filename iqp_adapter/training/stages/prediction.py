@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from ...core.quality import ANY, BEST
 from ...native import IQPFR, Tokenizer
 from ...native.model import Prediction
-from ...quality import ANY, BEST
 from .. import losses
 from ..config import StageConfig
 from .base import Batch, Grid, Stage, Terms

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from ...codes import choose, divergences
+from ...core.codes import choose, divergences
+from ...core.quality import BEST, ScoreScale
 from ...native import IQPFR
-from ...quality import BEST, ScoreScale
-from ...scorer import Scorer
+from ...scoring.scorer import Scorer
 from .. import losses
 from ..config import StageConfig
 from .base import Batch, Grid, Stage, Terms

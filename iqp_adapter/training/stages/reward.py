@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...codes import choose, divergences
-from ...quality import ANY, BEST
-from ...wrapped_host import WrappedHost
+from ...core.codes import choose, divergences
+from ...core.quality import ANY, BEST
+from ...hosts.wrapped import WrappedHost
 from .. import losses
 from ..config import StageConfig
 from ..guard import Guard

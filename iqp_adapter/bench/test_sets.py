@@ -1,0 +1,246 @@
+"""Test sets: folders of degraded faces, with or without originals, published ones, and good faces degraded by a seed.
+
+Pictures are paired by their stems, and anything without its counterpart is an error: a picture that is left out
+silently makes a mean better or worse than it is.
+"""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..pictures import read_pixels
+from ..store import hub
+from ..store.files import IMAGE_SUFFIXES, list_images, sha256_of
+from .intervals import person_of
+from .outputs import is_made_of, write_png
+
+if TYPE_CHECKING:
+    from ..degradations.face import Degradation
+
+_HUB = f"{hub.DATASETS}LIAGM/DAEFR_test_datasets/"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A test set on the Hub: archives of its inputs, and of its originals where it has some."""
+
+    inputs: str
+    originals: str | None = None
+
+
+PUBLISHED = {
+    "celeba-test": Published(f"{_HUB}self_celeba_512_v2.zip", f"{_HUB}celeba_512_validation.zip"),
+    "lfw-test": Published(f"{_HUB}lfw_cropped_faces.zip"),
+    "wider-test": Published(f"{_HUB}Wider-Test.zip"),
+}
+"""WebPhoto-Test and CelebChild are given as folders: no repository on the Hub has them under a stable name."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One test picture: its files, who is on it, and the test set that it belongs to."""
+
+    name: str
+    group: str
+    dataset: str
+    input: Path
+    original: Path | None = None
+
+
+def from_folder(inputs: Path, originals: Path | None = None) -> list[Sample]:
+    """Degraded faces of a folder, or of its subfolders, which are test sets of their own then.
+
+    Args:
+        inputs: folder of pictures, or of folders of pictures.
+        originals: of the same form; with a picture of the same stem and size for every input and no others.
+
+    Raises:
+        ValueError: where pictures do not match, naming them.
+        OSError: where there are none.
+    """
+    sets = sets_of(inputs)
+    if originals is None:
+        return [sample for name, folder in sets.items() for sample in _samples(name, folder, None)]
+    wanted = {inputs.name: originals} if sets == {inputs.name: inputs} else sets_of(originals)
+    check_equal(sets, wanted, f"test sets of {inputs}", f"test sets of {originals}")
+    return [sample for name, folder in sets.items() for sample in _samples(name, folder, wanted[name])]
+
+
+def published(name: str, cache: Path) -> list[Sample]:
+    """A published test set, fetched and unpacked once.
+
+    Raises:
+        ValueError: for a name that is not known.
+        OSError: where it can not be fetched; says so.
+    """
+    if name not in PUBLISHED:
+        raise ValueError(f"no test set {name!r}; published: {', '.join(PUBLISHED)}; else give a folder")
+    found = PUBLISHED[name]
+    inputs = _unpacked(hub.fetch_file(found.inputs), cache / name / "inputs")
+    originals = _unpacked(hub.fetch_file(found.originals), cache / name / "originals") if found.originals else None
+    return _samples(name, inputs, originals)
+
+
+def degraded(
+    faces: Path,
+    out: Path,
+    limit: int | None = None,
+    size: int = 512,
+    seed: int = 0,
+    draws: int = 1,
+    changes: Mapping[str, Any] | None = None,
+) -> list[Sample]:
+    """Good faces and their seeded degradations, written as PNG files where they are not there yet.
+
+    A degradation is decided by the seed, the number of the draw and the content of the file: it is the same in any
+    folder, whatever its name and its neighbours are.
+
+    Args:
+        out: folder for the pictures, inputs and originals.
+        limit: so many faces, the first ones.
+        size: side of both in pixels.
+        draws: degradations of every face.
+        changes: attributes of `Degradation` that differ from `Degradation.for_resolution(size)`.
+
+    Raises:
+        ValueError: for a face that is smaller than `size`, and for an attribute that does not exist.
+    """
+    from ..degradations.face import Degradation
+    from ..degradations.rng import sample_seed
+
+    degradation = Degradation.for_resolution(size, **changes or {})
+    return [
+        _degraded(
+            face,
+            faces.name,
+            f"{stem}~{draw}" if draws > 1 else stem,
+            out,
+            degradation,
+            size,
+            sample_seed(seed, draw, 0, "degradation", sha256_of(face)),
+        )
+        for stem, face in list(by_stem(faces).items())[:limit]
+        for draw in range(draws)
+    ]
+
+
+def by_stem(folder: Path) -> dict[str, Path]:
+    """The pictures of a folder by their stems, sorted.
+
+    Raises:
+        ValueError: where two files have one stem.
+    """
+    found: dict[str, Path] = {}
+    for file in list_images([folder]):
+        if file.stem in found:
+            raise ValueError(f"{folder} has {found[file.stem].name} and {file.name}; pictures are told by their stems")
+        found[file.stem] = file
+    return found
+
+
+def paired(folder: Path, other: Path) -> Iterator[tuple[str, Path, Path]]:
+    """Stem and both files of every picture.
+
+    Raises:
+        ValueError: where a picture of either folder is not in the other one.
+    """
+    these, those = by_stem(folder), by_stem(other)
+    check_equal(these, those, str(folder), str(other))
+    for stem, file in these.items():
+        yield stem, file, those[stem]
+
+
+def check_equal(these: Mapping[str, Path], those: Mapping[str, Path], name: str, other: str) -> None:
+    missing, surplus = sorted(these.keys() - those.keys()), sorted(those.keys() - these.keys())
+    if missing or surplus:
+        raise ValueError(
+            f"{other} does not match {name}: {_few(missing)} missing, {_few(surplus)} left over; every picture needs "
+            f"its counterpart of the same stem"
+        )
+
+
+def _few(names: list[str]) -> str:
+    return f"{len(names)} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else "0"
+
+
+def sets_of(folder: Path) -> dict[str, Path]:
+    """The folder itself where it has pictures, else its subfolders that have some."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {folder}; give a folder of pictures, or one of {', '.join(PUBLISHED)}")
+    if _has_pictures(folder):
+        return {folder.name: folder}
+    inside = {path.name: path for path in sorted(folder.iterdir()) if path.is_dir() and _has_pictures(path)}
+    if not inside:
+        raise FileNotFoundError(f"no pictures in {folder}, nor in a folder in it")
+    return inside
+
+
+def _has_pictures(folder: Path) -> bool:
+    try:
+        return bool(list_images([folder]))
+    except FileNotFoundError:
+        return False
+
+
+def _samples(name: str, inputs: Path, originals: Path | None) -> list[Sample]:
+    if originals is None:
+        return [Sample(stem, person_of(file), name, file) for stem, file in by_stem(inputs).items()]
+    pairs = list(paired(inputs, originals))
+    for _, file, original in pairs:
+        _check_size(file, original)
+    return [Sample(stem, person_of(file), name, file, original) for stem, file, original in pairs]
+
+
+def _check_size(file: Path, original: Path) -> None:
+    from PIL import Image
+
+    with Image.open(file) as one, Image.open(original) as other:
+        if one.size != other.size:
+            raise ValueError(f"{file} is {one.size} and its original {other.size}; bring them to one size first")
+
+
+def _degraded(face: Path, dataset: str, name: str, out: Path, degradation: Degradation, size: int, key: int) -> Sample:
+    """One degradation of one face; `key` decides its draws."""
+    original, target = out / "originals" / f"{face.stem}.png", out / "inputs" / f"{name}.png"
+    source = f"{sha256_of(face)} {size} px"
+    made = f"{source} {key} {degradation}"
+    if not is_made_of(original, source):
+        write_png(original, _clean(face, size), source)
+    if not is_made_of(target, made):
+        clean = np.asarray(read_pixels(original), np.float32) / 255
+        write_png(target, (degradation(clean, key) * 255).round().astype(np.uint8), made)
+    return Sample(name, person_of(face), dataset, target, original)
+
+
+def _clean(face: Path, size: int) -> np.ndarray:
+    """The centre square of a file at another size, (size, size, 3) uint8."""
+    from ..pictures import read_large, resample
+
+    try:
+        picture = read_large(face, size)
+    except ValueError as error:
+        raise ValueError(f"{face}: {error}; choose a smaller size, or leave it out") from error
+    return (resample(picture, np.eye(2, 3), size) * 255).round().clip(0, 255).astype(np.uint8)
+
+
+def _unpacked(archive: Path, folder: Path) -> Path:
+    """The pictures of an archive in one folder, whole or not at all; folders inside it are left out."""
+    if folder.is_dir():
+        return folder
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    with zipfile.ZipFile(archive) as content:
+        for entry in content.infolist():
+            name = Path(entry.filename).name
+            if Path(name).suffix.lower() in IMAGE_SUFFIXES and "__MACOSX" not in entry.filename:
+                with content.open(entry) as source, (partial / name).open("xb") as target:
+                    shutil.copyfileobj(source, target)
+    return partial.rename(folder)

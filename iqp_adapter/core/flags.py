@@ -1,0 +1,47 @@
+"""Which parameters learn and which modules train: what is changed for a while is given back as it was found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Flags:
+    """What of a host wrapping changes beside its hooks: which parameters learn, which modules are in training mode."""
+
+    requires_grad: Mapping[str, bool]
+    training: Mapping[str, bool]
+
+    @classmethod
+    def of(cls, host: nn.Module) -> Flags:
+        return cls(
+            {name: parameter.requires_grad for name, parameter in host.named_parameters()},
+            {name: module.training for name, module in host.named_modules()},
+        )
+
+    def thaw(self, host: nn.Module) -> None:
+        """Lets those parameters learn that did."""
+        for name, parameter in host.named_parameters():
+            parameter.requires_grad_(self.requires_grad[name])
+
+    def give_back(self, host: nn.Module) -> None:
+        self.thaw(host)
+        for name, module in host.named_modules():
+            module.training = self.training[name]
+
+
+@contextmanager
+def fixed(*modules: nn.Module) -> Iterator[None]:
+    """Within it none of their parameters learns, so that no graph is built for them."""
+    flags = [Flags.of(module) for module in modules]
+    for module in modules:
+        module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for module, found in zip(modules, flags, strict=True):
+            found.thaw(module)

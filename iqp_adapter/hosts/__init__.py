@@ -1,0 +1,1 @@
+"""Existing restorers: what is known of them, how they are recognised and loaded, and how they get a dial."""

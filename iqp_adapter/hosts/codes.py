@@ -1,0 +1,139 @@
+"""The discrete codes of a host, whichever it is: read, exchanged and judged while it restores a picture."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core.codes import Codes, straight_through
+from .spec import CodeAccess
+
+_SURE = 100.0
+"""Logit of a code that is put in, the others being 0: certain in every precision."""
+
+
+class _Enough(Exception):  # noqa: N818 - nothing is wrong
+    """Leaves the host's forward early."""
+
+
+class HostCodes:
+    """The codes that a host decides on its way from a picture to a restored one.
+
+        lq ── host ── features ── logits ──┬── nearest code ── entry ── host ──► restored
+                                           └─ or other codes ─┘
+
+    Whoever uses it decides in what condition the host runs.
+
+    Args:
+        host: the module that decides them, whose name errors say.
+        access: where it does.
+        restore: runs the host on the picture, its own way; restored (B, 3, R, R) in [0, 1].
+    """
+
+    def __init__(self, host: nn.Module, access: CodeAccess, restore: Callable[[], Tensor]):
+        self.host, self.access, self.restore = host, access, restore
+
+    def logits(self) -> Tensor:
+        """Code logits (B, L, K) as the host decides them; the decoder does not run."""
+        return self.access.logits.tokens(self._output_of(self.access.logits.path))
+
+    @torch.no_grad()
+    def nearest(self) -> Tensor:
+        """Indices (B, L) of the codes nearest to what the host's encoder makes of the picture."""
+        features = self._output_of(self.access.features).flatten(2).transpose(1, 2)  # (B, D, h, w) -> (B, L, D)
+        return torch.cdist(features.float(), self.access.codebook(self.host).float()[None]).argmin(-1)
+
+    def decode(self, codes: Codes) -> Tensor:
+        """What the host makes of other codes.
+
+        Args:
+            codes: one tensor of code weights (B, L, K), one-hot in value; where they have a gradient, so has the
+                picture.
+
+        Raises:
+            ValueError: for a gradient that the host does not pass on.
+        """
+        [weights] = codes
+        with _Exchange(self.host, self.access, weights).attached():
+            restored = self.restore().float().clamp(0, 1)
+        if weights.requires_grad and not restored.requires_grad:
+            raise ValueError(
+                f"{type(self.host).__name__} decodes without gradients, so its codes can not be optimised; sample them "
+                f"by best_of"
+            )
+        return restored
+
+    def _output_of(self, path: str) -> Tensor:
+        """What a submodule gives while the host restores, which ends there."""
+        caught: list[Tensor] = []
+
+        def catch(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
+            caught.append(output)
+            raise _Enough
+
+        handle = self.host.get_submodule(path).register_forward_hook(catch)
+        try:
+            self.restore()
+        except _Enough:
+            return caught[0]
+        finally:
+            handle.remove()
+        raise RuntimeError(f"{path} did not run in {type(self.host).__name__}; its adapter file names another place")
+
+
+class _Exchange:
+    """Puts codes in the place of the host's own during a call: their value by its logits, their gradient by its map."""
+
+    features: Tensor
+    arguments: Mapping[str, Any]
+
+    def __init__(self, host: nn.Module, access: CodeAccess, weights: Tensor):
+        self.host, self.access, self.weights = host, access, weights
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        place = self.host.get_submodule
+        handles = [place(self.access.logits.path).register_forward_hook(self._on_logits)]
+        if self.weights.requires_grad:
+            handles += [
+                self.host.register_forward_pre_hook(self._on_call, with_kwargs=True),
+                place(self.access.features).register_forward_hook(self._on_features),
+                place(self.access.entry.path).register_forward_pre_hook(self._on_entry),
+            ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _on_call(self, host: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
+        self.arguments = inspect.signature(host.forward).bind(*positional, **named).arguments
+
+    def _on_features(self, module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
+        self.features = output.detach()
+
+    def _on_logits(self, module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return self.access.logits.untokens(_SURE * self.weights.detach(), output)
+
+    def _on_entry(self, module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        own = arguments[0]
+        codebook = self.access.codebook(self.host)
+        soft = self.access.entry.untokens(self.weights.to(codebook) @ codebook, own)
+        if self.access.adain is not None and self.access.adain(self.arguments):
+            soft = with_moments_of(self.features, soft)
+        return (straight_through(own, soft), *arguments[1:])
+
+
+def with_moments_of(features: Tensor, x: Tensor) -> Tensor:
+    """x (B, D, h, w), shifted to the features' mean and deviation, channel by channel.
+
+    Source: adaptive instance normalisation (arXiv 1703.06868), as CodeFormer and its kin apply it to looked-up codes.
+    """
+    own_variance, own_mean = torch.var_mean(x, (2, 3), keepdim=True)
+    variance, mean = torch.var_mean(features, (2, 3), keepdim=True)
+    return (x - own_mean) * ((variance + 1e-5) / (own_variance + 1e-5)).sqrt() + mean

@@ -1,0 +1,68 @@
+"""Hooks on a host, and how it is given back as it was found."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from ..core.sites import Site
+
+
+class Tap:
+    """The hook of one site. The host holds a bound method of it, so that a copy of the host copies it as well.
+
+    Args:
+        site: where.
+        change: (site, its tensor) -> the tensor that takes its place.
+    """
+
+    def __init__(self, site: Site, change: Callable[[Site, Tensor], Tensor]):
+        self.site, self.change = site, change
+
+    def attach(self, host: nn.Module) -> RemovableHandle:
+        module = host.get_submodule(self.site.path)
+        if self.site.on == "input":
+            return module.register_forward_pre_hook(self._on_input)
+        return module.register_forward_hook(self._on_output)
+
+    def _on_output(self, module: nn.Module, arguments: tuple[Any, ...], output: Any) -> Any:
+        if isinstance(output, tuple):
+            return (self.change(self.site, output[0]), *output[1:])
+        return self.change(self.site, output)
+
+    def _on_input(self, module: nn.Module, arguments: tuple[Any, ...]) -> Any:
+        return (self.change(self.site, arguments[0]), *arguments[1:])
+
+
+def is_wrapped(host: nn.Module) -> bool:
+    """Whether a tap of ours is on the module or in it."""
+    hooks = (
+        hook
+        for module in host.modules()
+        for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
+    )
+    return any(isinstance(getattr(hook, "__self__", None), Tap) for hook in hooks)
+
+
+def uncompiled(method: Callable[..., Any]) -> Callable[..., Any]:
+    """`torch.compiler.disable`, whose import takes a second, from the moment at which something is compiled."""
+
+    @wraps(method)
+    def call(*arguments: Any) -> Any:
+        if "torch._dynamo" not in sys.modules:
+            return method(*arguments)
+        return torch.compiler.disable(method)(*arguments)
+
+    return call
+
+
+def forget_compiled() -> None:
+    """Has everything compiled anew, since compiled code does not notice that hooks come and go."""
+    if "torch._dynamo" in sys.modules:
+        torch._dynamo.reset()

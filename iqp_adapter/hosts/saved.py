@@ -1,0 +1,97 @@
+"""Adapters on disk: saved with all that is needed to load them, and compared with the host before anything runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..core.adapter import Adapter
+from ..store import checkpoint, hub
+from ..version import __version__
+from .spec import HostSpec, fingerprint
+
+KIND = "adapter"
+OURS = ("kind", "version", "host", "adapter")
+"""Entries of the config that this file writes; the others are facts."""
+
+
+def save_adapter(
+    folder: str | Path, adapter: Adapter, host: nn.Module, spec: HostSpec, dtype: torch.dtype | None, facts: Any
+) -> None:
+    """Writes config.json and model.safetensors; the host's weights are told by their fingerprint, not stored.
+
+    Raises:
+        ValueError: for facts under a name that the config needs itself.
+    """
+    taken = sorted(set(OURS) & set(facts))
+    if taken:
+        raise ValueError(f"{', '.join(taken)} can not be a fact's name, since the config needs it; choose another")
+    config = {
+        "kind": KIND,
+        "version": __version__,
+        "host": {"name": spec.name, "source": spec.source, "licence": spec.licence, **fingerprint(host)},
+        "adapter": adapter.to_config(),
+        **adapter.facts,
+        **facts,
+    }
+    state = {key: value.to(dtype or value.dtype) for key, value in adapter.state_dict().items()}
+    checkpoint.save(folder, state, config)
+
+
+def load_adapter(name: str | Path, host: nn.Module, spec: HostSpec, allow_other_weights: bool = False) -> Adapter:
+    """Reads an adapter from a folder or the Hugging Face Hub.
+
+    Raises:
+        ValueError: where it was trained for another host, other sites or other weights, or is no adapter at all.
+    """
+    config, state = checkpoint.load(hub.resolve(name))
+    if config.get("kind") != KIND:
+        raise ValueError(f"{name} holds no adapter but a model of its own; load it by IQPFR.from_pretrained")
+    adapter = _built(str(name), config)
+    _compare(str(name), config, host, spec, allow_other_weights)
+    checkpoint.load_strict(adapter, {key: value.float() for key, value in state.items()}, source=str(name))
+    adapter.facts = {key: value for key, value in config.items() if key not in OURS}
+    return adapter
+
+
+def _built(name: str, config: dict[str, Any]) -> Adapter:
+    """The adapter of a config, every entry of which is understood."""
+    try:
+        adapter = Adapter.from_config(config["adapter"])
+        if not {"name", "shapes", "values"} <= config["host"].keys():
+            raise KeyError("host")
+        if not adapter.sites:
+            raise ValueError(f"{name} is empty: it has no sites; train one by wrap(host), and save that")
+        if json.loads(json.dumps(adapter.to_config())) == config["adapter"]:
+            return adapter
+        reason = f"it has entries beside {', '.join(adapter.to_config())}"
+    except (KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+    raise ValueError(
+        f"{name} was saved by iqp_adapter {config.get('version', 'of another version')} and is not understood by "
+        f"{__version__} ({reason}); install the former"
+    )
+
+
+def _compare(name: str, config: dict[str, Any], host: nn.Module, spec: HostSpec, allow_other_weights: bool) -> None:
+    trained, sites = config["host"], config["adapter"]["sites"]
+    if trained["name"] != spec.name:
+        raise ValueError(
+            f"{name} was trained for {trained['name']} ({len(sites)} sites of dim {sites[0]['dim']}), the host is "
+            f"{spec.name}; load it onto a {trained['name']}, or train one for {spec.name}"
+        )
+    found = fingerprint(host)
+    if trained["shapes"] != found["shapes"]:
+        raise ValueError(
+            f"{name} was trained for a {spec.name} of other sizes (sites of dim {sites[0]['dim']}); build the host "
+            f"with the sizes of its weight file, or train an adapter for this one"
+        )
+    if trained["values"] != found["values"] and not allow_other_weights:
+        raise ValueError(
+            f"{name} was trained for other weights of {spec.name}; load those into the host, or pass "
+            f"allow_other_weights=True and judge the result"
+        )

@@ -1,0 +1,128 @@
+"""What must be known of a restorer to wrap it: a few facts and small functions. The files in adapters/ fill it in."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core.sites import Site
+from ..store.fetch import WeightFile
+
+Host = Any
+"""A restorer: an `nn.Module` of a class that is not known here, whose parts are reached by name."""
+
+
+@dataclass(frozen=True)
+class CodeAccess:
+    """Where a host decides its codes; what sampling, optimisation and fine-tuning of them ask for.
+
+    Args:
+        logits: the module whose output is the code logits, with K as `dim`.
+        entry: the module whose first argument is the map of looked-up codes; other codes are put in there.
+        features: the module whose output (B, D, h, w) the codes stand for.
+        codebook: the host's code vectors (K, D).
+        adain: whether a call with these arguments shifts the looked-up map to the features' mean and deviation; None
+            where no call does.
+    """
+
+    logits: Site
+    entry: Site
+    features: str
+    codebook: Callable[[nn.Module], Tensor]
+    adain: Callable[[Mapping[str, Any]], bool] | None = None
+
+
+@dataclass(frozen=True)
+class HostSpec:
+    """A kind of restorer. Its functions have names of their own (no lambdas), so that wrapped models can be pickled.
+
+    Args:
+        name: what people call it; also the name of its adapter file.
+        source: its repository.
+        licence: of its code.
+        has: starts of state-dict keys that every instance has.
+        lacks: starts of state-dict keys that no instance has, where another kind has all of `has` too.
+        sites: the places of injection, read off an instance's modules.
+        restore: (host, lq, **arguments) -> restored, both (B, 3, R, R) RGB in [0, 1]; calls the host its own way.
+        resolution: side R of the square pictures that an instance takes, in pixels; None for any size.
+        build: makes an instance of the sizes of a state dict; None where no package has the class.
+        prefix: that keys have in some weight files.
+        surplus: keys that some weight files have beyond the instance's.
+        codes: where an instance decides its codes; None where it has none, or more than one codebook.
+        decide: (host, lq, **arguments) -> code logits and what decodes other codes, as `choosing.Decision` has them;
+            for an instance that knows how to be asked. Arguments as for `restore`.
+        swallowed: names of arguments that an instance takes and ignores -> what they do there, or what to use instead;
+            None where it takes none in vain.
+        weights: published weight files by the name that `wrap` and `iqp fetch` take.
+    """
+
+    name: str
+    source: str
+    licence: str
+    has: tuple[str, ...]
+    sites: Callable[[nn.Module], Sequence[Site]]
+    restore: Callable[..., Tensor]
+    resolution: Callable[[nn.Module], int | None]
+    lacks: tuple[str, ...] = ()
+    build: Callable[[Mapping[str, Tensor]], nn.Module] | None = None
+    prefix: str = ""
+    surplus: tuple[str, ...] = ()
+    codes: Callable[[nn.Module], CodeAccess] | None = None
+    decide: Callable[..., tuple[Any, Any]] | None = None
+    swallowed: Callable[[nn.Module], Mapping[str, str]] | None = None
+    weights: Mapping[str, WeightFile] = field(default_factory=dict)
+
+    def plain(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The state of a weight file with the keys of an instance."""
+        own = {key.removeprefix(self.prefix): value for key, value in state.items()}
+        return {key: value for key, value in own.items() if key not in self.surplus}
+
+    def recognises(self, keys: Collection[str]) -> bool:
+        return self.likeness(keys) == 1 and not any(_starts(keys, start) for start in self.lacks)
+
+    def likeness(self, keys: Collection[str]) -> float:
+        """Share of `has` that is there, in [0, 1]; what an error calls the nearest kind."""
+        return sum(_starts(keys, start) for start in self.has) / len(self.has)
+
+
+def _starts(keys: Collection[str], start: str) -> bool:
+    return any(key.startswith(start) for key in keys)
+
+
+def symmetric(host: Callable[..., Any], lq: Tensor, **arguments: Any) -> Any:
+    """Calls a host that works in [-1, 1], as most do, on pictures in [0, 1]; its own returns."""
+    return host(2 * lq - 1, **arguments)
+
+
+def takes(host: nn.Module, name: str) -> bool:
+    """Whether the host's call has an argument of this name."""
+    return name in inspect.signature(getattr(host, "_orig_mod", host).forward).parameters
+
+
+def takes_any_name(host: nn.Module) -> bool:
+    """Whether the host's call also takes names that it does not know, and drops what they give."""
+    arguments = inspect.signature(getattr(host, "_orig_mod", host).forward).parameters.values()
+    return any(argument.kind is argument.VAR_KEYWORD for argument in arguments)
+
+
+def to_unit(image: Tensor) -> Tensor:
+    """A picture in [-1, 1] -> in [0, 1]."""
+    return image / 2 + 0.5
+
+
+@torch.no_grad()
+def fingerprint(host: nn.Module, samples: int = 64) -> dict[str, str]:
+    """Tells two hosts apart: a hash of keys and shapes, and one of strided values of every tensor, as fp16."""
+    state = sorted(host.state_dict().items())
+    shapes = hashlib.sha256("\n".join(f"{key} {tuple(value.shape)}" for key, value in state).encode())
+    values = hashlib.sha256()
+    for _, value in state:
+        flat = value.detach().reshape(-1)
+        values.update(flat[:: max(1, len(flat) // samples)][:samples].to("cpu", torch.float16).numpy().tobytes())
+    return {"shapes": shapes.hexdigest(), "values": values.hexdigest()}

@@ -1,0 +1,112 @@
+"""`wrap`: an existing restorer, in whatever form its owner has it, becomes one with a dial for quality."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from ..core.adapter import Adapter
+from ..core.quality import ScoreScale
+from ..core.sites import Site
+from .auto_sites import Example, find_sites
+from .hooks import is_wrapped
+from .loading import load_host
+from .registry import hosts, recognise
+from .saved import load_adapter
+from .spec import HostSpec
+from .wrapped import WrappedHost
+
+
+def wrap(
+    host: Any,
+    *,
+    adapter: str | Path | None = None,
+    kind: str | None = None,
+    sites: Sequence[Site] | Literal["auto"] | None = None,
+    example: Example | None = None,
+    restore: Callable[..., Tensor] | None = None,
+    scales: Sequence[ScoreScale] = (),
+    allow_other_weights: bool = False,
+    **sizes: int,
+) -> WrappedHost:
+    """Gives an existing restorer a dial for quality; not a line of its code, not a number of its weights changes.
+
+    Until an adapter is trained or loaded, the wrapped model answers exactly as the host does.
+
+    Args:
+        host: a module; a spandrel descriptor, whose `.model` is wrapped; a weight file (.safetensors, .pth, .ckpt); a
+            known name ("codeformer"), which is downloaded once; or "owner/name/file" on the Hugging Face Hub.
+        adapter: folder or Hub id of a trained adapter. The default quality is "best" then, else None (bare host).
+        kind: name of the host's kind; by default it is told from the keys of its state dict.
+        sites: places of injection, for a model that no adapter file describes; "auto" finds them by a dry run.
+        example: an input of the host, or a tuple of its positional arguments, for `sites="auto"`.
+        restore: (host, lq) -> restored in [0, 1], for `model.restore` of such a model; by default it is called with
+            pictures in [0, 1], and its output, or the first one, is taken.
+        scales: score scales of the metrics an adapter is to be trained with.
+        allow_other_weights: loads an adapter although it was trained on other weights of the same shapes.
+        sizes: `token_dim`, `tokens`, `inner` of a new adapter.
+
+    Raises:
+        ValueError: for a host that is wrapped already or of no known kind, an adapter that does not fit, and sites that
+            the host does not have.
+        TypeError: for something else than a host.
+    """
+    module = host if isinstance(host, nn.Module) else load_host(host)
+    bare = getattr(module, "_orig_mod", module)
+    if is_wrapped(bare):
+        raise ValueError(f"this {type(bare).__name__} is wrapped already; use its wrapper, or unwrap() it first")
+    spec = _spec(bare, kind, sites, restore)
+    if adapter is not None:
+        trained = load_adapter(adapter, bare, spec, allow_other_weights)
+        wrapped = WrappedHost(module, spec, trained).eval()
+        wrapped.quality = "best"
+        return wrapped
+    places = find_sites(bare, example) if sites == "auto" else sites if sites is not None else spec.sites(bare)
+    return WrappedHost(module, spec, Adapter(_checked(bare, places), scales, **sizes))
+
+
+def _spec(host: nn.Module, kind: str | None, sites: Any, restore: Callable[..., Tensor] | None) -> HostSpec:
+    if kind is not None:
+        if kind not in hosts():
+            raise ValueError(f"unknown host {kind!r}; available: {', '.join(sorted(hosts()))}")
+        return hosts()[kind]
+    return recognise(host) if sites is None else _unknown(host, restore or _first_output)
+
+
+def _unknown(host: nn.Module, restore: Callable[..., Tensor]) -> HostSpec:
+    """What can be said of a model that no adapter file describes."""
+    return HostSpec(
+        name=type(host).__name__,
+        source="not known",
+        licence="not known",
+        has=(),
+        sites=_no_sites,
+        restore=restore,
+        resolution=_any_size,
+    )
+
+
+def _no_sites(host: nn.Module) -> Sequence[Site]:
+    return ()
+
+
+def _any_size(host: nn.Module) -> None:
+    return None
+
+
+def _first_output(host: nn.Module, lq: Tensor) -> Tensor:
+    output = host(lq)
+    return output[0] if isinstance(output, (tuple, list)) else output
+
+
+def _checked(host: nn.Module, sites: Sequence[Site]) -> Sequence[Site]:
+    paths = {path for path, _ in host.named_modules()}
+    lost = [site.path for site in sites if site.path not in paths]
+    if lost:
+        raise ValueError(f"{type(host).__name__} has no submodule {lost[0]!r}; list them by host.named_modules()")
+    if not sites:
+        raise ValueError("no sites, so nothing would be conditioned; give at least one, or sites='auto'")
+    return sites

@@ -1,0 +1,166 @@
+"""Pictures as arrays and tensors: the one reader, resampling, 8 bits, brightness, and the check at the border."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+LUMA = np.array([0.299, 0.587, 0.114])
+"""Shares of red, green and blue in brightness (ITU-R BT.601), as in JPEG and in the metrics of the field."""
+
+
+# -- files
+
+
+def read_pixels(path: str | Path) -> np.ndarray:
+    """An image file, turned upright -> (H, W, 3) uint8 RGB.
+
+    Raises:
+        OSError: where it cannot be read as an image.
+    """
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return rgb_of(image)
+
+
+def read_tensor(path: str | Path) -> Tensor:
+    """An image file, turned upright -> RGB (3, H, W) in [0, 1].
+
+    Raises:
+        OSError: where it cannot be read as an image.
+    """
+    return torch.from_numpy(read_pixels(path)).permute(2, 0, 1) / 255  # (H, W, 3) -> (3, H, W)
+
+
+def read_large(path: str | Path, smallest: int) -> np.ndarray:
+    """As `read_pixels`, for a picture that is to be reduced to `smallest` pixels.
+
+    Raises:
+        OSError: where it cannot be read as an image.
+        ValueError: when a side is shorter than `smallest` pixels or the samples are not 8 bits.
+    """
+    from PIL import Image
+
+    with Image.open(path) as image:
+        check_large(image, smallest)
+        return rgb_of(image)
+
+
+def check_large(image: Image, smallest: int) -> None:
+    """Raises ValueError for an opened file with a side shorter than `smallest` pixels, or not of 8 bits a sample."""
+    if min(image.size) < smallest:
+        raise ValueError(f"{image.width} x {image.height} px, needs {smallest} px on the shorter side")
+    if image.mode.startswith(("I", "F")):
+        raise ValueError(f"its mode is {image.mode}; convert it to 8 bits a channel")
+
+
+def rgb_of(image: Image) -> np.ndarray:
+    """An opened file, turned upright -> (H, W, 3) uint8 RGB."""
+    from PIL import ImageOps
+
+    return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+
+
+# -- arrays
+
+
+def eight_bit(pixels: np.ndarray) -> np.ndarray:
+    """Pixels of any type as uint8, the same array where they are that already."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    return (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else (pixels * 255).round().astype(np.uint8)
+
+
+def peak(dtype: np.dtype) -> float:
+    """The value that stands for full brightness: 255, 65535 or 1."""
+    return float(np.iinfo(dtype).max) if np.issubdtype(dtype, np.integer) else 1.0
+
+
+def luma(pixels: np.ndarray) -> np.ndarray:
+    """Brightness (H, W) of RGB (H, W, 3), same type; grey stays exactly what it is."""
+    red, green, blue = np.moveaxis(pixels if pixels.dtype.kind == "f" else pixels.astype(np.float32), -1, 0)
+    grey = green + LUMA[0] * (red - green) + LUMA[2] * (blue - green)
+    return (grey if pixels.dtype.kind == "f" else grey.round()).astype(pixels.dtype)
+
+
+def resample(picture: np.ndarray, pose: np.ndarray, size: int) -> np.ndarray:
+    """The centre square of a picture under a pose, integrated over the area of each new pixel.
+
+    Samples the picture once (cubic, mirrored at the border) on a grid n times finer than the target, n being the
+    reduction, and averages n x n samples: turning and reducing in one go loses no more detail than reducing alone.
+
+    Args:
+        picture: (H, W, 3) uint8.
+        pose: (2, 3) target -> picture, both in half sides from the centre.
+        size: side of the target.
+
+    Returns:
+        (size, size, 3) float32 in [0, 1].
+    """
+    import cv2
+
+    height, width = picture.shape[:2]
+    finer = max(1, math.ceil(min(height, width) / size - 0.01))
+    fine = finer * size
+    to_unit = np.array([[2 / fine, 0, 1 / fine - 1], [0, 2 / fine, 1 / fine - 1], [0, 0, 1]])  # pixels -> [-1, 1]
+    half = min(height, width) / 2
+    to_pixels = np.array([[half, 0, (width - 1) / 2], [0, half, (height - 1) / 2], [0, 0, 1]])
+    matrix = to_pixels @ np.vstack([pose, [0, 0, 1]]) @ to_unit
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    samples = cv2.warpAffine(picture, matrix[:2], (fine, fine), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    return cv2.resize(samples, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+
+
+# -- tensors
+
+
+def as_pixels(image: Tensor) -> np.ndarray:
+    """RGB (3, H, W) in [0, 1] -> (H, W, 3) uint8."""
+    return (image.float().cpu() * 255).round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().numpy()
+
+
+def check_images(images: Tensor, name: str = "images") -> None:
+    """Refuses what is no batch of pictures: every public function that takes pictures asks here.
+
+    Raises:
+        ValueError: unless `images` are floating point (B, 3, H, W) in [0, 1], up to rounding.
+    """
+    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+        given = f"{images.dtype} {tuple(images.shape)}"
+        raise ValueError(f"{name} are {given}, expected float (B, 3, H, W) in [0, 1]; divide 8-bit values by 255")
+    low, high = (float(bound) for bound in images.detach().aminmax())
+    if not (low >= -1e-3 and high <= 1 + 1e-3):
+        raise ValueError(f"{name} span [{low:.3g}, {high:.3g}], expected [0, 1]; clamp or rescale them")
+
+
+def fit(lq: Tensor, side: int | None, like: Tensor) -> Tensor:
+    """Pictures (B, 3, H, W) -> (B, 3, side, side) on the device and of the dtype of `like`; no side keeps the size.
+
+    Raises:
+        ValueError: for a tensor of another shape.
+    """
+    if lq.ndim != 4 or lq.shape[1] != 3:
+        raise ValueError(f"lq has shape {tuple(lq.shape)}, expected (B, 3, H, W) RGB in [0, 1]")
+    return resize(lq.to(like), (side, side) if side else tuple(lq.shape[-2:]))
+
+
+def as_given(restored: Tensor, lq: Tensor) -> Tensor:
+    """Restored pictures -> the size, dtype and device of `lq`, in [0, 1]."""
+    return resize(restored, tuple(lq.shape[-2:])).clamp(0, 1).to(lq)
+
+
+def resize(images: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Pictures (B, 3, H, W) at another size (h, w), bicubic without aliasing; the same tensor where nothing changes."""
+    if tuple(images.shape[-2:]) == tuple(size):
+        return images
+    return interpolate(images, size, mode="bicubic", antialias=True)

@@ -1,0 +1,51 @@
+"""What a result depends on besides the code: versions, machine, seed, data by hash, and the command."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .store.files import list_images, sha256_of
+
+_PACKAGES = ("torch", "torchvision", "numpy", "opencv-python", "pillow", "pyiqa", "basicsr", "timm", "accelerate")
+
+
+def dataset_hash(root: str | Path) -> str:
+    """The identity of a data set: sha256 over the sorted sha256s of its pictures; names and order do not count."""
+    hashes = sorted(sha256_of(path) for path in list_images([Path(root)]))
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+
+def environment(seed: int) -> dict[str, Any]:
+    """What a number depends on besides the code: versions, machine, seed; ready for JSON."""
+    return {
+        "seed": seed,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processor": platform.machine(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "packages": dict(_versions()),
+    }
+
+
+def placeless(text: str) -> str:
+    """Words in which absolute paths have kept their last two names, so that no report tells where it was made."""
+    return re.sub(r"(?<![\w.:/}])(?:/[^\s/='\"]+){2,}", lambda path: "/".join(path[0].split("/")[-2:]), text)
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for package in _PACKAGES:
+        try:
+            yield package, metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue

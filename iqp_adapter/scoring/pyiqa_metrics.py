@@ -1,0 +1,168 @@
+"""Builds the no-reference metrics of pyiqa: by name, offline where that is possible, with errors that say what to do.
+
+Source: pyiqa (https://github.com/chaofengc/IQA-PyTorch, PolyForm Noncommercial) is called; nothing of it is copied.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+from torch import Tensor, nn
+
+from ..compat import make_importable
+from ..store.checkpoint import read_foreign
+from ..store.files import sha256_of
+
+NO_GRADIENT = {"piqe", "entropy", "nrqm", "pi", "ilniqe"}
+NEEDS_FLOAT64 = {"niqe", "niqe_matlab", "ilniqe", "nrqm", "pi"}
+SMALLEST = {"niqe": 96, "niqe_matlab": 96, "pi": 96, "liqe": 224, "liqe_mix": 224}
+"""Side in pixels below which a metric fails."""
+
+_NOT_OF_ONE_IMAGE = {"fid", "sfid", "fid_dinov2", "inception_score", "clipscore"}  # listed as NR all the same
+_FACE_CROPS = {name: {"align_crop_face": False} for name in ("topiq_nr-face", "topiq_nr-face-v1")}
+_ALL_IN_ONE_FILE: dict[str, dict[str, Any]] = {"topiq": {"backbone_pretrain": False}, "musiq-ava": {"num_class": 10}}
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a scorer needs of a metric: its network, its direction, and the protocol that names its numbers."""
+
+    network: nn.Module
+    lower_better: bool
+    protocol: str
+
+
+def names() -> list[str]:
+    """Every metric of pyiqa that scores one image without a reference."""
+    return [name for name in _pyiqa().list_models("NR") if name not in _NOT_OF_ONE_IMAGE]
+
+
+def build(name: str, weights: Path | None, options: dict[str, Any]) -> Metric:
+    """One metric on the CPU; NIQE takes its parameters from the basicsr package where that is installed.
+
+    Args:
+        name: one of `names()`.
+        weights: a local weight file, or None for the published one, which pyiqa fetches.
+        options: arguments of pyiqa's network.
+
+    Raises:
+        ValueError: for an option or weights that the metric does not take.
+        OSError: where a file can not be fetched.
+        ModuleNotFoundError: where a package is missing.
+    """
+    settings = _FACE_CROPS.get(name, {}) | options
+    tags = [f"{key}={value}" for key, value in sorted(options.items())]
+    with tempfile.TemporaryDirectory() as folder, _explained(name):
+        if weights:
+            settings = _local_file(name, weights, Path(folder)) | settings
+            tags.insert(0, sha256_of(weights)[:8])
+        elif name == "niqe" and find_spec("basicsr"):
+            settings["pretrained_model_path"] = _niqe_parameters(Path(folder))
+            tags.insert(0, "basicsr-params")
+        pyiqa = _pyiqa()
+        model = pyiqa.create_metric(name, device="cpu", **settings)
+    if weights and weights.suffix != ".mat":
+        _refuse_unread(name, model.net, read_foreign(weights))
+    return Metric(model.net, model.lower_better, "@".join([f"pyiqa-{pyiqa.__version__}/{name}", *tags]))
+
+
+def _pyiqa() -> Any:
+    make_importable()
+    import pyiqa
+
+    return pyiqa
+
+
+def _niqe_parameters(folder: Path) -> str:
+    """basicsr's copy of the official parameters, in the form that pyiqa reads; basicsr itself is not imported."""
+    import numpy as np
+    from scipy.io import savemat
+
+    spec = find_spec("basicsr")
+    assert spec and spec.submodule_search_locations
+    parameters = np.load(Path(spec.submodule_search_locations[0]) / "metrics" / "niqe_pris_params.npz")
+    file = folder / "niqe.mat"
+    savemat(file, {"mu_prisparam": parameters["mu_pris_param"], "cov_prisparam": parameters["cov_pris_param"]})
+    return str(file)
+
+
+def _local_file(name: str, weights: Path, folder: Path) -> dict[str, Any]:
+    """Settings that make a metric read this file alone; read here first, since pyiqa would run code in it."""
+    state = {} if weights.suffix == ".mat" else read_foreign(weights)
+    if weights.suffix == ".safetensors":
+        weights = folder / "weights.pth"
+        torch.save({"params": state}, weights)
+    settings = {"pretrained_model_path": str(weights)}
+    return next((settings | more for prefix, more in _ALL_IN_ONE_FILE.items() if name.startswith(prefix)), settings)
+
+
+def _refuse_unread(name: str, network: nn.Module, state: dict[str, Tensor]) -> None:
+    """pyiqa loads some networks without strictness: what is not in the file would stay random."""
+
+    def marks(values: Iterable[Tensor]) -> list[tuple[torch.Size, float]]:
+        return [(value.shape, float(value.double().sum())) for value in values]
+
+    held = set(marks(network.state_dict().values()))
+    read = sum(mark in held for mark in marks(state.values()))
+    if 2 * read < len(state):
+        raise ValueError(f"{name} does not take these weights: it knows {read} of their {len(state)} tensors")
+
+
+@contextlib.contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Turns the traces of pyiqa and its helpers into one line that says what to do; what they say goes to the log."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said), _overheard("huggingface_hub", said):
+            yield
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{name} needs the package {error.name}; try pip install {error.name}") from error
+    except (TypeError, KeyError, RuntimeError) as error:
+        raise ValueError(f"{name} does not take these weights or options: {_first_line(error)}") from error
+    except OSError as error:
+        raise OSError(_not_fetched(name, said.getvalue(), error)) from error
+    finally:
+        _log.debug("%s", said.getvalue().strip())
+
+
+@contextlib.contextmanager
+def _overheard(logger_name: str, stream: TextIO) -> Iterator[None]:
+    """Sends the messages of a logger to a stream instead of the terminal."""
+    logger, handler = logging.getLogger(logger_name), logging.StreamHandler(stream)
+    handlers, propagate = logger.handlers, logger.propagate
+    logger.handlers, logger.propagate = [handler], False
+    try:
+        yield
+    finally:
+        logger.handlers, logger.propagate = handlers, propagate
+
+
+def _not_fetched(name: str, said: str, error: OSError) -> str:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    download = re.search(r'Downloading: "(?P<url>\S+)" to (?P<file>\S+)', said)
+    request = re.search(r"requesting \w+ (?P<url>\S+)", said)
+    if download:
+        wanted = f"{download['url']} as {download['file']}"
+    else:
+        wanted = f"{request['url'] if request else 'a weight file'} in {HF_HUB_CACHE} or {torch.hub.get_dir()}"
+    return (
+        f"{name} needs {wanted} and can not fetch it ({_first_line(error)}); put it there by hand, "
+        "set HF_ENDPOINT to a mirror or TORCH_HOME and HF_HOME to filled caches, or pass weights="
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

@@ -1,0 +1,1 @@
+"""What lies on disks and servers: files written whole, checkpoints, the Hugging Face Hub, published weights."""

@@ -1,0 +1,184 @@
+"""Checkpoints: a folder with model.safetensors and config.json, written whole, read strictly; and foreign weight files.
+
+The config is stored inside model.safetensors too, and that copy is the one that is read: a single file is replaced in a
+single step, so weights never meet the config of another save. config.json is there for people and for the Hub.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialised
+from torch import Tensor, nn
+
+from ..version import __version__
+from .files import atomic_path
+
+logger = logging.getLogger(__name__)
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+_HEADER = "iqp_adapter"
+_WRAPPINGS = ("params_ema", "params", "state_dict", "g_ema")
+
+
+def save(folder: str | Path, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
+    """Writes a checkpoint; an earlier one is replaced in one step, and other files of the folder are left alone.
+
+    Args:
+        folder: made where it is missing.
+        state: every tensor of the model, by name.
+        config: all that is needed to build the model again; what JSON can hold.
+
+    Raises:
+        ValueError: for an empty state, and for a folder whose files of these names are not ours to replace.
+        TypeError: for a state or config that holds something else.
+    """
+    folder = Path(folder)
+    tensors = _plain(state)
+    text = json.dumps(config, indent=2, allow_nan=False)
+    header = json.dumps({"version": __version__, "sha256": _digest(tensors), "config": text})
+    _refuse_foreign(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(folder / WEIGHTS) as path:
+        path.write_bytes(serialised(tensors, {_HEADER: header}))
+    with atomic_path(folder / CONFIG) as path:
+        path.write_text(text + "\n", encoding="utf-8")
+
+
+def load(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Reads a checkpoint: its config, and its tensors on the CPU.
+
+    Raises:
+        FileNotFoundError: where there is none.
+        ValueError: for a damaged file, and for weights that `save` did not write.
+    """
+    folder = Path(folder)
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        raise FileNotFoundError(f"no checkpoint in {folder}; it would be a folder with {WEIGHTS} and {CONFIG}")
+    metadata, state = _read(weights)
+    if _HEADER not in metadata:
+        raise ValueError(f"{weights} has no config inside, so iqp_adapter did not save it; load it by read_foreign")
+    header = json.loads(metadata[_HEADER])
+    if _digest(state) != header["sha256"]:
+        raise ValueError(f"{weights} is damaged: its content does not have its own checksum; fetch or save it again")
+    _compare(folder / CONFIG, header["config"])
+    return json.loads(header["config"]), state
+
+
+def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Fills a module from a state in which no key is missing, none is left over and every shape fits.
+
+    Args:
+        source: where the state comes from, for the message.
+
+    Raises:
+        ValueError: names what does not fit; the module is then as it was.
+    """
+    own = module.state_dict()
+    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    misshapen = [
+        f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}"
+        for key in sorted(own.keys() & state.keys())
+        if own[key].shape != state[key].shape
+    ]
+    if missing or unexpected or misshapen:
+        raise ValueError(
+            f"{source} does not fit {type(module).__name__}: {_few(missing)} missing, {_few(unexpected)} unexpected, "
+            f"{_few(misshapen)} of another shape; use the model and config it was saved with"
+        )
+    module.load_state_dict(state)
+
+
+def read_foreign(path: str | Path) -> dict[str, Tensor]:
+    """Tensors of a weight file of another project: .safetensors, or .pth and .ckpt without running code in them.
+
+    The usual wrappings (`params_ema`, `params`, `state_dict`, `g_ema`, in this order) and a prefix `module.` come off.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: for a damaged file, one that holds code, and one without weights.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no weight file {path}; give a .safetensors, .pth or .ckpt file")
+    content = _read(path)[1] if path.suffix == ".safetensors" else _read_pickled(path)
+    inner = _unwrap(content)
+    others = sorted(key for key, value in inner.items() if not isinstance(value, Tensor))
+    if others or not inner:
+        raise ValueError(
+            f"{path} holds {len(inner)} entries, {_few(others)} of them no tensors; save a state dict alone or under "
+            f"one of {', '.join(_WRAPPINGS)}"
+        )
+    return {key.removeprefix("module."): value for key, value in inner.items()}
+
+
+def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as safetensors takes them: on the CPU, contiguous, none sharing memory with another."""
+    others = sorted(key for key, value in state.items() if not isinstance(value, Tensor))
+    if others:
+        raise TypeError(f"the state holds {_few(others)} values that are no tensors; put them into the config")
+    if not any(value.numel() for value in state.values()):
+        raise ValueError(
+            f"the state is empty ({len(state)} tensors without numbers), nothing was saved; pass model.state_dict()"
+        )
+    return {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
+
+
+def _refuse_foreign(folder: Path) -> None:
+    weights = folder / WEIGHTS
+    if weights.is_file() and _HEADER in _read(weights)[0]:
+        return
+    for path in (weights, folder / CONFIG):
+        if path.exists():
+            raise ValueError(f"{path} was not written by iqp_adapter and is not overwritten; choose another folder")
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no iterator
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged ({error}); fetch or save it again") from None
+
+
+def _read_pickled(path: Path) -> Mapping[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise ValueError(
+            f"{path} is damaged, or holds code, which is never run; fetch it again, or convert it to .safetensors"
+        ) from error
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path} holds a {type(content).__name__}, expected a state dict; save its weights alone")
+    return content
+
+
+def _unwrap(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    return next((content[name] for name in _WRAPPINGS if isinstance(content.get(name), Mapping)), content)
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for key, value in sorted(tensors.items()):
+        digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _compare(path: Path, text: str) -> None:
+    if path.is_file() and path.read_text(encoding="utf-8") != text + "\n":
+        logger.warning("%s is not the config of the weights beside it, which is stored in them and used instead", path)
+
+
+def _few(names: Iterable[str]) -> str:
+    names = list(names)
+    return f"{len(names)} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else "0"
