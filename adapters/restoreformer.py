@@ -46,7 +46,7 @@ def swallowed(host: Host) -> dict[str, str]:
 def build(state: Mapping[str, Tensor]) -> nn.Module:
     """gfpgan's class at 512 px, which has RestoreFormer's keys but not those of ++.
 
-    The number of heads can not be told from the shapes: all released weights of RestoreFormer have 8.
+    The number of heads cannot be told from the shapes: all released weights of RestoreFormer have 8.
     """
     if "decoder.up.4.attn.0.q.weight" in state:
         raise ValueError(

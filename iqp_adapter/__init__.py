@@ -14,12 +14,16 @@ if TYPE_CHECKING:
     from .core.attention import GatedCrossAttention as GatedCrossAttention
     from .core.embedding import ScoreEmbedding as ScoreEmbedding
     from .core.quality import ScoreScale as ScoreScale
+    from .core.score_map import ScoreMap as ScoreMap
     from .core.sites import Site as Site
     from .hosts.spec import CodeAccess as CodeAccess
     from .hosts.spec import HostSpec as HostSpec
+    from .hosts.spec import OwnDial as OwnDial
     from .hosts.wrap import wrap as wrap
     from .hosts.wrapped import WrappedHost as WrappedHost
+    from .loader import load as load
     from .native import IQPFR as IQPFR
+    from .restorer import Restorer as Restorer
     from .scoring.scorer import Scorer as Scorer
     from .store.fetch import WeightFile as WeightFile
 
@@ -28,12 +32,16 @@ _HOME = {
     "GatedCrossAttention": "core.attention",
     "HostSpec": "hosts.spec",
     "IQPFR": "native",
+    "OwnDial": "hosts.spec",
+    "Restorer": "restorer",
     "ScoreEmbedding": "core.embedding",
+    "ScoreMap": "core.score_map",
     "ScoreScale": "core.quality",
     "Scorer": "scoring.scorer",
     "Site": "core.sites",
     "WeightFile": "store.fetch",
     "WrappedHost": "hosts.wrapped",
+    "load": "loader",
     "wrap": "hosts.wrap",
 }
 

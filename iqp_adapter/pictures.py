@@ -138,6 +138,8 @@ def check_images(images: Tensor, name: str = "images") -> None:
     if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
         given = f"{images.dtype} {tuple(images.shape)}"
         raise ValueError(f"{name} are {given}, expected float (B, 3, H, W) in [0, 1]; divide 8-bit values by 255")
+    if not images.numel():
+        raise ValueError(f"{name} are empty, {tuple(images.shape)}; give one picture or more")
     low, high = (float(bound) for bound in images.detach().aminmax())
     if not (low >= -1e-3 and high <= 1 + 1e-3):
         raise ValueError(f"{name} span [{low:.3g}, {high:.3g}], expected [0, 1]; clamp or rescale them")
@@ -147,10 +149,9 @@ def fit(lq: Tensor, side: int | None, like: Tensor) -> Tensor:
     """Pictures (B, 3, H, W) -> (B, 3, side, side) on the device and of the dtype of `like`; no side keeps the size.
 
     Raises:
-        ValueError: for a tensor of another shape.
+        ValueError: for what is no batch of pictures, see `check_images`.
     """
-    if lq.ndim != 4 or lq.shape[1] != 3:
-        raise ValueError(f"lq has shape {tuple(lq.shape)}, expected (B, 3, H, W) RGB in [0, 1]")
+    check_images(lq, "lq")
     return resize(lq.to(like), (side, side) if side else tuple(lq.shape[-2:]))
 
 

@@ -1,19 +1,19 @@
-"""Restoring by other codes than the model's own: those that raise a metric, found by gradients or among draws."""
+"""The contract of everything that restores faces: the native model, wrapped hosts, and whatever comes later."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from .core.codes import Codes, Optimisation, best_of, optimise
 from .core.injection import Scale
-from .core.quality import Quality
+from .core.quality import OWN, Asked, ScoreScale
 from .pictures import as_given
 from .scoring.scorer import Scorer, reward_of
 
@@ -25,47 +25,130 @@ class Decision(NamedTuple):
     decode: Callable[[Codes], Tensor]
 
 
-class ChoosesCodes:
-    """A model that decides codes: native or wrapped, it can be asked for ones that a metric likes better."""
+class Restorer:
+    """Restores aligned faces, whatever is inside.
+
+    A class of your own needs `resolution` and `restore`; every other member has a default that claims nothing. The
+    photo pipeline, the command line and the benchmark ask these members and nothing else.
+    """
 
     @property
-    @abstractmethod
-    def device(self) -> torch.device:
-        """Where it runs, and where the metric does."""
+    def name(self) -> str:
+        """What people call it."""
+        return type(self).__name__
 
-    @abstractmethod
+    @property
+    def resolution(self) -> int | None:
+        """Side in pixels of the square faces it works on; None for any size, of which none can be cut out of photos."""
+        raise NotImplementedError
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs; pictures are brought there."""
+        return torch.device("cpu")
+
+    @property
+    def takes_quality(self) -> bool:
+        """Whether the quality that is asked for changes anything."""
+        return True
+
+    @property
+    def takes_adapter(self) -> bool:
+        """Whether an adapter can be loaded onto it, by `load(restorer, adapter=...)`."""
+        return False
+
+    @property
+    def decides_codes(self) -> bool:
+        """Whether it decides discrete codes, so that `optimise` and `best_of` can find better ones."""
+        return False
+
+    @property
+    def score_scale(self) -> ScoreScale | None:
+        """The scale by which a face is called good; None where it has none."""
+        return None
+
+    @property
+    def conditioned_on(self) -> tuple[str, ...]:
+        """Metrics that the quality stands for; a benchmark marks them, since the model was made to raise them."""
+        return ()
+
+    def restore(
+        self, lq: Tensor, quality: Asked = OWN, scale: Any = None, fidelity: Any = None, **arguments: Any
+    ) -> Tensor:
+        """Restores faces (B, 3, H, W) RGB in [0, 1] of any size -> same shape, dtype and device, in [0, 1].
+
+        Args:
+            quality: a number in [0, 1], a tensor (B,), "best", "any" (no preference), or None (nothing is asked for);
+                without it the model's own.
+            scale: strength of the quality's guidance, 1 as trained.
+            fidelity: weight between detail (0) and likeness to the input (1), where the model has one.
+
+        Raises:
+            ValueError: for an argument that it does not take.
+        """
+        raise NotImplementedError
+
+    def check(self, arguments: Mapping[str, Any]) -> None:
+        """Refuses in one line what `restore` does not take, before any work is done.
+
+        Args:
+            arguments: names and values beside lq, quality and scale; those that are None are not asked for.
+
+        Raises:
+            ValueError: names the argument and what it would take.
+        """
+
     def deciding(
-        self, lq: Tensor, quality: Quality | None, scale: Scale | None, arguments: dict[str, Any]
+        self, lq: Tensor, quality: Asked, scale: Scale | None, arguments: dict[str, Any]
     ) -> AbstractContextManager[Decision]:
         """What it decides for lq (B, 3, H, W) in a call like that; within it no parameter learns.
 
         Raises:
             ValueError: for a model without codes, and for arguments that it does not take.
         """
+        raise ValueError(f"{self.name} decides no codes, so that none can be optimised; restore with it as it is")
+
+    def parts(self, quality: Asked = OWN) -> Sequence[nn.Module]:
+        """The modules that take part in restoring at that quality."""
+        return (self,) if isinstance(self, nn.Module) else ()
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What its pictures depend on beside weights and arguments; what JSON can hold."""
+        return {}
+
+    def fingerprint(self, quality: Asked = OWN) -> str:
+        """Tells apart what restores differently at that quality: a hash of settings and weights."""
+        digest = hashlib.sha256(repr(sorted(self.settings.items())).encode())
+        for part in self.parts(quality):
+            for key, tensor in part.state_dict().items():
+                digest.update(key.encode())
+                digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def optimise(
         self,
         lq: Tensor,
         metric: str | Scorer = "iqp-lite",
         steps: int = 20,
-        quality: Quality | None = "default",
+        quality: Asked = OWN,
         scale: Scale | None = None,
-        leash: float = 1.0,
+        kl_weight: float = 1.0,
         **arguments: Any,
     ) -> Tensor:
-        """Restores, then raises the metric further by choosing other codes; see `codes.optimise`.
+        """Restores, then raises the metric further by deciding for other codes; see `codes.optimise`.
 
         Args:
             lq, quality, scale, arguments: as for `restore`, as is what is returned.
             metric: name of a differentiable metric, or a `Scorer`.
             steps: number of updates, each a restoration and its gradient.
-            leash: price of leaving the model's own code distribution, in points of the metric per nat.
+            kl_weight: price of leaving the model's own code distribution, in points of the metric per nat.
 
         Raises:
             ValueError: for a model without codes, or one that decodes without gradients.
         """
         reward = reward_of(metric, self.device, differentiable=True)
-        settings = Optimisation(steps=steps, leash=leash)
+        settings = Optimisation(steps=steps, kl_weight=kl_weight)
         return self._restored_by(lambda d: optimise(*d, reward, settings)[0], lq, quality, scale, arguments)
 
     def best_of(
@@ -73,7 +156,7 @@ class ChoosesCodes:
         lq: Tensor,
         metric: str | Scorer = "iqp-lite",
         samples: int = 8,
-        quality: Quality | None = "default",
+        quality: Asked = OWN,
         scale: Scale | None = None,
         seed: int = 0,
         temperature: float = 0.5,
@@ -91,14 +174,14 @@ class ChoosesCodes:
     @torch.no_grad()
     def _restored_by(
         self,
-        choose_codes: Callable[[Decision], Codes],
+        decide_codes: Callable[[Decision], Codes],
         lq: Tensor,
-        quality: Quality | None,
+        quality: Asked,
         scale: Scale | None,
         arguments: dict[str, Any],
     ) -> Tensor:
-        """The picture of the codes that are chosen of what the model decides."""
+        """The picture of the codes that are found for what the model decides."""
         with self.deciding(lq, quality, scale, arguments) as decision:
-            chosen = zip(choose_codes(decision), decision.logits, strict=True)
-            weights = tuple(one_hot(indices, logits.shape[-1]).to(logits) for indices, logits in chosen)
+            found = zip(decide_codes(decision), decision.logits, strict=True)
+            weights = tuple(one_hot(indices, logits.shape[-1]).to(logits) for indices, logits in found)
             return as_given(decision.decode(weights), lq)

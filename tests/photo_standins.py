@@ -12,6 +12,7 @@ from torch.nn.functional import avg_pool2d
 
 from iqp_adapter.core.quality import ScoreScale
 from iqp_adapter.photo import GivenFaces
+from iqp_adapter.restorer import Restorer
 
 LANDMARKS = np.array([[203.0, 98.5], [247.0, 102.0], [223.0, 122.5], [201.5, 142.5], [241.0, 145.5]])
 """The astronaut's eyes, nose and mouth corners."""
@@ -27,14 +28,18 @@ def photo() -> np.ndarray:
     return astronaut()
 
 
-class Echo(nn.Module):
+class Echo(Restorer, nn.Module):
     """Gives back what it gets, and remembers the size of each batch."""
 
     def __init__(self, resolution: int = 256) -> None:
         super().__init__()
-        self.resolution = resolution
+        self.side = resolution
         self.batches: list[int] = []
         self.asked: list[dict[str, Any]] = []
+
+    @property
+    def resolution(self) -> int:
+        return self.side
 
     def restore(self, lq: Tensor, **asked: Any) -> Tensor:
         self.batches.append(len(lq))
@@ -59,6 +64,8 @@ class Dial(Echo):
 
 class Stranger(Echo):
     """Makes somebody else of a face, the more so the larger the scale, up to its negative."""
+
+    decides_codes = True
 
     def restore(self, lq: Tensor, **asked: Any) -> Tensor:
         return lq + asked["scale"] * (1 - 2 * super().restore(lq, **asked))

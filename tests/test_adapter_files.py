@@ -115,7 +115,7 @@ def test_saving_again_keeps_what_is_told_of_its_making(saved, tmp_path):
     iqp.wrap(seeded(), adapter=saved).save_pretrained(tmp_path / "again", licence="mit")
     config, _ = checkpoint.load(tmp_path / "again")
     assert (config["licence"], config["training"]) == ("mit", {"steps": 3})
-    with pytest.raises(ValueError, match="^host, version can not be a fact's name, since the config needs it; choose"):
+    with pytest.raises(ValueError, match="^host, version cannot be a fact's name, since the config needs it; choose"):
         trained().save_pretrained(tmp_path / "third", host="me", version=1)
 
 
@@ -230,7 +230,7 @@ def test_an_empty_and_a_damaged_adapter_are_refused(saved, tmp_path):
 
 def test_nothing_but_an_adapter_that_has_learned_is_pushed():
     model = iqp.wrap(seeded())
-    with pytest.raises(ValueError, match=r"adapter 'default' has learned nothing \(every gate is closed\); train it"):
+    with pytest.raises(ValueError, match=r"adapter 'default' has learned nothing \(every block adds zero\); train it"):
         model.push_to_hub("me/thing")
 
 

@@ -1,4 +1,4 @@
-"""Discrete codes: guidance, straight-through choices, and optimisation that never leaves the codebook."""
+"""Discrete codes: guidance, straight-through decisions, and optimisation that never leaves the codebook."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from iqp_adapter.core.codes import (
     Optimisation,
     best_of,
-    choose,
+    decide,
     divergence,
     guide,
     gumbel_noise,
@@ -30,19 +30,19 @@ def test_straight_through_is_exact_in_value_and_soft_in_gradient():
     assert torch.equal(soft.grad, torch.ones(1000))
 
 
-def test_choice_is_one_hot_at_the_most_likely_code():
+def test_the_decision_is_one_hot_at_the_most_likely_code():
     logits = torch.randn(2, 5, 7, requires_grad=True)
-    weights = choose(logits)
+    weights = decide(logits)
     assert torch.equal(weights.argmax(-1), logits.argmax(-1))
     assert torch.equal(weights.detach().sort(-1).values[..., -1], torch.ones(2, 5))
     (weights * torch.randn(2, 5, 7)).sum().backward()
     assert logits.grad.abs().sum() > 0
 
 
-def test_gumbel_choice_samples_the_distribution():
+def test_gumbel_decisions_sample_the_distribution():
     logits = torch.tensor([0.5, 0.3, 0.2]).log().expand(1, 20000, 3)
     noise = gumbel_noise(logits.shape, torch.Generator().manual_seed(0))
-    shares = choose(logits, noise=noise).mean((0, 1))
+    shares = decide(logits, noise=noise).mean((0, 1))
     torch.testing.assert_close(shares, torch.tensor([0.5, 0.3, 0.2]), atol=0.015, rtol=0)
 
 
@@ -68,16 +68,16 @@ class Toy:
 
 
 def test_optimisation_raises_the_reward_with_whole_codes():
-    codes, history = optimise(Toy.logits, Toy.decode, Toy.reward, Optimisation(steps=30, leash=0.0))
+    codes, history = optimise(Toy.logits, Toy.decode, Toy.reward, Optimisation(steps=30, kl_weight=0.0))
     assert history[0] == 0.0
     assert history[-1] > 0.8
     assert codes[0].dtype == torch.int64
     assert codes[0].shape == (2, 6)
 
 
-def test_a_short_leash_holds():
-    free, _ = optimise(Toy.logits, Toy.decode, Toy.reward, Optimisation(steps=30, leash=0.0))
-    held, _ = optimise(Toy.logits, Toy.decode, Toy.reward, Optimisation(steps=30, leash=100.0))
+def test_a_large_kl_weight_holds():
+    free, _ = optimise(Toy.logits, Toy.decode, Toy.reward, Optimisation(steps=30, kl_weight=0.0))
+    held, _ = optimise(Toy.logits, Toy.decode, Toy.reward, Optimisation(steps=30, kl_weight=100.0))
     assert torch.equal(held[0], Toy.logits[0].argmax(-1))
     assert not torch.equal(free[0], held[0])
 

@@ -1,4 +1,4 @@
-"""What wrapping promises of every host: each small instance of each kind is held to all of it."""
+"""What wrapping promises: each small instance of each kind of host, with each kind of block, is held to all of it."""
 
 from __future__ import annotations
 
@@ -15,38 +15,54 @@ from torch.nn.functional import mse_loss
 
 import iqp_adapter as iqp
 from iqp_adapter.compat import make_importable
+from iqp_adapter.core.adapter import KINDS
+from iqp_adapter.core.attention import GatedCrossAttention
 from iqp_adapter.hosts.hooks import is_wrapped
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning", "ignore:.*torch.jit.*:DeprecationWarning")
 
 
 class Case:
-    """A tiny host, its input and its call."""
+    """A tiny host, its input and its call, and the kind of block that it is wrapped with."""
 
-    def __init__(self, name: str, tiny: TinyHost):
-        self.name, self.tiny = name, tiny
+    def __init__(self, name: str, tiny: TinyHost, block: str):
+        self.name, self.tiny, self.block = name, tiny, block
         self.host = tiny.build()
         generator = torch.Generator().manual_seed(0)
         self.x = torch.rand(2, 3, tiny.side, tiny.side, generator=generator) * 2 - 1
+
+    def wrap(self) -> iqp.WrappedHost:
+        return iqp.wrap(self.host, block=self.block)
 
     def call(self, model: nn.Module, x: Tensor | None = None, **named: Any) -> list[Tensor]:
         return tensors(model(self.x if x is None else x, **self.tiny.arguments, **named))
 
 
+@pytest.fixture(params=KINDS)
+def block(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
 @pytest.fixture(params=TINY_HOSTS, ids=str)
-def case(request: pytest.FixtureRequest) -> Iterator[Case]:
+def case(request: pytest.FixtureRequest, block: str) -> Iterator[Case]:
     tiny = TINY_HOSTS[request.param]
     make_importable()
     for package in tiny.needs:
         pytest.importorskip(package)
     with torch.no_grad():
-        yield Case(request.param, tiny)
+        yield Case(request.param, tiny, block)
 
 
-def open_gates(model: iqp.WrappedHost, value: float = 1.0) -> iqp.WrappedHost:
+def opened(model: iqp.WrappedHost, value: float = 1.0) -> iqp.WrappedHost:
+    """As if every block had learned, in this strength; 0 closes them again."""
+    generator = torch.Generator().manual_seed(0)
     for adapter in model.adapters.values():
         for block in adapter.blocks.values():
-            block.gate.data.fill_(value)
+            if isinstance(block, GatedCrossAttention):
+                block.gate.data.fill_(value)
+            else:
+                for parameter in block.parameters():
+                    parameter.data = value * torch.randn(parameter.shape, generator=generator).to(parameter)
     return model
 
 
@@ -56,7 +72,7 @@ def equal(ours: list[Tensor], theirs: list[Tensor]) -> bool:
 
 def test_an_untrained_adapter_is_the_bare_host(case, caplog):
     bare = case.call(case.host)
-    model = iqp.wrap(case.host)
+    model = case.wrap()
     assert model.spec.name == case.tiny.kind
     assert equal(case.call(model), bare)
     assert not caplog.records
@@ -67,7 +83,7 @@ def test_an_untrained_adapter_is_the_bare_host(case, caplog):
 
 def test_an_open_gate_changes_the_host_and_scale_zero_does_not(case):
     bare = case.call(case.host)
-    model = open_gates(iqp.wrap(case.host))
+    model = opened(case.wrap())
     assert not equal(case.call(model, quality=0.9), bare)
     assert not equal(case.call(model, quality=0.9), case.call(model, quality=0.1))
     assert not equal(case.call(model, quality="any"), bare)
@@ -82,7 +98,7 @@ def test_the_host_keeps_its_keys_and_values_and_is_given_back(case):
     case.host.train()
     flags = [parameter.requires_grad for parameter in case.host.parameters()]
     bare, state = case.call(case.host), {key: value.clone() for key, value in case.host.state_dict().items()}
-    model = open_gates(iqp.wrap(case.host))
+    model = opened(case.wrap())
     assert not any(parameter.requires_grad for parameter in case.host.parameters())
     case.call(model.eval(), quality=0.9)
     assert list(case.host.state_dict()) == list(state)
@@ -99,7 +115,7 @@ def test_the_host_keeps_its_keys_and_values_and_is_given_back(case):
 
 
 def test_every_site_fires_and_every_adapter_parameter_learns(case):
-    model = iqp.wrap(case.host).train()
+    model = case.wrap().train()
     frozen = {key: value.clone() for key, value in case.host.state_dict().items()}
     start = {name: parameter.clone() for name, parameter in model.named_parameters()}
     adam = torch.optim.Adam(model.parameters(), lr=1e-2)
@@ -118,7 +134,7 @@ def test_every_site_fires_and_every_adapter_parameter_learns(case):
 
 
 def test_saved_and_loaded_it_is_the_same(case, tmp_path, root):
-    model = open_gates(iqp.wrap(case.host), 0.5)
+    model = opened(case.wrap(), 0.5)
     before = case.call(model, quality=0.7)
     model.save_pretrained(tmp_path / "adapter")
     keys = sorted(model.adapters["default"].state_dict())
@@ -126,12 +142,12 @@ def test_saved_and_loaded_it_is_the_same(case, tmp_path, root):
     loaded = iqp.wrap(host, adapter=tmp_path / "adapter")
     assert not loaded.training and loaded.quality == "best"
     assert equal(case.call(loaded, quality=0.7), before)
-    golden = (root / "tests" / "golden" / f"{case.name}.txt").read_text().split()
+    golden = (root / "tests" / "golden" / case.block / f"{case.name}.txt").read_text().split()
     assert keys == golden
 
 
 def test_a_batch_of_two_qualities_is_two_calls(case):
-    model = open_gates(iqp.wrap(case.host), 0.1)
+    model = opened(case.wrap(), 0.1)
     mixed = case.call(model, quality=torch.tensor([0.9, 0.2]))
     first, second = case.call(model, quality=0.9), case.call(model, quality=0.2)
     for both, ours, theirs in zip(mixed, first, second, strict=True):
@@ -146,18 +162,18 @@ def batch_axis(x: Tensor) -> int | None:
 
 
 def test_copies_are_independent(case):
-    model = open_gates(iqp.wrap(case.host))
+    model = opened(case.wrap())
     before = case.call(model, quality=0.9)
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert equal(case.call(twin, quality=0.9), before)
         assert twin.host is not case.host
-        open_gates(twin, 0.0)
+        opened(twin, 0.0)
         assert not equal(case.call(twin, quality=0.9), before)
         assert equal(case.call(model, quality=0.9), before)
 
 
 def test_restored_pictures_are_as_given(case):
-    model = open_gates(iqp.wrap(case.host))
+    model = opened(case.wrap())
     lq = torch.rand(2, 3, 40, 56, generator=torch.Generator().manual_seed(1))
     restored = model.restore(lq, quality=0.9)
     assert restored.shape == lq.shape and restored.dtype == lq.dtype
@@ -166,24 +182,24 @@ def test_restored_pictures_are_as_given(case):
 
 
 def test_the_condition_of_a_context_reaches_the_host_itself(case):
-    model = open_gates(iqp.wrap(case.host))
+    model = opened(case.wrap())
     with model.conditioned(quality=0.9):
         assert equal(case.call(case.host), case.call(model, quality=0.9))
 
 
 def test_a_quality_set_once_is_the_default(case):
-    model = open_gates(iqp.wrap(case.host))
+    model = opened(case.wrap())
     model.quality = 0.9
     assert equal(case.call(model), case.call(model, quality=0.9))
     model.quality = "best"
     assert equal(case.call(model), case.call(model, quality=0.95))
-    open_gates(model, 0.0)
+    opened(model, 0.0)
     model.quality = "best"
     assert equal(case.call(model), case.call(case.host))
 
 
 def test_bfloat16_autocast_runs_and_keeps_the_dial(case):
-    model = open_gates(iqp.wrap(case.host))
+    model = opened(case.wrap())
     with torch.autocast("cpu", torch.bfloat16):
         assert not equal(case.call(model, quality=0.9), case.call(model, quality=0.1))
 
@@ -194,7 +210,7 @@ def test_float16_runs_where_the_host_does(case):
         case.call(half, case.x.half())
     except RuntimeError as error:
         pytest.skip(f"this host itself does not run in float16 on a CPU: {error}")
-    model = open_gates(iqp.wrap(half))
+    model = opened(iqp.wrap(half, block=case.block))
     outputs = case.call(model, case.x.half(), quality=0.9)
     assert {x.dtype for x in outputs} <= {torch.float16, torch.float32}
     assert not equal(outputs, case.call(model, case.x.half(), quality=0.1))
@@ -202,7 +218,7 @@ def test_float16_runs_where_the_host_does(case):
 
 
 def test_compiled_it_is_as_it_was_and_keeps_the_dial(case):
-    model = open_gates(iqp.wrap(case.host))
+    model = opened(case.wrap())
     compiled = torch.compile(model, backend="eager")
     for quality in (0.9, 0.1, torch.tensor([0.2, 0.8]), None):
         assert equal(case.call(compiled, quality=quality), case.call(model, quality=quality))

@@ -79,7 +79,7 @@ def test_attention_equals_the_formula(site):
 def test_keys_and_values_computed_before_give_the_same(site):
     site.gate.data.fill_(1.0)
     features, tokens = torch.randn(2, 7, 24), torch.randn(2, 3, 32)
-    stored = site.keys_values(tokens)
+    stored = site.condition(tokens)
     assert torch.equal(features + site.delta(features, stored), site(features, tokens))
 
 

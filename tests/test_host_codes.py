@@ -90,11 +90,11 @@ def test_optimising_raises_the_metric_and_keeps_flags_and_shape(name):
     reward = Pattern()
     before = reward(model.restore(lq))
     flags = [parameter.requires_grad for parameter in (*model.bare.parameters(), *model.parameters())]
-    better = model.optimise(lq, reward, steps=20, leash=0.0)
+    better = model.optimise(lq, reward, steps=20, kl_weight=0.0)
     assert better.shape == lq.shape and not better.requires_grad
     assert (reward(better) >= before).all() and (reward(better) > before).any()
     assert flags == [parameter.requires_grad for parameter in (*model.bare.parameters(), *model.parameters())]
-    assert torch.equal(better, model.optimise(lq, reward, steps=20, leash=0.0))
+    assert torch.equal(better, model.optimise(lq, reward, steps=20, kl_weight=0.0))
     assert torch.equal(model.optimise(lq, reward, steps=0), model.restore(lq))
 
 
@@ -125,7 +125,7 @@ def test_both_codebooks_of_the_native_host_are_decided_in_its_condition():
 
 def test_what_can_not_be_optimised_says_so():
     model, lq = wrapped("vqfr")
-    with pytest.raises(ValueError, match="decodes without gradients, so its codes can not be optimised; .* best_of"):
+    with pytest.raises(ValueError, match="decodes without gradients, so its codes cannot be optimised; .* best_of"):
         model.optimise(lq, Pattern(), steps=1)
     model, lq = wrapped("gpen")
     for call in (model.optimise, model.best_of):

@@ -20,7 +20,7 @@ import iqp_adapter as iqp
 import iqp_adapter.hosts.wrap  # noqa: F401 - before a test stands in for the registry that it imports from
 from iqp_adapter import HostSpec
 from iqp_adapter.compat import make_importable
-from iqp_adapter.hosts import loading
+from iqp_adapter.hosts import loading, registry
 from iqp_adapter.hosts.loading import load_host
 from iqp_adapter.store import files
 from iqp_adapter.store.fetch import WeightFile
@@ -167,7 +167,7 @@ def test_without_spandrel_its_extra_is_named(tmp_path, monkeypatch):
 def test_a_file_of_no_kind_says_so(tmp_path):
     pytest.importorskip("spandrel")
     path = written(tmp_path / "net.pth", {"some.weight": torch.ones(3)})
-    with pytest.raises(ValueError, match=rf"{path} is no kind of codeformer, .*, and spandrel can not load it either"):
+    with pytest.raises(ValueError, match=rf"{path} is no kind of codeformer, .*, and spandrel cannot load it either"):
         load_host(path)
 
 
@@ -209,7 +209,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Makes these kinds of hosts, and no others, the known ones."""
 
     def use(*specs: HostSpec) -> None:
-        for module in (loading, iqp.registry):
+        for module in (loading, registry):
             monkeypatch.setattr(module, "hosts", lambda: {spec.name: spec for spec in specs})
         weights = {name: file for spec in specs for name, file in spec.weights.items()}
         monkeypatch.setattr(loading, "published", lambda: weights)
@@ -245,7 +245,7 @@ def test_weights_that_do_not_fit_are_said_in_one_line(known, tmp_path):
 
 def test_two_kinds_that_fit_are_named(known, toy_file):
     known(spec("one"), spec("two"))
-    with pytest.raises(ValueError, match=r"toy.pth looks like one and two; build the host yourself and say which"):
+    with pytest.raises(ValueError, match=r"toy.pth looks like one and two; say which by wrap"):
         load_host(toy_file)
 
 
@@ -274,9 +274,9 @@ def test_code_in_a_file_is_not_run(tmp_path):
         ("me/thing", ValueError, "'me/thing' is neither .* or 'owner/name/path/file' on the Hub"),
         ("none.pth", ValueError, "'none.pth' is neither a file here"),
         (Path("none.pth"), FileNotFoundError, "no weight file none.pth; give a .safetensors, .pth or .ckpt file"),
-        (3, TypeError, "can not wrap a int; give a module, a spandrel descriptor, a weight file, a published name, or"),
-        (nn.Linear, TypeError, "can not wrap a type; give a module"),
-        (None, TypeError, "can not wrap a NoneType; give a module"),
+        (3, TypeError, "cannot wrap a int; give a module, a spandrel descriptor, a weight file, a published name, or"),
+        (nn.Linear, TypeError, "cannot wrap a type; give a module"),
+        (None, TypeError, "cannot wrap a NoneType; give a module"),
     ],
 )
 def test_what_is_no_host_is_said_with_what_would_do(source, kind, said):
@@ -287,7 +287,7 @@ def test_what_is_no_host_is_said_with_what_would_do(source, kind, said):
 
 LOAD = """
 import sys
-from iqp_adapter.loading import load_host
+from iqp_adapter.hosts.loading import load_host
 for name in sys.argv[1:]:
     try:
         host = load_host(name)

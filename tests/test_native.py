@@ -166,7 +166,7 @@ class TestModel:
         assert 0 <= restored.min() <= restored.max() <= 1
 
     def test_wrong_shapes_and_qualities_are_said_in_one_line(self, model):
-        with pytest.raises(ValueError, match=r"expected \(B, 3, H, W\)"):
+        with pytest.raises(ValueError, match=r"expected float \(B, 3, H, W\)"):
             model.restore(torch.rand(3, 32, 32))
         with pytest.raises(ValueError, match="must lie in"):
             model.restore(torch.rand(1, 3, 32, 32), quality=1.5)
@@ -186,7 +186,7 @@ class TestModel:
         start, reward = model.restore(lq), Red()
         flags = [parameter.requires_grad for parameter in model.parameters()]
         for better in (
-            model.optimise(lq, reward, steps=20, leash=0.0),
+            model.optimise(lq, reward, steps=20, kl_weight=0.0),
             model.best_of(lq, reward, samples=8, temperature=5.0),
         ):
             assert (reward(better) >= reward(start)).all() and (reward(better) > reward(start)).any()

@@ -252,7 +252,7 @@ def test_bad_files_are_named_and_the_rest_goes_on(photos: Path, tmp_path: Path) 
 
 @contextmanager
 def full_disk(free: int) -> Iterator[None]:
-    """Files can not grow beyond so many bytes, which fails like a full disk."""
+    """Files cannot grow beyond so many bytes, which fails like a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (free, hard))
     try:
@@ -289,7 +289,7 @@ app.command()(command.restore)
 @pytest.fixture
 def iqp(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs the command with a stand-in for the model."""
-    monkeypatch.setattr(command, "_model", lambda name, device: Echo())
+    monkeypatch.setattr("iqp_adapter.loader.load", lambda source, **options: Echo())
     return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
@@ -351,7 +351,7 @@ def test_the_demo_photo_is_the_same_every_time_and_worse() -> None:
     ("arguments", "message"),
     [
         ([], "nothing to restore"),
-        (["--quality", "high", "--demo"], "--quality is 'high', expected a number"),
+        (["--quality", "high", "--demo"], "quality is 'high'; use a number in [0, 1]"),
         (["--faces", "biggest", "--demo"], "--faces is 'biggest'"),
         (["--detector", "eyes", "--demo"], "unknown detector 'eyes'"),
     ],

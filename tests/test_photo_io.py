@@ -278,7 +278,7 @@ def stored(kind: str, **options: Any) -> bytes:
         ("cut.tiff", lambda: stored("TIFF")[:9000], None),
         ("head.jpg", lambda: stored("JPEG")[:100], None),
         ("huge.png", huge_png, "more than 178 megapixels"),
-        ("still.gif", lambda: stored("GIF"), "GIF pictures can not be written again without loss"),
+        ("still.gif", lambda: stored("GIF"), "GIF pictures cannot be written again without loss"),
         (
             "moving.webp",
             lambda: stored("WEBP", save_all=True, append_images=[Image.new("RGB", (512, 300))]),

@@ -336,8 +336,8 @@ def test_importing_photos_imports_no_heavy_package(root: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"quality": "bset"}, 'quality is \'bset\', expected a number in \\[0, 1\\], "best", "any" or "match"'),
-        ({"quality": 1.2}, r"quality is 1.2, expected a number in \[0, 1\]"),
+        ({"quality": "bset"}, r"quality is 'bset'; use a number in \[0, 1\], 'best', 'any' or 'match'"),
+        ({"quality": 1.2}, r"quality is '1.2'; use a number in \[0, 1\]"),
         ({"skip_if": 80}, "skip_if is 80"),
         ({"colour": "blue"}, "colour is 'blue', expected"),
         ({"upscale": 3}, "upscale is 3, expected 1, 2 or 4"),

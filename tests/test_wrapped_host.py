@@ -56,13 +56,13 @@ def pictures(count: int = 2) -> Tensor:
 
 def count_keys_values(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     calls: list[int] = []
-    compute = GatedCrossAttention.keys_values
+    compute = GatedCrossAttention.condition
 
     def counted(self: GatedCrossAttention, tokens: Tensor) -> Any:
         calls.append(len(tokens))
         return compute(self, tokens)
 
-    monkeypatch.setattr(GatedCrossAttention, "keys_values", counted)
+    monkeypatch.setattr(GatedCrossAttention, "condition", counted)
     return calls
 
 
@@ -111,7 +111,7 @@ def test_several_adapters_add_up(model, tmp_path):
         model.add_adapter("again", tmp_path / "one")
     model.remove_adapter("default")
     assert list(model.adapters) == ["again"] and torch.equal(model(x, quality=0.9)[0], alone)
-    with pytest.raises(ValueError, match=r"can not remove 'again' of again; for the bare host use unwrap\(\)"):
+    with pytest.raises(ValueError, match=r"cannot remove 'again' of again; for the bare host use unwrap\(\)"):
         model.remove_adapter("again")
 
 
@@ -128,14 +128,24 @@ def test_an_adapter_of_other_sites_brings_its_hooks_and_takes_them_away(model):
     bare = model(pictures())[0]
     model.adapter_weights["default"] = 0.0
     other = Adapter([Site("layers.1", 8, "BLC", on="input")])
-    nn.init.ones_(other.blocks["layers-1"].gate)
-    with pytest.raises(ValueError, match="site layers.1 is an input here and not in another adapter"):
-        model.put("other", other)
-    fresh = iqp.wrap(model.unwrap(), sites=SITES[:1])
-    fresh.put("other", other)
-    assert not torch.equal(fresh(pictures(), quality=0.9)[0], bare)
-    fresh.remove_adapter("other")
-    assert not fresh.host.layers[1]._forward_pre_hooks
+    nn.init.ones_(other.blocks["layers-1@input"].gate)
+    model.add_adapter("other", other)
+    assert not torch.equal(model(pictures(), quality=0.9)[0], bare)
+    model.remove_adapter("other")
+    assert not model.host.layers[1]._forward_pre_hooks and model.host.layers[1]._forward_hooks
+
+
+@torch.no_grad()
+def test_the_input_and_the_output_of_one_module_are_two_sites():
+    both = [Site("layers.1", 8, "BLC"), Site("layers.1", 8, "BLC", on="input")]
+    model = opened(iqp.wrap(toy(), sites=both).eval())
+    assert list(model.sites) == list(model.adapters["default"].blocks) == ["layers-1", "layers-1@input"]
+    x = pictures()
+    whole = model(x, quality=0.9)[0]
+    for block in model.adapters["default"].blocks.values():
+        nn.init.zeros_(block.gate)
+        assert not torch.equal(model(x, quality=0.9)[0], whole), "each of the two does something"
+        nn.init.ones_(block.gate)
 
 
 def test_keys_and_values_of_a_quality_that_was_set_are_computed_once(model, monkeypatch):

@@ -17,25 +17,21 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
 
-from ..hosts.loading import SUFFIXES, is_native
+from ..core.quality import WORDS, parse_quality
+from ..hosts.loading import SUFFIXES
+from ..loader import load
 from ..pictures import as_pixels, read_pixels, read_tensor
 from ..provenance import placeless
+from ..restorer import Restorer
 from ..store.files import list_images
 from .cache import content_of, digest
 from .test_sets import Sample, by_stem, check_equal, paired, sets_of
-
-if TYPE_CHECKING:
-    from ..hosts.wrapped import WrappedHost
-    from ..native import IQPFR
-
-    Model = IQPFR | WrappedHost
 
 INPUT = "input"
 ADAPTED = " + adapter"
@@ -104,7 +100,7 @@ def candidates(
         elif model.startswith(FOLDER):
             found.append(outputs(Path(model.removeprefix(FOLDER).strip())))
         else:
-            found += _networks(model, waiting, qualities, device, {"scale": scale, "fidelity": fidelity})
+            found += _restorers(model, waiting, qualities, device, {"scale": scale, "fidelity": fidelity})
     if waiting:
         raise ValueError(f"no host for the adapter {waiting[0]}; name its host by --model")
     return _unlike(found)
@@ -149,34 +145,26 @@ def command(text: str) -> Candidate:
     )
 
 
-def _networks(
+def _restorers(
     name: str, adapters: list[str], qualities: Sequence[str], device: torch.device | str, dial: dict[str, Any]
 ) -> list[Candidate]:
-    """A model at every quality; a host takes the next adapter that waits, and is there without it as well."""
-    from ..hosts.wrap import wrap
-    from ..native import IQPFR
-
-    title = Path(name).stem if name.endswith(SUFFIXES) else Path(name).name
-    if is_native(name):
-        model = IQPFR.from_pretrained(name).to(device)
-        return [_network(title, model, quality, dial) for quality in (qualities if model.embedding else [None])]
-    adapter = adapters.pop(0) if adapters else None
-    host = wrap(name, adapter=adapter).to(device).eval()
-    if adapter is not None and not any(one.learned for one in host.adapters.values()):
+    """A model at every quality; one that takes an adapter gets the next that waits, and is there bare as well."""
+    title, model = Path(name).stem if name.endswith(SUFFIXES) else Path(name).name, load(name, device=device)
+    if not (adapters and model.takes_adapter):
+        return [_row(title, model, quality, dial) for quality in (qualities if model.takes_quality else [None])]
+    adapter = adapters.pop(0)
+    adapted = load(model, adapter=adapter)
+    if not adapted.takes_quality:
         raise ValueError(f"the adapter {adapter} has learned nothing, so it restores as {title} does; leave it out")
-    asked = [] if adapter is None else qualities
-    bare = _network(title, host, None, dial)
-    return [bare, *(_network(f"{title}{ADAPTED}", host, quality, dial) for quality in asked)]
+    with_adapter = [_row(f"{title}{ADAPTED}", adapted, quality, dial) for quality in qualities]
+    return [_row(title, adapted, None, dial), *with_adapter]
 
 
-def _network(title: str, model: Model, quality: str | None, dial: dict[str, Any]) -> Candidate:
-    from ..photo.models import check_fidelity, fingerprint, score_scale
-
-    check_fidelity(model, dial["fidelity"])
-    settings = {"quality": _asked(quality)} | {name: value for name, value in dial.items() if value is not None}
-    weighed: Any = _bare(model) if quality is None else model
-    weights = fingerprint(weighed)
-    scale = score_scale(model)
+def _row(title: str, model: Restorer, quality: str | None, dial: dict[str, Any]) -> Candidate:
+    model.check({"fidelity": dial["fidelity"]})
+    asked = None if quality is None else parse_quality(quality, tuple(WORDS))
+    settings = {"quality": asked} | {name: value for name, value in dial.items() if value is not None}
+    weights = model.fingerprint(asked)
 
     def work(samples: Sequence[Sample]) -> Iterator[np.ndarray]:
         pictures = (read_tensor(sample.input)[None].to(model.device) for sample in samples)
@@ -188,28 +176,13 @@ def _network(title: str, model: Model, quality: str | None, dial: dict[str, Any]
         quality,
         digest(weights, repr(sorted(settings.items()))),
         work,
-        conditioned_on=() if quality is None or scale is None else (scale.metric,),
-        facts={"weights": weights, "parameters": _parameters(model, quality), **settings},
+        conditioned_on=() if quality is None else model.conditioned_on,
+        facts={"weights": weights, "parameters": _parameters(model, asked), **settings},
     )
 
 
-def _asked(quality: str | None) -> float | str | None:
-    if quality is None or quality in ("best", "any"):
-        return quality
-    try:
-        return float(quality)
-    except ValueError:
-        raise ValueError(f"quality is {quality!r}; choose best, any or a number from 0 to 1") from None
-
-
-def _bare(model: Model) -> nn.Module:
-    """What restores where no quality is asked for."""
-    return getattr(model, "bare", model)
-
-
-def _parameters(model: Model, quality: str | None) -> int:
-    parts = {_bare(model)} | ({model} if quality is not None else set())
-    return sum(parameter.numel() for part in parts for parameter in part.parameters())
+def _parameters(model: Restorer, quality: float | str | None) -> int:
+    return sum(parameter.numel() for part in model.parts(quality) for parameter in part.parameters())
 
 
 def _of_set(folder: Path, sample: Sample) -> dict[str, Path]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from ..photo.options import Embedder, Restorer
+    from ..photo.options import Embedder
     from ..photo.outcomes import PhotoReport
+    from ..restorer import Restorer
     from ..scoring.scorer import Scorer
 
 
@@ -58,6 +59,7 @@ def restore(
     """Restore the faces in photos; nothing is overwritten, and an interrupted run goes on where it stopped."""
     from rich.progress import Progress
 
+    from ..loader import load
     from ..photo import restore_files
     from ..photo.detect import detector as named_detector
     from ..scoring.scorer import default_device
@@ -66,7 +68,7 @@ def restore(
     if not sources:
         _end(unread)
     place = device or str(default_device())
-    network = _model(model, adapter).to(place).eval()
+    network = load(model, adapter=adapter, device=place)
     runs = restore_files(
         sources,
         output,
@@ -119,25 +121,15 @@ def _sources(arguments: list[str], demo_output: Path | None) -> tuple[list[Path]
     return sorted(found), unread
 
 
-def _model(name: str, adapter: str | None) -> Any:
-    """The native model of that name, or the host, with an adapter where one is given."""
-    from ..hosts.loading import is_native
-    from ..hosts.wrap import wrap
-    from ..native import IQPFR
-
-    model = IQPFR.from_pretrained(name) if is_native(name) else name
-    return model if isinstance(model, IQPFR) and adapter is None else wrap(model, adapter=adapter)
-
-
 def _quality(text: str, model: Restorer) -> float | str | None:
-    """What is asked of the model: nothing where no adapter has learned to look at it, which is said."""
-    from ..hosts.wrapped import WrappedHost
+    """What is asked of the model: nothing where a quality would change nothing, which is said."""
+    from ..core.quality import parse_quality
 
-    wanted = text if text in ("best", "any", "match") else _number("quality", text)
-    if not isinstance(model, WrappedHost) or any(adapter.learned for adapter in model.adapters.values()):
+    wanted = parse_quality(text)
+    if model.takes_quality:
         return wanted
     typer.echo(
-        f"{model.spec.name} has no trained adapter, so it restores as it always does, whatever --quality and --scale; "
+        f"{model.name} has no trained adapter, so it restores as it always does, whatever --quality and --scale; "
         f"give one by --adapter",
         err=True,
     )
@@ -146,11 +138,9 @@ def _quality(text: str, model: Restorer) -> float | str | None:
 
 def _scorers(model: Restorer, device: str, driving: bool, judge: bool) -> list[Scorer]:
     """The metric that conditions the model, and one that it never saw."""
-    from ..photo.models import score_scale
     from ..scoring.scorer import Scorer
 
-    scale = score_scale(model)
-    metrics = [scale.metric] if driving and scale is not None else []
+    metrics = [model.score_scale.metric] if driving and model.score_scale is not None else []
     return [Scorer(metric, device=device) for metric in dict.fromkeys(metrics + ["piqe"] * judge)]
 
 

@@ -8,30 +8,42 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .attention import GatedCrossAttention, KeysValues
-from .embedding import ScoreEmbedding
+from .attention import GatedCrossAttention
+from .block import Block, Kept
 from .quality import ScoreScale
+from .score_map import ScoreMap
 from .sites import Site
+
+KINDS: dict[str, type[Block]] = {
+    "attention": GatedCrossAttention,
+    "score_map": ScoreMap,
+}
+"""Every kind of block, by the name that `wrap(host, block=...)` and the config of a saved adapter give it."""
+
+ATTENTION = "attention"
+"""The kind of block by default, and of adapters that were saved before there was another."""
 
 
 class Adapter(nn.Module):
-    """A score embedding, and one gated cross-attention per site.
+    """A block for every site, and what the blocks share.
 
-        quality (B, S) ── embedding ── tokens ──┬── keys, values of site 1
-                                                └── keys, values of site 2 ...
+        quality (B, S) ── embedding ──┬── condition of site 1
+                                      └── condition of site 2 ...
 
     Its initial values are its own, whatever the state of the global random generator.
 
     Args:
         sites: places of injection.
         scales: score scale of each metric that the quality stands for; without one a single unnamed column.
-        token_dim: width D of the condition tokens.
-        tokens: number of condition tokens T.
-        inner: greatest width of the attention.
+        block: kind of its blocks, one of `KINDS`.
         seed: of the initial values.
+        sizes: of the kind, such as `token_dim`, `tokens` and `inner` of attention, `rows` of score maps.
 
     Attributes:
         facts: what is told of its making (training, data, licence, ...), saved with it.
+
+    Raises:
+        ValueError: for an unknown kind, and a size that it has not.
     """
 
     blocks: Any
@@ -40,21 +52,21 @@ class Adapter(nn.Module):
         self,
         sites: Sequence[Site],
         scales: Sequence[ScoreScale] = (),
-        token_dim: int = 128,
-        tokens: int = 4,
-        inner: int = 128,
+        block: str = ATTENTION,
         seed: int = 0,
+        **sizes: Any,
     ):
         super().__init__()
-        self.sites, self.scales = tuple(sites), tuple(scales)
-        self.sizes = {"token_dim": token_dim, "tokens": tokens, "inner": inner}
+        self.sites, self.scales, self.block = tuple(sites), tuple(scales), block
+        self.kind = kind_of_block(block, sizes)
+        self.sizes: dict[str, Any] = {**self.kind.sizes, **sizes}
         self.facts: dict[str, Any] = {}
+        columns = max(1, len(self.scales))
         with torch.inference_mode(False), torch.device("cpu"), torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            self.embedding = ScoreEmbedding(token_dim, tokens, max(1, len(self.scales)))
-            self.blocks = nn.ModuleDict(
-                {site.key: GatedCrossAttention(site.dim, token_dim, _width(site.dim, inner)) for site in self.sites}
-            )
+            self.embedding = self.kind.embedding(columns, self.sizes)
+            blocks = {site.key: self.kind.build(site, columns, self.sizes) for site in self.sites}
+            self.blocks = nn.ModuleDict(blocks)
 
     @property
     def metrics(self) -> list[str]:
@@ -63,17 +75,17 @@ class Adapter(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.embedding.base.device
+        return next(self.parameters()).device
 
     @property
     def learned(self) -> bool:
-        """Whether any gate has opened; until then a host is what it was."""
-        return any(bool(block.gate != 0) for block in self.blocks.values())
+        """Whether any block adds anything; until then a host is what it was."""
+        return any(block.learned for block in self.blocks.values())
 
-    def keys_values(self, quality: Tensor) -> dict[str, KeysValues]:
-        """quality (B, S) -> keys and values of every site, by the site's key."""
-        tokens = self.embedding(quality)
-        return {key: block.keys_values(tokens) for key, block in self.blocks.items()}
+    def conditions(self, quality: Tensor) -> dict[str, Kept]:
+        """quality (B, S) -> what every site keeps of it, by the site's key."""
+        embedded = self.embedding(quality.to(next(self.parameters()).dtype))
+        return {key: block.condition(embedded) for key, block in self.blocks.items()}
 
     def to_config(self) -> dict[str, Any]:
         """All that is needed to build it again, as JSON can hold."""
@@ -81,17 +93,28 @@ class Adapter(nn.Module):
             "sites": [site.to_dict() for site in self.sites],
             "score_scales": [scale.to_dict() for scale in self.scales],
             **self.sizes,
+            "block": self.block,
         }
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Adapter:
+        block = config.get("block", ATTENTION)
         return cls(
             [Site(**site) for site in config["sites"]],
             [ScoreScale.from_dict(scale) for scale in config["score_scales"]],
-            **{name: config[name] for name in ("token_dim", "tokens", "inner")},
+            block,
+            **{name: config[name] for name in kind_of_block(block).sizes},
         )
 
 
-def _width(dim: int, inner: int, heads: int = 4) -> int:
-    """At most `inner`, not wider than the site, and a multiple of the heads."""
-    return max(1, min(inner, dim) // heads) * heads
+def kind_of_block(name: str, sizes: Mapping[str, Any] | None = None) -> type[Block]:
+    """The kind of block of that name, which has all these sizes.
+
+    Raises:
+        ValueError: where there is none of that name, and for a size that it has not.
+    """
+    if name not in KINDS:
+        raise ValueError(f"unknown block {name!r}; available: {', '.join(KINDS)}")
+    if unknown := sorted((sizes or {}).keys() - KINDS[name].sizes.keys()):
+        raise ValueError(f"block {name!r} has no {', '.join(unknown)}; it has {', '.join(KINDS[name].sizes)}")
+    return KINDS[name]

@@ -1,4 +1,4 @@
-"""Discrete codes: guidance, straight-through sampling, and quality optimisation by choosing codes.
+"""Discrete codes: guidance, straight-through decisions, and quality optimisation that never leaves the codebook.
 
 The functions know logits (B, L, K) only; a wrapped host's and the native model's are alike to them.
 Source: discrete quality optimisation after IQPFR (arXiv 2503.09294); Gumbel-softmax (arXiv 1611.01144).
@@ -34,7 +34,7 @@ def gumbel_noise(shape: Sequence[int], generator: torch.Generator | None = None)
     return -(-uniform.clamp_min(1e-20).log()).clamp_min(1e-20).log()
 
 
-def choose(logits: Tensor, temperature: float = 1.0, noise: Tensor | None = None) -> Tensor:
+def decide(logits: Tensor, temperature: float = 1.0, noise: Tensor | None = None) -> Tensor:
     """Code weights that are one-hot in value and differentiable through the softmax.
 
     Args:
@@ -63,7 +63,7 @@ class Optimisation:
     Args:
         steps: number of updates.
         rate: Adam's learning rate on the logits.
-        leash: price of leaving the model's own code distribution, in reward per nat.
+        kl_weight: price of leaving the model's own code distribution, in reward per nat.
         temperature: of the straight-through softmax.
         noise: share of Gumbel noise in the draws whose gradient is followed; at 0 they are the most likely codes.
         seed: of the noise.
@@ -71,7 +71,7 @@ class Optimisation:
 
     steps: int = 20
     rate: float = 0.3
-    leash: float = 0.1
+    kl_weight: float = 0.1
     temperature: float = 1.0
     noise: float = 1.0
     seed: int = 0
@@ -83,11 +83,11 @@ def optimise(
     reward: Callable[[Tensor], Tensor],
     settings: Optimisation | None = None,
 ) -> tuple[Codes, list[float]]:
-    """Raises the reward of the decoded image by choosing other codes, never by leaving the codebook.
+    """Raises the reward of the decoded image by deciding for other codes, never by leaving the codebook.
 
-    Every update draws straight-through Gumbel-softmax codes, decodes them and follows the gradient of the reward
-    less the leash. Every candidate that is judged is a choice of whole codes; per image the best one is returned,
-    the first candidate being the model's own choice, so that the objective never falls.
+    Every update draws straight-through Gumbel-softmax codes, decodes them and follows the gradient of the reward less
+    the KL term. Every candidate that is judged consists of whole codes. Per image the best one is returned; the first
+    candidate is the model's own decision, so that the objective never falls.
 
     Args:
         logits: (B, L, K) per codebook, the model's own.
@@ -105,12 +105,12 @@ def optimise(
     best, history = _Best(), []
     with torch.enable_grad():
         for step in range(settings.steps + 1):
-            history.append(best.offer(start, moved, decode, reward, settings.leash))
+            history.append(best.offer(start, moved, decode, reward, settings.kl_weight))
             if step < settings.steps:
                 noise = (settings.noise * gumbel_noise(x.shape, generator) for x in moved)
-                weights = tuple(choose(x, settings.temperature, y) for x, y in zip(moved, noise, strict=True))
-                leash = settings.leash * divergences(moved, start)
-                (leash - reward(decode(weights))).sum().backward()
+                weights = tuple(decide(x, settings.temperature, y) for x, y in zip(moved, noise, strict=True))
+                cost = settings.kl_weight * divergences(moved, start)
+                (cost - reward(decode(weights))).sum().backward()
                 adam.step()
                 adam.zero_grad()
     return best.codes, history
@@ -127,25 +127,27 @@ def best_of(
     """The gradient-free variant: of the most likely codes and `samples` draws, the indices with the best reward."""
     generator = torch.Generator().manual_seed(seed)
     best = _Best()
-    best.offer(logits, logits, decode, reward, leash=0.0)
+    best.offer(logits, logits, decode, reward, kl_weight=0.0)
     for _ in range(samples):
         drawn = [x + temperature * gumbel_noise(x.shape, generator).to(x) for x in logits]
-        best.offer(logits, drawn, decode, reward, leash=0.0)
+        best.offer(logits, drawn, decode, reward, kl_weight=0.0)
     return best.codes
 
 
 class _Best:
-    """The best choice of codes so far, per image."""
+    """The best codes so far, per image."""
 
     def __init__(self) -> None:
         self.codes: Codes = ()
         self.value: Tensor | None = None
 
     @torch.no_grad()
-    def offer(self, start: Codes, logits: Sequence[Tensor], decode: Callable, reward: Callable, leash: float) -> float:
+    def offer(
+        self, start: Codes, logits: Sequence[Tensor], decode: Callable, reward: Callable, kl_weight: float
+    ) -> float:
         """Judges the most likely codes of `logits`; returns their mean reward."""
-        gain = reward(decode(tuple(choose(x) for x in logits)))
-        value = gain - leash * divergences(logits, start) if leash else gain
+        gain = reward(decode(tuple(decide(x) for x in logits)))
+        value = gain - kl_weight * divergences(logits, start) if kl_weight else gain
         indices = tuple(x.argmax(-1) for x in logits)
         if self.value is None:
             self.codes, self.value = indices, value

@@ -17,8 +17,9 @@ class ScoreEmbedding(nn.Module):
     The base tokens differ from each other from the start: with equal tokens the softmax over them is constant, and
     queries and keys never learn.
 
-    Source: quality score as condition after IQPFR (arXiv 2503.09294); sinusoidal features as in timestep embeddings.
-    Not stated in the paper: the embedding's form; here few and slow waves, so that the dial is smooth.
+    Source: this project. The score as condition is the idea of IQPFR (arXiv 2503.09294), whose authors look a bin of
+    the score up in a table of maps (see `score_map`). Here few and slow waves, as in the timestep embeddings of
+    diffusion models, so that the dial is smooth and has no bins.
 
     Args:
         dim: width D of a token.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .attention import GatedCrossAttention, KeysValues
+from .block import Block, Kept
 from .sites import Site
 
 Scale = float | Tensor | Mapping[str, float]
@@ -20,13 +20,13 @@ class Injection:
     """What one adapter adds at one site in one call.
 
     Args:
-        block: the adapter's attention at the site.
-        keys_values: of the quality that is asked for, for one or B images.
+        block: the adapter's, at the site.
+        kept: what the block made of the quality that is asked for, for one or B images.
         strength: (1, 1, 1) or (B, 1, 1).
     """
 
-    block: GatedCrossAttention
-    keys_values: KeysValues
+    block: Block
+    kept: Kept
     strength: Tensor
 
     def __call__(self, features: Tensor) -> Tensor:
@@ -36,11 +36,11 @@ class Injection:
             ValueError: where qualities or strengths were given for another number of images.
         """
         batch = len(features)
-        rows = max(len(self.keys_values[0]), len(self.strength))
+        rows = max(len(self.kept[0]), len(self.strength))
         if rows not in (1, batch):
             raise ValueError(f"quality or scale has {rows} rows, the batch has {batch} pictures; give one for each")
-        keys, values = (x.expand(batch, -1, -1, -1) for x in self.keys_values)
-        return self.block.delta(features.to(self.block.gate.dtype), (keys, values), self.strength)
+        kept = tuple(x.expand(batch, *x.shape[1:]) for x in self.kept)
+        return self.block.delta(features.to(self.block.dtype), kept, self.strength)
 
 
 def strengths(scale: Scale, sites: Mapping[str, Site], like: Tensor) -> dict[str, Tensor]:
@@ -52,9 +52,9 @@ def strengths(scale: Scale, sites: Mapping[str, Site], like: Tensor) -> dict[str
     if not isinstance(scale, Mapping):
         return dict.fromkeys(sites, _strength(scale, like))
     paths = [site.path for site in sites.values()]
-    lost = [start for start in scale if not any(_under(path, start) for path in paths)]
-    if lost:
-        raise ValueError(f"scale names {lost[0]!r}, which is no site; the sites are {', '.join(paths)}")
+    unknown = [start for start in scale if not any(_under(path, start) for path in paths)]
+    if unknown:
+        raise ValueError(f"scale names {unknown[0]!r}, which is no site; the sites are {', '.join(paths)}")
     return {key: _strength(_nearest(scale, site.path), like) for key, site in sites.items()}
 
 

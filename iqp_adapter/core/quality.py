@@ -1,11 +1,12 @@
-"""Score scales: raw NR-IQA scores <-> the quality in [0, 1] that people ask for; nothing else knows the difference."""
+"""Quality: what people may ask for, what words for it mean, and the scales that turn raw scores into it and back."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from enum import Enum
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -16,10 +17,25 @@ BEST = 0.95
 ANY = math.nan
 """The quality that "any" stands for: no preference, which models learn as a condition of its own."""
 
-_NAMES = {"best": BEST, "any": ANY}
+MATCH = "match"
+"""Asks a photo for the quality of what surrounds the face; means nothing to a model."""
+
+WORDS = {"best": BEST, "any": ANY}
+"""The words that stand for a quality."""
 
 Quality = float | str | Tensor
 """What a caller may ask for: a number in [0, 1], "best", "any", or a tensor with one value per image (and metric)."""
+
+
+class _Own(Enum):
+    OWN = "the quality of the model itself"
+
+
+OWN = _Own.OWN
+"""Stands for the model's own quality, `model.quality`, where a call names none."""
+
+Asked = Quality | Literal[_Own.OWN] | None
+"""The `quality` of a call: what a caller asks for, the model's own, or None, which means that nothing is asked for."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +109,23 @@ class ScoreScale:
         return torch.tensor(self.quantiles, device=like.device, dtype=like.dtype)
 
 
+def parse_quality(text: str, words: Sequence[str] = (*WORDS, MATCH)) -> float | str:
+    """What a person typed -> a word or a number.
+
+    Raises:
+        ValueError: for another word, and for a number outside [0, 1].
+    """
+    if text in words:
+        return text
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.inf
+    if not 0 <= number <= 1:
+        raise ValueError(f"quality is {text!r}; use a number in [0, 1], {_either(words)}")
+    return number
+
+
 def as_quality(quality: Quality, batch: int, metrics: Sequence[str], device: torch.device | str = "cpu") -> Tensor:
     """What a caller asked for -> quality (B, S), one column per metric, NaN where there is no preference.
 
@@ -105,11 +138,7 @@ def as_quality(quality: Quality, batch: int, metrics: Sequence[str], device: tor
         ValueError: on another word, a number outside [0, 1] or a tensor of another shape.
     """
     if isinstance(quality, str):
-        if quality == "match":
-            raise ValueError("quality 'match' compares a face with the photo around it; use restore_photo, or a number")
-        if quality not in _NAMES:
-            raise ValueError(f"quality is {quality!r}; use a number in [0, 1], {' or '.join(map(repr, _NAMES))}")
-        quality = _NAMES[quality]
+        quality = _number(quality)
     shape = (batch, len(metrics))
     values = torch.as_tensor(quality, dtype=torch.float32, device=device)
     if values.ndim == 1:
@@ -121,3 +150,26 @@ def as_quality(quality: Quality, batch: int, metrics: Sequence[str], device: tor
     if bool(((values < 0) | (values > 1)).any()):
         raise ValueError(f"quality must lie in [0, 1], got {values.flatten().tolist()}; 1 is the best seen in training")
     return values.expand(shape)
+
+
+def as_rows(quality: Quality, metrics: Sequence[str], device: torch.device | str = "cpu") -> Tensor:
+    """What a caller asked for -> quality (1, S) for all images, or (B, S) where every image has its own.
+
+    Raises:
+        ValueError: as `as_quality`.
+    """
+    rows = len(quality) if isinstance(quality, Tensor) and quality.ndim else 1
+    return as_quality(quality, rows, metrics, device)
+
+
+def _number(word: str) -> float:
+    if word == MATCH:
+        raise ValueError("quality 'match' compares a face with the photo around it; use restore_photo, or a number")
+    if word not in WORDS:
+        raise ValueError(f"quality is {word!r}; use a number in [0, 1], {_either(tuple(WORDS))}")
+    return WORDS[word]
+
+
+def _either(words: Sequence[str]) -> str:
+    *others, last = map(repr, words)
+    return f"{', '.join(others)} or {last}"

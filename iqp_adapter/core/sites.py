@@ -1,4 +1,4 @@
-"""Sites: the places of a host at which features look at the condition, as data."""
+"""Sites: the places of a host at which an adapter adds to its features, as data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _AXES = {"BLC": 3, "LBC": 3, "BCHW": 4, "BHWC": 4, "BN": 2}
 
 @dataclass(frozen=True)
 class Site:
-    """A named submodule of the host whose output (or first argument) attends to the condition tokens.
+    """A named submodule of the host to whose output (or first argument) an adapter adds.
 
     Args:
         path: the submodule's name in `host.named_modules()`.
@@ -45,8 +45,9 @@ class Site:
 
     @property
     def key(self) -> str:
-        """The path as a name for a `ModuleDict`, which takes no dots."""
-        return self.path.replace(".", "-")
+        """The site's name in a `ModuleDict`, which takes no dots; the input and the output of a module differ."""
+        path = self.path.replace(".", "-")
+        return f"{path}@input" if self.on == "input" else path
 
     def tokens(self, x: Tensor) -> Tensor:
         """The site's tensor in its own layout -> (B, L, C).

@@ -1,4 +1,4 @@
-"""Places of injection in a model that no adapter file describes, found by watching it run."""
+"""Places of injection in a model that no host file describes, found by watching it run."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def find_sites(host: nn.Module, example: Example | None) -> list[Site]:
     if example is None:
         raise ValueError("sites='auto' watches the host run, so it needs an input of it; give example=...")
     given = example if isinstance(example, tuple) else (example,)
-    with _at_rest(host):
+    with at_rest(host):
         seen = _look(host, given)
         for kind, places in _kinds([place for place in seen if place.site]):
             chosen = [place.site for place in _spread(places) if place.site]
@@ -356,7 +356,7 @@ def _wider(pictures: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 
 @contextmanager
-def _at_rest(host: nn.Module) -> Iterator[None]:
+def at_rest(host: nn.Module) -> Iterator[None]:
     """Within it, the host is in eval mode and nothing records gradients."""
     training = {module: module.training for module in host.modules()}
     try:

@@ -10,9 +10,9 @@ from typing import Any
 from torch import nn
 
 from ..core.adapter import Adapter
-from ..core.quality import Quality
 from ..store import checkpoint
 from ..store.files import atomic_path
+from .dial import Dial
 from .spec import HostSpec
 
 SCORERS = dict.fromkeys(("iqp-lite", "iqp-colour"), "Apache-2.0, trained on CC BY 4.0 photos")
@@ -24,17 +24,27 @@ _ELSEWHERE = ("kind", "version", "host", "adapter", "base_model")
 """Entries of a config that are no facts, or that only the front matter shows."""
 
 
-def describe(host: nn.Module, spec: HostSpec, adapters: Mapping[str, Adapter], quality: Quality | None) -> str:
-    """A host and its adapters in some lines: sites, sizes, licences, and the quality of calls that name none."""
+def describe(host: nn.Module, spec: HostSpec, dial: Dial) -> str:
+    """A host and its adapters in some lines: sites, sizes, licences, dials, and the quality of calls that name none."""
     size = sum(parameter.numel() for parameter in host.parameters())
     lines = [f"{spec.name}: {size:,} parameters, frozen; {spec.source}; licence: {spec.licence}"]
-    for name, adapter in adapters.items():
+    lines += _own_dial(dial)
+    for name, adapter in dial.adapters.items():
         own = sum(parameter.numel() for parameter in adapter.parameters())
         licence = adapter.facts.get("licence", UNKNOWN)
         lines += ["", f"adapter {name}: {own:,} parameters to train, {own / size:.2%} of the host; licence: {licence}"]
         lines += [f"scored by {scale.metric}; licence: {scorer_licence(scale.metric)}" for scale in adapter.scales]
-        lines += _columns([("site", "layout", "dim", "width", "gate"), *_rows(adapter)])
-    return "\n".join([*lines, "", f"default quality: {'none, which is the bare host' if quality is None else quality}"])
+        lines += _columns(_rows(adapter))
+    bare = "none, which is the bare host"
+    return "\n".join([*lines, "", f"default quality: {bare if dial.quality is None else dial.quality}"])
+
+
+def _own_dial(dial: Dial) -> list[str]:
+    if dial.own is None:
+        return []
+    worst, best, highest = (float(dial.own.score(quality)) for quality in (0.0, "best", 1.0))
+    numbers = f"{worst:.3g} (worst) to {highest:.3g}, best is {best:.3g}, any is {dial.own.any:.3g}"
+    return [f"a dial of its own: {dial.own.argument}, a score of {dial.own.scale.metric}, {numbers}"]
 
 
 def scorer_licence(metric: str) -> str:
@@ -141,11 +151,10 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _rows(adapter: Adapter) -> list[tuple[str, ...]]:
-    blocks = ((site, adapter.blocks[site.key]) for site in adapter.sites)
-    return [
-        (site.path, site.layout, str(site.dim), str(block.query.out_features), f"{block.gate.item():.4f}")
-        for site, block in blocks
-    ]
+    """A head, and a row for each site; what a block says of itself depends on its kind."""
+    blocks = [(site, adapter.blocks[site.key].summary()) for site in adapter.sites]
+    head = ("site", "layout", "dim", *blocks[0][1]) if blocks else ("site", "layout", "dim")
+    return [head, *((site.path, site.layout, str(site.dim), *summary.values()) for site, summary in blocks)]
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> list[str]:

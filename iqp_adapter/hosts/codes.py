@@ -63,7 +63,7 @@ class HostCodes:
             restored = self.restore().float().clamp(0, 1)
         if weights.requires_grad and not restored.requires_grad:
             raise ValueError(
-                f"{type(self.host).__name__} decodes without gradients, so its codes can not be optimised; sample them "
+                f"{type(self.host).__name__} decodes without gradients, so its codes cannot be optimised; sample them "
                 f"by best_of"
             )
         return restored

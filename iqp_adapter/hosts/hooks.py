@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any
 
@@ -40,6 +42,21 @@ class Tap:
         return (self.change(self.site, arguments[0]), *arguments[1:])
 
 
+@contextmanager
+def tapped(host: nn.Module, site: Site, look: Callable[[Site, Tensor], Any]) -> Iterator[None]:
+    """Within it, `look` is shown what passes a site, which stays as it is."""
+
+    def change(site: Site, x: Tensor) -> Tensor:
+        look(site, x)
+        return x
+
+    handle = Tap(site, change).attach(host)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 def is_wrapped(host: nn.Module) -> bool:
     """Whether a tap of ours is on the module or in it."""
     hooks = (
@@ -48,6 +65,11 @@ def is_wrapped(host: nn.Module) -> bool:
         for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
     )
     return any(isinstance(getattr(hook, "__self__", None), Tap) for hook in hooks)
+
+
+def given(host: nn.Module, name: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> bool:
+    """Whether a call of the host names this argument, by its name or by its place."""
+    return name in inspect.signature(host.forward).bind_partial(*arguments, **named).arguments
 
 
 def uncompiled(method: Callable[..., Any]) -> Callable[..., Any]:

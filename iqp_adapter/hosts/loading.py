@@ -15,41 +15,36 @@ from ..compat import make_importable
 from ..store import hub
 from ..store.checkpoint import load_strict, read_foreign
 from ..store.fetch import fetch
-from .registry import hosts, published
+from .registry import hosts, kind_of, named, published
 from .spec import HostSpec
 
 SUFFIXES = (".safetensors", ".pth", ".ckpt", ".pt")
 
 
-def is_native(name: str) -> bool:
-    """Whether it is a checkpoint of this library: built in, a folder, or "owner/name" on the Hub."""
-    on_the_hub = name.count("/") == 1 and not name.endswith(SUFFIXES)
-    return name in hub.builtin("iqpfr-") or Path(name).is_dir() or on_the_hub
-
-
-def load_host(source: Any) -> nn.Module:
+def load_host(source: Any, kind: str | None = None) -> nn.Module:
     """The restorer that `source` stands for; what is read from a file is in eval mode, on the CPU.
 
     Args:
         source: a spandrel descriptor, whose own module is taken; the path of a weight file; a published name
             ("codeformer"), which is fetched once; or "owner/name/path/file" on the Hugging Face Hub.
+        kind: name of the kind that a file is of; by default it is told from its keys.
 
     Raises:
         TypeError: for something else.
-        ValueError: for a name that is none of these, and for a file whose kind is not known or can not be built.
+        ValueError: for a name that is none of these, and for a file whose kind is not known or cannot be built.
         ImportError: where a package is missing that has the host's class.
-        OSError: where a file is missing and can not be fetched.
+        OSError: where a file is missing and cannot be fetched.
     """
     if is_descriptor(source):
         return source.model
     if not isinstance(source, (str, Path)):
-        raise TypeError(f"can not wrap a {type(source).__name__}; give {_FORMS}")
+        raise TypeError(f"cannot wrap a {type(source).__name__}; give {_FORMS}")
     if Path(source).is_file() or isinstance(source, Path):
-        return load_file(source)
+        return load_file(source, kind)
     if source in published():
-        return load_file(fetch(published()[source]))
+        return load_file(fetch(published()[source]), kind)
     if re.fullmatch(rf"({hub.DATASETS})?[\w-][\w.-]*/[\w.-]+/.*({'|'.join(map(re.escape, SUFFIXES))})", source):
-        return load_file(hub.fetch_file(source))
+        return load_file(hub.fetch_file(source), kind)
     close = get_close_matches(source, published(), n=1)
     hint = f"did you mean {close[0]!r}" if close else f"published names: {', '.join(sorted(published()))}"
     raise ValueError(f"{source!r} is neither a file here nor a published name; {hint}; else give {_FORMS}")
@@ -63,29 +58,16 @@ def is_descriptor(source: Any) -> bool:
     return isinstance(getattr(source, "model", None), nn.Module) and hasattr(source, "architecture")
 
 
-def load_file(path: str | Path) -> nn.Module:
-    """The restorer of a weight file: of a kind in adapters/, else of one that spandrel knows."""
+def load_file(path: str | Path, kind: str | None = None) -> nn.Module:
+    """The restorer of a weight file: of the named kind, of the one whose keys fit, else of one that spandrel knows."""
     state = read_foreign(path)
-    spec = kind_of(state, str(path))
+    spec = kind_of(lambda spec: spec.plain(state), str(path)) if kind is None else named(kind)
     if spec is None:
         return _by_spandrel(state, str(path)).eval()
     try:
         return build(spec, state, str(path)).eval()
     except ImportError as error:
         return _by_spandrel(state, str(path), error).eval()
-
-
-def kind_of(state: Mapping[str, Tensor], source: str) -> HostSpec | None:
-    """The kind of a weight file, by its keys; None where no adapter file fits.
-
-    Raises:
-        ValueError: where more than one does.
-    """
-    found = [spec for spec in hosts().values() if spec.recognises(spec.plain(state))]
-    if len(found) > 1:
-        names = " and ".join(spec.name for spec in found)
-        raise ValueError(f"{source} looks like {names}; build the host yourself and say which by wrap(host, kind=...)")
-    return found[0] if found else None
 
 
 def build(spec: HostSpec, state: Mapping[str, Tensor], source: str) -> nn.Module:
@@ -121,6 +103,6 @@ def _by_spandrel(state: Mapping[str, Tensor], source: str, reason: ImportError |
             return spandrel.ModelLoader(device="cpu").load_from_state_dict(dict(state)).model
     except (spandrel.UnsupportedModelError, KeyError, RuntimeError, ValueError) as error:
         raise reason or ValueError(
-            f"{source} is no kind of {', '.join(sorted(hosts()))}, and spandrel can not load it either "
+            f"{source} is no kind of {', '.join(sorted(hosts()))}, and spandrel cannot load it either "
             f"({type(error).__name__}); build the host, load the file into it and wrap the instance"
         ) from error

@@ -1,7 +1,8 @@
-"""Which kind of restorer is this? The files in adapters/ and the entry points of other packages say what they know."""
+"""Which kind of restorer is this? The host files in adapters/ and entry points of other packages know."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -25,24 +26,45 @@ def hosts() -> dict[str, HostSpec]:
     return {spec.name: spec for spec in [*ours, *others]}
 
 
+def named(kind: str) -> HostSpec:
+    """The kind of that name; ValueError where there is none."""
+    if kind not in hosts():
+        raise ValueError(f"unknown host {kind!r}; available: {', '.join(sorted(hosts()))}")
+    return hosts()[kind]
+
+
 def recognise(host: nn.Module) -> HostSpec:
     """The kind of a restorer, by the keys of its state dict.
 
     Raises:
         ValueError: where no kind fits, naming the nearest, and where more than one does.
     """
-    keys = list(host.state_dict())
-    found = [spec for spec in hosts().values() if spec.recognises(keys)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        names = " and ".join(spec.name for spec in found)
-        raise ValueError(f"{type(host).__name__} looks like {names}; say which by wrap(host, kind=...)")
+    keys, name = list(host.state_dict()), type(host).__name__
+    found = kind_of(lambda spec: keys, name)
+    if found is not None:
+        return found
     nearest = max(hosts().values(), key=lambda spec: spec.likeness(keys))
     raise ValueError(
-        f"{type(host).__name__} is no known host; the nearest is {nearest.name} "
-        f"({nearest.likeness(keys):.0%} of its keys), available: {', '.join(sorted(hosts()))}; else give sites=[...]"
+        f"{name} is no known host; the nearest is {nearest.name} ({nearest.likeness(keys):.0%} of its keys), "
+        f"available: {', '.join(sorted(hosts()))}; else give sites=[...]"
     )
+
+
+def kind_of(keys: Callable[[HostSpec], Collection[str]], name: str) -> HostSpec | None:
+    """The one kind that recognises the keys of a restorer or a weight file; None where none does.
+
+    Args:
+        keys: as a kind has them; in weight files some have a prefix.
+        name: of what is to be recognised, for the error's sake.
+
+    Raises:
+        ValueError: where more than one kind does.
+    """
+    found = [spec for spec in hosts().values() if spec.recognises(keys(spec))]
+    if len(found) > 1:
+        names = " and ".join(spec.name for spec in found)
+        raise ValueError(f"{name} looks like {names}; say which by wrap(host, kind=...)")
+    return found[0] if found else None
 
 
 def published() -> dict[str, WeightFile]:

@@ -1,17 +1,19 @@
-"""Adapters on disk: saved with all that is needed to load them, and compared with the host before anything runs."""
+"""Saved adapters: written with all that is needed to load them, and compared with the host before anything runs."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch import nn
 
-from ..core.adapter import Adapter
+from ..core.adapter import ATTENTION, Adapter
 from ..store import checkpoint, hub
 from ..version import __version__
+from .card import write_card
 from .spec import HostSpec, fingerprint
 
 KIND = "adapter"
@@ -29,7 +31,7 @@ def save_adapter(
     """
     taken = sorted(set(OURS) & set(facts))
     if taken:
-        raise ValueError(f"{', '.join(taken)} can not be a fact's name, since the config needs it; choose another")
+        raise ValueError(f"{', '.join(taken)} cannot be a fact's name, since the config needs it; choose another")
     config = {
         "kind": KIND,
         "version": __version__,
@@ -40,6 +42,42 @@ def save_adapter(
     }
     state = {key: value.to(dtype or value.dtype) for key, value in adapter.state_dict().items()}
     checkpoint.save(folder, state, config)
+
+
+def push_adapter(
+    repository: str,
+    adapter: Adapter,
+    host: nn.Module,
+    spec: HostSpec,
+    name: str,
+    *,
+    private: bool | None = None,
+    token: str | None = None,
+    revision: str | None = None,
+    dtype: torch.dtype | None = None,
+    **facts: Any,
+) -> str:
+    """Uploads an adapter to the Hugging Face Hub, with a model card.
+
+    Args:
+        repository: "owner/name"; made where it is missing.
+        name: of the adapter in its model, for the error's sake.
+        private, token, revision: as for `hub.push`.
+        dtype, facts: as for `save_adapter`; `card.model_card` says which facts have a place of their own in the card.
+
+    Returns:
+        The commit's address.
+
+    Raises:
+        ValueError: for an adapter that has learned nothing.
+        OSError: where the Hub cannot be reached, or refuses.
+    """
+    if not adapter.learned:
+        raise ValueError(f"adapter {name!r} has learned nothing (every block adds zero); train it, then push it")
+    with TemporaryDirectory() as folder:
+        save_adapter(folder, adapter, host, spec, dtype, facts)
+        write_card(folder, repository)
+        return hub.push(folder, repository, private=private, token=token, revision=revision)
 
 
 def load_adapter(name: str | Path, host: nn.Module, spec: HostSpec, allow_other_weights: bool = False) -> Adapter:
@@ -66,7 +104,7 @@ def _built(name: str, config: dict[str, Any]) -> Adapter:
             raise KeyError("host")
         if not adapter.sites:
             raise ValueError(f"{name} is empty: it has no sites; train one by wrap(host), and save that")
-        if json.loads(json.dumps(adapter.to_config())) == config["adapter"]:
+        if json.loads(json.dumps(adapter.to_config())) == {"block": ATTENTION} | config["adapter"]:
             return adapter
         reason = f"it has entries beside {', '.join(adapter.to_config())}"
     except (KeyError, TypeError) as error:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..core.quality import Quality, ScoreScale, as_rows
 from ..core.sites import Site
 from ..store.fetch import WeightFile
 
@@ -39,11 +40,32 @@ class CodeAccess:
 
 
 @dataclass(frozen=True)
+class OwnDial:
+    """The dial that a host has itself: a score of the wanted picture among the arguments of its call.
+
+    Args:
+        argument: its name in the host's call, which takes a tensor (B,).
+        scale: of the score: its range, its direction, and the score of every quality. "best" is that of quality 0.95,
+            as everywhere.
+        any: the score that stands for no preference.
+    """
+
+    argument: str
+    scale: ScoreScale
+    any: float
+
+    def score(self, quality: Quality) -> Tensor:
+        """What was asked for -> the host's argument, (1,) for all pictures or (B,)."""
+        [rows] = as_rows(quality, [self.scale.metric]).unbind(1)  # (B, 1) -> (B,)
+        return torch.where(rows.isnan(), self.any, self.scale.score(rows.nan_to_num()))
+
+
+@dataclass(frozen=True)
 class HostSpec:
     """A kind of restorer. Its functions have names of their own (no lambdas), so that wrapped models can be pickled.
 
     Args:
-        name: what people call it; also the name of its adapter file.
+        name: what people call it; also the name of its host file.
         source: its repository.
         licence: of its code.
         has: starts of state-dict keys that every instance has.
@@ -55,8 +77,9 @@ class HostSpec:
         prefix: that keys have in some weight files.
         surplus: keys that some weight files have beyond the instance's.
         codes: where an instance decides its codes; None where it has none, or more than one codebook.
-        decide: (host, lq, **arguments) -> code logits and what decodes other codes, as `choosing.Decision` has them;
+        decide: (host, lq, **arguments) -> code logits and what decodes other codes, as `restorer.Decision` has them;
             for an instance that knows how to be asked. Arguments as for `restore`.
+        dial: the dial that an instance has itself; None where it takes no score.
         swallowed: names of arguments that an instance takes and ignores -> what they do there, or what to use instead;
             None where it takes none in vain.
         weights: published weight files by the name that `wrap` and `iqp fetch` take.
@@ -75,6 +98,7 @@ class HostSpec:
     surplus: tuple[str, ...] = ()
     codes: Callable[[nn.Module], CodeAccess] | None = None
     decide: Callable[..., tuple[Any, Any]] | None = None
+    dial: Callable[[nn.Module], OwnDial | None] | None = None
     swallowed: Callable[[nn.Module], Mapping[str, str]] | None = None
     weights: Mapping[str, WeightFile] = field(default_factory=dict)
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
-from ..core.adapter import Adapter
+from ..core.adapter import ATTENTION, Adapter, kind_of_block
 from ..core.quality import ScoreScale
 from ..core.sites import Site
-from .auto_sites import Example, find_sites
-from .hooks import is_wrapped
+from .auto_sites import Example, at_rest, find_sites
+from .hooks import is_wrapped, tapped
 from .loading import load_host
-from .registry import hosts, recognise
+from .registry import named, recognise
 from .saved import load_adapter
 from .spec import HostSpec
 from .wrapped import WrappedHost
@@ -30,7 +32,8 @@ def wrap(
     restore: Callable[..., Tensor] | None = None,
     scales: Sequence[ScoreScale] = (),
     allow_other_weights: bool = False,
-    **sizes: int,
+    block: str = ATTENTION,
+    **sizes: Any,
 ) -> WrappedHost:
     """Gives an existing restorer a dial for quality; not a line of its code, not a number of its weights changes.
 
@@ -41,20 +44,22 @@ def wrap(
             known name ("codeformer"), which is downloaded once; or "owner/name/file" on the Hugging Face Hub.
         adapter: folder or Hub id of a trained adapter. The default quality is "best" then, else None (bare host).
         kind: name of the host's kind; by default it is told from the keys of its state dict.
-        sites: places of injection, for a model that no adapter file describes; "auto" finds them by a dry run.
-        example: an input of the host, or a tuple of its positional arguments, for `sites="auto"`.
+        sites: places of injection, for a model that no host file describes; "auto" finds them by a dry run.
+        example: an input of the host, or a tuple of its positional arguments, for dry runs.
         restore: (host, lq) -> restored in [0, 1], for `model.restore` of such a model; by default it is called with
             pictures in [0, 1], and its output, or the first one, is taken.
         scales: score scales of the metrics an adapter is to be trained with.
         allow_other_weights: loads an adapter although it was trained on other weights of the same shapes.
-        sizes: `token_dim`, `tokens`, `inner` of a new adapter.
+        block: what a new adapter puts at each site: "attention" or "score_map".
+        sizes: of a new adapter: `token_dim`, `tokens`, `inner` of attention; `rows` of score maps, and `full`, the path
+            of one site that gets a map of its full grid.
 
     Raises:
-        ValueError: for a host that is wrapped already or of no known kind, an adapter that does not fit, and sites that
-            the host does not have.
+        ValueError: for a host that is wrapped already or of no known kind, an adapter that does not fit, and sites,
+            blocks or sizes that are not there.
         TypeError: for something else than a host.
     """
-    module = host if isinstance(host, nn.Module) else load_host(host)
+    module = host if isinstance(host, nn.Module) else load_host(host, kind)
     bare = getattr(module, "_orig_mod", module)
     if is_wrapped(bare):
         raise ValueError(f"this {type(bare).__name__} is wrapped already; use its wrapper, or unwrap() it first")
@@ -65,19 +70,56 @@ def wrap(
         wrapped.quality = "best"
         return wrapped
     places = find_sites(bare, example) if sites == "auto" else sites if sites is not None else spec.sites(bare)
-    return WrappedHost(module, spec, Adapter(_checked(bare, places), scales, **sizes))
+    return WrappedHost(module, spec, _fresh(bare, spec, _checked(bare, places), scales, example, block, sizes))
+
+
+def _fresh(
+    host: nn.Module,
+    spec: HostSpec,
+    sites: Sequence[Site],
+    scales: Sequence[ScoreScale],
+    example: Example | None,
+    block: str,
+    sizes: dict[str, Any],
+) -> Adapter:
+    """An adapter that has learned nothing, with sizes that may depend on the host."""
+    kind = kind_of_block(block, sizes)
+    return Adapter(sites, scales, block, **kind.settled(sizes, partial(positions, host, spec, sites, example)))
+
+
+def positions(host: nn.Module, spec: HostSpec, sites: Sequence[Site], example: Example | None, path: str) -> int:
+    """The length L of the site of a path in a dry run, on the example or on a grey picture of the host's own size.
+
+    Raises:
+        ValueError: where there is no such site, and nothing to run the host on.
+    """
+    site = next((site for site in sites if site.path == path), None)
+    side = spec.resolution(host)
+    if site is None or (example is None and side is None):
+        known = ", ".join(site.path for site in sites)
+        raise ValueError(f"{path!r} has no grid: it must be one of {known}, and a host of any size needs example=...")
+    lengths: list[int] = []
+    like = next(host.parameters())
+
+    def measure(site: Site, x: Tensor) -> None:
+        lengths.append(site.tokens(x).shape[1])
+
+    with tapped(host, site, measure), at_rest(host), torch.random.fork_rng():
+        if example is not None:
+            host(*(example if isinstance(example, tuple) else (example,)))
+        elif side is not None:
+            spec.restore(host, torch.full((1, 3, side, side), 0.5).to(like))
+    return lengths[0]
 
 
 def _spec(host: nn.Module, kind: str | None, sites: Any, restore: Callable[..., Tensor] | None) -> HostSpec:
     if kind is not None:
-        if kind not in hosts():
-            raise ValueError(f"unknown host {kind!r}; available: {', '.join(sorted(hosts()))}")
-        return hosts()[kind]
+        return named(kind)
     return recognise(host) if sites is None else _unknown(host, restore or _first_output)
 
 
 def _unknown(host: nn.Module, restore: Callable[..., Tensor]) -> HostSpec:
-    """What can be said of a model that no adapter file describes."""
+    """What can be said of a model that no host file describes."""
     return HostSpec(
         name=type(host).__name__,
         source="not known",
@@ -104,9 +146,9 @@ def _first_output(host: nn.Module, lq: Tensor) -> Tensor:
 
 def _checked(host: nn.Module, sites: Sequence[Site]) -> Sequence[Site]:
     paths = {path for path, _ in host.named_modules()}
-    lost = [site.path for site in sites if site.path not in paths]
-    if lost:
-        raise ValueError(f"{type(host).__name__} has no submodule {lost[0]!r}; list them by host.named_modules()")
+    missing = [site.path for site in sites if site.path not in paths]
+    if missing:
+        raise ValueError(f"{type(host).__name__} has no submodule {missing[0]!r}; list them by host.named_modules()")
     if not sites:
         raise ValueError("no sites, so nothing would be conditioned; give at least one, or sites='auto'")
     return sites

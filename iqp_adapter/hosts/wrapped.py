@@ -1,15 +1,14 @@
-"""The wrapped host: an existing restorer whose features look at the quality that is asked for; nothing else changes."""
+"""The wrapped host: an existing restorer with a dial for quality; called as before, it answers as before."""
 
 from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -17,83 +16,81 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ..core.adapter import Adapter
-from ..core.attention import KeysValues
 from ..core.flags import Flags, fixed
-from ..core.injection import Injection, Scale, strengths
-from ..core.quality import Quality, as_quality
+from ..core.injection import Scale
+from ..core.quality import OWN, Asked, Quality, ScoreScale
 from ..core.sites import Site, laid_out_as
 from ..pictures import as_given, fit
-from ..restorer import ChoosesCodes, Decision
-from ..store import hub
-from .card import describe, write_card
+from ..restorer import Decision, Restorer
+from ..scoring.scales import lite_scale
+from .card import describe
 from .codes import HostCodes
-from .hooks import Tap, forget_compiled, uncompiled
-from .saved import load_adapter, save_adapter
+from .dial import DEFAULT, Dial, Setting
+from .hooks import Tap, forget_compiled, given, uncompiled
+from .saved import load_adapter, push_adapter, save_adapter
 from .spec import CodeAccess, HostSpec
 
 logger = logging.getLogger(__name__)
 
-DEFAULT = "default"
-"""Stands for `model.quality` where a call names no quality."""
-
-KeysValuesOf = dict[str, dict[str, KeysValues]]
-"""Keys and values by the adapter's name and the site's key."""
+_WHOLE, _SCORE = "", "score"
+"""Keys of the hooks that are on the host itself: after it has run, and before it, where it takes a score."""
 
 
 @dataclass(frozen=True)
 class _Call:
-    """What is known while the host runs: what is added, by the site's key, and which sites have run."""
+    """What is known while the host runs: what is asked for, and which sites have run."""
 
-    plan: Mapping[str, list[Injection]]
+    setting: Setting
     fired: dict[str, bool] = field(default_factory=dict)
 
 
-class WrappedHost(ChoosesCodes, nn.Module):
-    """A restorer with a dial for quality: called as it always was, it answers as it always did.
+class WrappedHost(Restorer, nn.Module):
+    """A restorer with a dial for quality.
 
-        host ── site ── features ──┬───────────────────────────► + ──► on through the host
-                                   └─ attend to quality × gate × scale ┘
+        host ── site ── features ──┬────────────────────► + ──► on through the host
+                                   └─ block, quality × scale ┘
 
     Made by `wrap`. Parameters and `state_dict` are the adapters' alone; the host keeps its own and does not learn.
     What is not found here is looked up on the host. One call at a time: a model serves no two threads at once.
 
-    Source: plug-and-play prior of IQPFR (arXiv 2503.09294). Differs: injected by forward hooks, so that no line of the
-    host changes.
+    Source: this project, after the plug-and-play idea of IQPFR (arXiv 2503.09294). Differs: its authors train encoder
+    and Transformer of the host anew, with a score map; here the host stays as it is, and forward hooks add to its
+    features, so that no line of its code and no number of its weights changes.
 
     Args:
         host: the restorer.
         spec: what is known of its kind.
-        adapter: put in as "default".
+        adapter: added as "default".
 
     Attributes:
-        quality: what calls ask for that name no quality; None is the bare host. Setting it computes what depends on it
-            alone once, at the next call without gradients.
+        dial: adapters, their weights, and the quality that is set.
         scale: strength where a call names none.
         adapters: by name.
         adapter_weights: by name; what the adapters add is summed with them.
     """
 
     adapters: Any
-    adapter_weights: dict[str, float]
-    _call: _Call | None
-    _kept: tuple[list[tuple[int, int]], KeysValuesOf] | None
-    _quality: Quality | None
 
     def __init__(self, host: nn.Module, spec: HostSpec, adapter: Adapter):
         super().__init__()
         self.__dict__["_host"] = host  # not in `_modules`: its weights are not ours to save or to train
         self.spec = spec
         self.scale: Scale = 1.0
-        self.adapters, self.adapter_weights = nn.ModuleDict(), {}
-        self._call = self._kept = self._quality = None
+        self.dial = Dial(spec.dial(self.bare) if spec.dial else None)
+        self.adapters, self.adapter_weights = self.dial.adapters, self.dial.weights
+        self._call: _Call | None = None
         self._swallowed = dict(spec.swallowed(self.bare)) if spec.swallowed else {}
         self._handles: dict[str, RemovableHandle] = {}
         self._found = Flags.of(self.bare)
         self._frozen = False
         self._freeze(True)
-        self._handles[""] = self.bare.register_forward_hook(self._check_fired)
-        self.put(DEFAULT, adapter)
+        self._handles[_WHOLE] = self.bare.register_forward_hook(self._check_fired)
+        if self.dial.own is not None:
+            self._handles[_SCORE] = self.bare.register_forward_pre_hook(self._give_score, with_kwargs=True)
+        self.add_adapter(DEFAULT, adapter)
         super().train(host.training)
+
+    # -- what it is
 
     @property
     def host(self) -> nn.Module:
@@ -108,43 +105,109 @@ class WrappedHost(ChoosesCodes, nn.Module):
         return getattr(self.host, "_orig_mod", self.host)
 
     @property
-    def quality(self) -> Quality | None:
-        return self._quality
-
-    @quality.setter
-    def quality(self, quality: Quality | None) -> None:
-        if quality is not None:
-            for adapter in self.adapters.values():
-                _as_rows(quality, adapter)
-        self._quality, self._kept = quality, None
-
-    @property
-    def sites(self) -> dict[str, Site]:
-        """Every place at which an adapter looks at the condition, by its key."""
-        return {site.key: site for adapter in self.adapters.values() for site in adapter.sites}
-
-    @property
-    def codes(self) -> CodeAccess | None:
-        """Where the host decides its codes; None where it has none."""
-        return self.spec.codes(self.bare) if self.spec.codes else None
-
-    @property
-    def decides_codes(self) -> bool:
-        """Whether its codes can be told apart from its picture: sampled, optimised, learned."""
-        return self.spec.codes is not None or self.spec.decide is not None
+    def name(self) -> str:
+        return self.spec.name
 
     @property
     def resolution(self) -> int | None:
-        """Side of the pictures the host works on, in pixels; None for any size."""
         return self.spec.resolution(self.bare)
 
     @property
     def device(self) -> torch.device:
         return next(self.host.parameters()).device
 
-    def forward(
-        self, *arguments: Any, quality: Quality | None = DEFAULT, scale: Scale | None = None, **named: Any
-    ) -> Any:
+    @property
+    def takes_quality(self) -> bool:
+        return self.dial.learned
+
+    @property
+    def takes_adapter(self) -> bool:
+        return True
+
+    @property
+    def decides_codes(self) -> bool:
+        return self.spec.codes is not None or self.spec.decide is not None
+
+    @property
+    def score_scale(self) -> ScoreScale | None:
+        """That of the metric which conditions an adapter; where none has one, that of iqp-lite."""
+        scales = [scale for adapter in self.adapters.values() for scale in adapter.scales]
+        return scales[0] if scales else lite_scale()
+
+    @property
+    def conditioned_on(self) -> tuple[str, ...]:
+        metrics = [scale.metric for adapter in self.adapters.values() for scale in adapter.scales]
+        own = [] if self.dial.own is None else [self.dial.own.scale.metric]
+        return tuple(dict.fromkeys(metrics + own))
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {"host": self.spec.name, "weights of adapters": dict(self.adapter_weights), "scale": str(self.scale)}
+
+    def parts(self, quality: Asked = OWN) -> Sequence[nn.Module]:
+        wanted = self.quality if quality is OWN else quality
+        return (self.bare,) if wanted is None else (self.bare, self.adapters)
+
+    def describe(self) -> str:
+        """Sites, sizes, licences, the host's own dial and the default quality, as text."""
+        return describe(self.bare, self.spec, self.dial)
+
+    # -- the dial
+
+    @property
+    def quality(self) -> Quality | None:
+        """What calls ask for that name no quality; None is the bare host.
+
+        Setting it computes what depends on it alone once, at the next call without gradients.
+        """
+        return self.dial.quality
+
+    @quality.setter
+    def quality(self, quality: Quality | None) -> None:
+        self.dial.quality = quality
+
+    @property
+    def sites(self) -> dict[str, Site]:
+        """Every place at which an adapter adds something, by its key."""
+        return self.dial.sites
+
+    def add_adapter(
+        self, name: str, source: str | Path | Adapter, weight: float = 1.0, allow_other_weights: bool = False
+    ) -> None:
+        """Adds an adapter; what several add to the same features is summed, by their weights in `adapter_weights`.
+
+        Args:
+            source: an adapter, a folder of a saved one, or its id on the Hugging Face Hub.
+            allow_other_weights: loads it although it was trained on other weights of the same shapes.
+        """
+        if not isinstance(source, Adapter):
+            source = load_adapter(source, self.bare, self.spec, allow_other_weights)
+        self.dial.add(name, source.to(self.device).train(self.training), weight)
+        for key, site in self.sites.items():
+            if key not in self._handles:
+                self._handles[key] = Tap(site, self.inject).attach(self.bare)
+        forget_compiled()
+
+    def remove_adapter(self, name: str) -> None:
+        """Removes one of several adapters, and the hooks that it alone needed."""
+        self.dial.remove(name)
+        for key in self._handles.keys() - self.sites.keys() - {_WHOLE, _SCORE}:
+            self._handles.pop(key).remove()
+        forget_compiled()
+
+    def save_pretrained(
+        self, folder: str | Path, adapter: str = DEFAULT, dtype: torch.dtype | None = None, **facts: Any
+    ) -> None:
+        """Writes an adapter, and nothing of the host; `facts` (training, data, licence, ...) are kept in its config."""
+        save_adapter(folder, self.adapters[adapter], self.bare, self.spec, dtype, facts)
+
+    def push_to_hub(self, repository: str, adapter: str = DEFAULT, **options: Any) -> str:
+        """Uploads an adapter to the Hugging Face Hub with a model card; see `saved.push_adapter` for options."""
+        return push_adapter(repository, self.adapters[adapter], self.bare, self.spec, adapter, **options)
+
+    # -- calls
+
+    def forward(self, *arguments: Any, quality: Asked = OWN, scale: Scale | None = None, **named: Any) -> Any:
         """The host's own call and the host's own returns, at the quality that is asked for.
 
         Args:
@@ -158,7 +221,7 @@ class WrappedHost(ChoosesCodes, nn.Module):
             return self.host(*arguments, **named)
 
     @contextmanager
-    def conditioned(self, quality: Quality | None = DEFAULT, scale: Scale | None = None) -> Iterator[None]:
+    def conditioned(self, quality: Asked = OWN, scale: Scale | None = None) -> Iterator[None]:
         """Within it, every call of the host itself looks at the quality too."""
         before, self._call = self._call, self._prepared(quality, scale)
         try:
@@ -170,7 +233,7 @@ class WrappedHost(ChoosesCodes, nn.Module):
     def restore(
         self,
         lq: Tensor,
-        quality: Quality | None = DEFAULT,
+        quality: Asked = OWN,
         scale: Scale | None = None,
         fidelity: float | None = None,
         **arguments: Any,
@@ -180,18 +243,35 @@ class WrappedHost(ChoosesCodes, nn.Module):
         Args:
             quality, scale: as for a call.
             fidelity: the host's own weight between detail and likeness, where it has one.
-            arguments: others that the `restore` of its adapter file takes.
+            arguments: others that the `restore` of its host file takes.
 
         Raises:
-            ValueError: for an argument that it does not take.
+            ValueError: for an argument that it does not take, and for pictures of another shape or range.
         """
-        if fidelity is not None:
-            arguments["fidelity"] = fidelity
-        self.check_restore(arguments)
-        fitted = fit(lq, self.resolution, like=next(self.host.parameters()))
+        arguments = self._asked(arguments | {"fidelity": fidelity})
         with self.conditioned(quality, scale):
-            restored = self.spec.restore(self.host, fitted, **arguments)
+            restored = self.spec.restore(self.host, self._fitted(lq), **arguments)
         return as_given(restored.float(), lq)
+
+    def check(self, arguments: Mapping[str, Any]) -> None:
+        known = list(inspect.signature(self.spec.restore).parameters)[2:]
+        for name, value in arguments.items():
+            if value is not None and name not in known:
+                takes = ", ".join(known) or "nothing"
+                raise ValueError(f"{name} is {value!r}, but {self.spec.name} has no {name}; it takes {takes}")
+
+    # -- codes
+
+    @property
+    def codes(self) -> CodeAccess | None:
+        """Where the host decides its codes; None where it has none, or more than one codebook."""
+        return self.spec.codes(self.bare) if self.spec.codes else None
+
+    def codes_in(self, lq: Tensor, **arguments: Any) -> HostCodes:
+        """The codes of a host with a single codebook, as `decision`."""
+        if self.codes is None:
+            raise ValueError(f"{self.spec.name} decides no codes; restore with it, or take a host that does")
+        return HostCodes(self.bare, self.codes, partial(self.spec.restore, self.host, lq, **arguments))
 
     def decision(self, lq: Tensor, **arguments: Any) -> Decision:
         """What the host decides for pictures (B, 3, R, R) in [0, 1], in whatever condition it is run.
@@ -204,109 +284,15 @@ class WrappedHost(ChoosesCodes, nn.Module):
         codes = self.codes_in(lq, **arguments)
         return Decision((codes.logits(),), codes.decode)
 
-    def codes_in(self, lq: Tensor, **arguments: Any) -> HostCodes:
-        """The codes of a host with a single codebook, as `decision`."""
-        if self.codes is None:
-            raise ValueError(f"{self.spec.name} decides no codes; restore with it, or take a host that does")
-        return HostCodes(self.bare, self.codes, partial(self.spec.restore, self.host, lq, **arguments))
-
     @contextmanager
     def deciding(
-        self, lq: Tensor, quality: Quality | None, scale: Scale | None, arguments: dict[str, Any]
+        self, lq: Tensor, quality: Asked, scale: Scale | None, arguments: dict[str, Any]
     ) -> Iterator[Decision]:
-        arguments = {name: value for name, value in arguments.items() if value is not None}
-        self.check_restore(arguments)
-        fitted = fit(lq, self.resolution, like=next(self.host.parameters()))
+        arguments = self._asked(arguments)
         with self.conditioned(quality, scale), fixed(self.bare, self.adapters):
-            yield self.decision(fitted, **arguments)
+            yield self.decision(self._fitted(lq), **arguments)
 
-    def check_restore(self, arguments: Mapping[str, Any]) -> None:
-        """Refuses what the `restore` of the host's adapter file does not take, in one line."""
-        known = list(inspect.signature(self.spec.restore).parameters)[2:]
-        for name in arguments.keys() - known:
-            takes = ", ".join(known) or "nothing"
-            raise ValueError(f"{name} is {arguments[name]!r}, but {self.spec.name} has no {name}; it takes {takes}")
-
-    def inject(self, site: Site, x: Tensor) -> Tensor:
-        """What becomes of a site's tensor in a call."""
-        if self._call is None:
-            return x
-        features = site.tokens(x)
-        self._call.fired[site.key] = True
-        deltas = [injection(features) for injection in self._call.plan.get(site.key, ())]
-        return laid_out_as(x, x + site.untokens(sum(deltas[1:], deltas[0]), x)) if deltas else x
-
-    def put(self, name: str, adapter: Adapter, weight: float = 1.0) -> None:
-        """Puts an adapter in; what several add to the same features is summed."""
-        if name in self.adapters:
-            raise ValueError(f"there is an adapter {name!r} already; choose another name, or remove it first")
-        for site in adapter.sites:
-            if self.sites.get(site.key, site).on != site.on:
-                raise ValueError(f"site {site.path} is an {site.on} here and not in another adapter; make them alike")
-        for site in adapter.sites:
-            if site.key not in self._handles:
-                self._handles[site.key] = Tap(site, self.inject).attach(self.bare)
-        self.adapters[name] = adapter.to(self.device).train(self.training)
-        self.adapter_weights[name], self._kept = weight, None
-        forget_compiled()
-
-    def remove_adapter(self, name: str) -> None:
-        """Takes one of several adapters out, and the hooks that it alone needed."""
-        if name not in self.adapters or len(self.adapters) == 1:
-            raise ValueError(f"can not remove {name!r} of {', '.join(self.adapters)}; for the bare host use unwrap()")
-        del self.adapters[name], self.adapter_weights[name]
-        for key in self._handles.keys() - self.sites.keys() - {""}:
-            self._handles.pop(key).remove()
-        self._kept = None
-        forget_compiled()
-
-    def add_adapter(
-        self, name: str, source: str | Path, weight: float = 1.0, allow_other_weights: bool = False
-    ) -> None:
-        """Loads one more adapter, from a folder or the Hugging Face Hub; its weight is in `adapter_weights`."""
-        self.put(name, load_adapter(source, self.bare, self.spec, allow_other_weights), weight)
-
-    def save_pretrained(
-        self, folder: str | Path, adapter: str = DEFAULT, dtype: torch.dtype | None = None, **facts: Any
-    ) -> None:
-        """Writes an adapter, and nothing of the host; `facts` (training, data, licence, ...) are kept in its config."""
-        save_adapter(folder, self.adapters[adapter], self.bare, self.spec, dtype, facts)
-
-    def push_to_hub(
-        self,
-        repository: str,
-        adapter: str = DEFAULT,
-        *,
-        private: bool | None = None,
-        token: str | None = None,
-        revision: str | None = None,
-        dtype: torch.dtype | None = None,
-        **facts: Any,
-    ) -> str:
-        """Uploads an adapter to the Hugging Face Hub, with a model card.
-
-        Args:
-            repository: "owner/name"; made where it is missing.
-            private, token, revision: as for `hub.push`.
-            facts: as for `save_pretrained`; `card.model_card` says which have a place of their own in the card.
-
-        Returns:
-            The commit's address.
-
-        Raises:
-            ValueError: for an adapter that has learned nothing.
-            OSError: where the Hub can not be reached, or refuses.
-        """
-        if not self.adapters[adapter].learned:
-            raise ValueError(f"adapter {adapter!r} has learned nothing (every gate is closed); train it, then push it")
-        with TemporaryDirectory() as folder:
-            self.save_pretrained(folder, adapter, dtype, **facts)
-            write_card(folder, repository)
-            return hub.push(folder, repository, private=private, token=token, revision=revision)
-
-    def describe(self) -> str:
-        """Sites, sizes, licences and the default quality, as text."""
-        return describe(self.bare, self.spec, self.adapters, self.quality)
+    # -- back again
 
     def unwrap(self) -> nn.Module:
         """Takes every hook off and hands the host back, as it was given."""
@@ -318,14 +304,16 @@ class WrappedHost(ChoosesCodes, nn.Module):
         forget_compiled()
         return host
 
+    # -- as a module
+
     def train(self, mode: bool = True) -> WrappedHost:
         super().train(mode)
-        self._kept = None
+        self.dial.forget()
         self.host.train(mode)
         return self
 
     def _apply(self, function: Any, recurse: bool = True) -> WrappedHost:
-        self._kept = None
+        self.dial.forget()
         self.host._apply(function, recurse)
         return super()._apply(function, recurse)
 
@@ -342,49 +330,47 @@ class WrappedHost(ChoosesCodes, nn.Module):
             "a wrapped host does not run under DataParallel, whose copies share hooks; use DistributedDataParallel"
         )
 
-    @uncompiled
-    def _prepared(self, quality: Quality | None, scale: Scale | None) -> _Call | None:
-        fixed = isinstance(quality, str) and quality == DEFAULT
-        if fixed and scale is None and self._call is not None:
-            return self._call
-        call = self._call_for(quality, scale, fixed)
-        self._freeze(call is not None and torch.is_grad_enabled())
-        return call
+    # -- while the host runs
 
-    def _call_for(self, quality: Quality | None, scale: Scale | None, fixed: bool) -> _Call | None:
-        wanted, scale = self.quality if fixed else quality, self.scale if scale is None else scale
-        if wanted is None or (isinstance(scale, (int, float)) and scale == 0):
+    def inject(self, site: Site, x: Tensor) -> Tensor:
+        """What becomes of a site's tensor in a call."""
+        if self._call is None:
+            return x
+        features = site.tokens(x)
+        self._call.fired[site.key] = True
+        deltas = [injection(features) for injection in self._call.setting.plan.get(site.key, ())]
+        return laid_out_as(x, x + site.untokens(sum(deltas[1:], deltas[0]), x)) if deltas else x
+
+    def _give_score(self, host: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """Fills in the host's own score, where a quality is asked for and the caller has not given one."""
+        score, own = None if self._call is None else self._call.setting.score, self.dial.own
+        if score is None or own is None or given(host, own.argument, arguments, named):
+            return None
+        pictures = arguments[0] if arguments else next(iter(named.values()))
+        return arguments, named | {own.argument: score.to(pictures).expand(len(pictures))}
+
+    def _check_fired(self, host: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
+        if self._call is None:
+            return
+        required = {key for key, site in self.sites.items() if not site.optional}
+        silent = sorted(self.sites[key].path for key in required - self._call.fired.keys())
+        self._call.fired.clear()
+        if silent:
+            raise RuntimeError(
+                f"{len(silent)} of {len(self.sites)} sites ({silent[0]}, ...) did not run in this call of "
+                f"{self.spec.name}; call it in a way that runs them, or mark them optional"
+            )
+
+    @uncompiled
+    def _prepared(self, quality: Asked, scale: Scale | None) -> _Call | None:
+        if quality is OWN and scale is None and self._call is not None:
+            return self._call
+        setting = self.dial.setting(quality, self.scale if scale is None else scale)
+        self._freeze(setting is not None and torch.is_grad_enabled())
+        if setting is None:
             return None
         self._warn_of_untrained()
-        keys_values = (
-            self._kept_keys_values(wanted) if fixed and not torch.is_grad_enabled() else self._keys_values(wanted)
-        )
-        return _Call(self._plan(keys_values, scale))
-
-    def _plan(self, keys_values: KeysValuesOf, scale: Scale) -> dict[str, list[Injection]]:
-        sites = self.sites
-        plan: dict[str, list[Injection]] = {key: [] for key in sites}
-        strength = strengths(scale, sites, like=next(self.parameters()))
-        for name, adapter in self.adapters.items():
-            weight = self.adapter_weights[name]
-            for key, block in adapter.blocks.items() if weight else ():
-                plan[key].append(Injection(block, keys_values[name][key], weight * strength[key]))
-        return plan
-
-    def _keys_values(self, quality: Quality) -> KeysValuesOf:
-        with torch.autocast(self.device.type, enabled=False):
-            return {
-                name: adapter.keys_values(_as_rows(quality, adapter).to(adapter.embedding.base.dtype))
-                for name, adapter in self.adapters.items()
-            }
-
-    def _kept_keys_values(self, quality: Quality) -> KeysValuesOf:
-        """Those of `model.quality`, computed when it or a parameter has changed, as tensors that any mode can use."""
-        state = [(parameter.data_ptr(), parameter._version) for parameter in self.adapters.parameters()]
-        if self._kept is None or self._kept[0] != state:
-            with torch.inference_mode(False), torch.no_grad():
-                self._kept = (state, self._keys_values(quality))
-        return self._kept[1]
+        return _Call(setting)
 
     def _freeze(self, frozen: bool) -> None:
         """The host does not learn where something learns; elsewhere its parameters are flagged as they were found.
@@ -398,17 +384,13 @@ class WrappedHost(ChoosesCodes, nn.Module):
             self._found.thaw(self.bare)
         self._frozen = frozen
 
-    def _check_fired(self, host: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
-        if self._call is None:
-            return
-        required = {site.path for site in self.sites.values() if not site.optional}
-        silent = sorted(required - {self.sites[key].path for key in self._call.fired})
-        self._call.fired.clear()
-        if silent:
-            raise RuntimeError(
-                f"{len(silent)} of {len(self.sites)} sites ({silent[0]}, ...) did not run in this call of "
-                f"{self.spec.name}; call it in a way that runs them, or mark them optional"
-            )
+    def _asked(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Arguments of the host's `restore` that are asked for."""
+        self.check(arguments)
+        return {name: value for name, value in arguments.items() if value is not None}
+
+    def _fitted(self, lq: Tensor) -> Tensor:
+        return fit(lq, self.resolution, like=next(self.host.parameters()))
 
     def _warn_of_swallowed(self, named: Mapping[str, Any]) -> None:
         for name in named.keys() & self._swallowed.keys():
@@ -417,18 +399,10 @@ class WrappedHost(ChoosesCodes, nn.Module):
     def _warn_of_untrained(self) -> None:
         if "untrained" in self.__dict__ or (self.training and torch.is_grad_enabled()):
             return
-        if not any(adapter.learned for adapter in self.adapters.values()):
+        if not self.dial.learned:
             self.__dict__["untrained"] = True
             logger.warning(
                 "the adapter of this %s has learned nothing yet, so it answers as the bare host; train one, or load "
                 "one by wrap(host, adapter=...)",
                 self.spec.name,
             )
-
-
-def _as_rows(quality: Quality, adapter: Adapter) -> Tensor:
-    """What was asked for -> (1, S), or (B, S) where every image has its own."""
-    if not isinstance(quality, str):
-        quality = torch.as_tensor(quality)
-    rows = len(quality) if isinstance(quality, Tensor) and quality.ndim else 1
-    return as_quality(quality, rows, adapter.metrics, adapter.device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,9 +16,9 @@ from ..core.colours import with_colours_of
 from ..core.embedding import ScoreEmbedding
 from ..core.flags import fixed
 from ..core.injection import Scale
-from ..core.quality import ANY, Quality, ScoreScale, as_quality
+from ..core.quality import ANY, OWN, Asked, Quality, ScoreScale, as_quality
 from ..pictures import as_given, fit
-from ..restorer import ChoosesCodes, Decision
+from ..restorer import Decision, Restorer
 from ..store import checkpoint, hub
 from .autoencoder import Decoder, Encoder
 from .codebook import Codebook
@@ -37,14 +37,18 @@ class Prediction(NamedTuple):
     tokens: Tensor | None
 
 
-class IQPFR(ChoosesCodes, nn.Module):
+class IQPFR(Restorer, nn.Module):
     """Blind face restoration with an image quality prior.
 
         lq ── encoder ── Transformer ◄── tokens ◄── quality
                  │            └── codes (common, HQ+) ── decoder ──► restored
                  └──────────── fidelity path ──────────────┘
 
-    Source: IQPFR (arXiv 2503.09294), whose code is not public; what each part decides on its own is said where it is.
+    Source: the ideas of IQPFR (arXiv 2503.09294), built for this project. The authors' code became public later, with
+    the successor IQPIR (arXiv 2603.29773, https://github.com/fengyang1399-pixel/IQPIR). Differs from it: the score
+    enters every layer by cross-attention (theirs: a map, added once to the encoder's output), the codebooks are
+    concatenated (theirs: summed), HQ+ has a learned null, "any" and the fidelity path are trained, and the decoder is
+    our own. Each part says the rest where it is.
 
     Args:
         config: sizes, see `presets`.
@@ -54,7 +58,8 @@ class IQPFR(ChoosesCodes, nn.Module):
 
     def __init__(self, config: IQPFRConfig, score_scale: ScoreScale | None = None, fidelity: float = 0.5):
         super().__init__()
-        self.config, self.score_scale, self.fidelity = config, score_scale, fidelity
+        self.config, self.fidelity = config, fidelity
+        self._score_scale = score_scale
         self.quality: Quality = "best" if config.condition else "any"
         token_dim = config.token_dim if config.condition else None
         self.encoder = Encoder(config.patch, config.widths, config.encoder_blocks)
@@ -66,12 +71,36 @@ class IQPFR(ChoosesCodes, nn.Module):
 
     @property
     def resolution(self) -> int:
-        """Side of the pictures it works on, in pixels."""
         return self.config.resolution
 
     @property
     def device(self) -> torch.device:
         return self.books.null.device
+
+    @property
+    def takes_quality(self) -> bool:
+        return self.embedding is not None
+
+    @property
+    def takes_adapter(self) -> bool:
+        """One that has no condition of its own is a host like any other."""
+        return self.embedding is None
+
+    @property
+    def decides_codes(self) -> bool:
+        return True
+
+    @property
+    def score_scale(self) -> ScoreScale | None:
+        return self._score_scale
+
+    @property
+    def conditioned_on(self) -> tuple[str, ...]:
+        return (self.score_scale.metric,) if self.takes_quality and self.score_scale else ()
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return self.config.to_dict() | {"fidelity": self.fidelity}
 
     def predict(self, lq: Tensor, quality: Tensor, scale: float = 1.0) -> Prediction:
         """lq (B, 3, R, R) in [0, 1] and quality (B, 1) -> code logits; `scale` is the guidance on them."""
@@ -103,14 +132,14 @@ class IQPFR(ChoosesCodes, nn.Module):
     def forward(
         self,
         lq: Tensor,
-        quality: Quality | None = "default",
+        quality: Asked = OWN,
         scale: float = 1.0,
         fidelity: float | Tensor | None = None,
     ) -> tuple[Tensor, Codes]:
         """
         Args:
             lq: (B, 3, R, R) RGB in [0, 1], aligned faces at the model's resolution.
-            quality: a number in [0, 1], (B,) numbers, "best", "any" (or None) or "default": `self.quality`.
+            quality: a number in [0, 1], (B,) numbers, "best", "any" (or None); without it `model.quality`.
             scale: guidance on the code logits; 0 ignores the quality, 1 follows it, above 1 overshoots.
             fidelity: weight of the fidelity path in [0, 1], a number or (B,); None is `self.fidelity`.
 
@@ -125,20 +154,25 @@ class IQPFR(ChoosesCodes, nn.Module):
     def restore(
         self,
         lq: Tensor,
-        quality: Quality | None = "default",
-        scale: float = 1.0,
+        quality: Asked = OWN,
+        scale: float | None = None,
         fidelity: float | Tensor | None = None,
+        **arguments: Any,
     ) -> Tensor:
-        """Restores aligned faces (B, 3, H, W) RGB in [0, 1] of any size -> same shape, dtype and device, in [0, 1]."""
-        restored, _ = self(fit(lq, self.resolution, self.books.null), quality, scale, fidelity)
+        self.check(arguments)
+        fitted = fit(lq, self.resolution, self.books.null)
+        restored, _ = self(fitted, quality, 1.0 if scale is None else scale, fidelity)
         return as_given(restored, lq)
+
+    def check(self, arguments: Mapping[str, Any]) -> None:
+        if unknown := {name for name, value in arguments.items() if value is not None} - {"fidelity"}:
+            raise ValueError(f"IQPFR has no {', '.join(sorted(unknown))}; it takes fidelity")
 
     @contextmanager
     def deciding(
-        self, lq: Tensor, quality: Quality | None, scale: Scale | None, arguments: dict[str, Any]
+        self, lq: Tensor, quality: Asked, scale: Scale | None, arguments: dict[str, Any]
     ) -> Iterator[Decision]:
-        if unknown := arguments.keys() - {"fidelity"}:
-            raise ValueError(f"IQPFR has no {', '.join(sorted(unknown))}; it takes fidelity")
+        self.check(arguments)
         if not isinstance(scale, (int, float, type(None))):
             raise ValueError(f"scale is a {type(scale).__name__}; IQPFR takes one number")
         with fixed(self):
@@ -148,7 +182,7 @@ class IQPFR(ChoosesCodes, nn.Module):
     def decision(
         self,
         lq: Tensor,
-        quality: Quality | None = "default",
+        quality: Asked = OWN,
         scale: float = 1.0,
         fidelity: float | Tensor | None = None,
     ) -> Decision:
@@ -193,10 +227,10 @@ class IQPFR(ChoosesCodes, nn.Module):
         }
         checkpoint.save(Path(folder), {key: value.to(dtype) for key, value in self.state_dict().items()}, config)
 
-    def _quality(self, quality: Quality | None, batch: int) -> Tensor:
-        quality = self.quality if isinstance(quality, str) and quality == "default" else quality
+    def _quality(self, quality: Asked, batch: int) -> Tensor:
+        wanted = self.quality if quality is OWN else quality
         metric = self.score_scale.metric if self.score_scale else "quality"
-        return as_quality("any" if quality is None else quality, batch, [metric], self.device)
+        return as_quality("any" if wanted is None else wanted, batch, [metric], self.device)
 
     def _fidelity(self, fidelity: float | Tensor | None) -> float | Tensor:
         return self.fidelity if fidelity is None else fidelity

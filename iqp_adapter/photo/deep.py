@@ -19,13 +19,13 @@ def read(path: Path) -> np.ndarray:
     """Pixels as stored, not turned upright: (H, W, 3) RGB or (H, W, 4) RGBA, uint16.
 
     Raises:
-        ValueError: for what OpenCV can not decode.
+        ValueError: for what OpenCV cannot decode.
     """
     import cv2
 
     stored = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if stored is None or stored.dtype != np.uint16 or stored.ndim != 3:
-        raise ValueError("this kind of 16-bit picture can not be read; save it as PNG with 8 or 16 bits per colour")
+        raise ValueError("this kind of 16-bit picture cannot be read; save it as PNG with 8 or 16 bits per colour")
     return np.ascontiguousarray(stored[..., [2, 1, 0, 3][: stored.shape[2]]])
 
 

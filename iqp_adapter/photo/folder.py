@@ -15,12 +15,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..restorer import Restorer
 from ..store.files import IMAGE_SUFFIXES, atomic_path, sha256_of
 from ..version import __version__
 from .detect import CenterFace, Detector
 from .io import Photo, one_line, read_photo, target_format
-from .models import fingerprint, name_of
-from .options import Embedder, FaceScorer, Options, Restorer
+from .options import Embedder, FaceScorer, Options
 from .outcomes import PhotoReport, Status, check_report, write_report
 from .pipeline import Pipeline, check_size
 from .result import Restored
@@ -55,7 +55,7 @@ def restore_files(
 
     Raises:
         ValueError: where a result would take the place of a source, or two results have the same name.
-        OSError: where the output folder can not be made, or the report would overwrite another file.
+        OSError: where the output folder cannot be made, or the report would overwrite another file.
     """
     pipeline = Pipeline(model, Options(**options), detector or CenterFace(), scorers, embedder)
     tasks = plan(sources, out)
@@ -137,7 +137,7 @@ class _Run:
         return report
 
     def _photos(self, targets: dict[Path, Path], unread: list[PhotoReport]) -> Iterator[Photo]:
-        """Reads the sources one by one; those that can not be restored become reports."""
+        """Reads the sources one by one; those that cannot be restored become reports."""
         for source, target in targets.items():
             try:
                 self.record.refuse_foreign(target)
@@ -226,8 +226,8 @@ def _describe(pipeline: Pipeline, compare: bool) -> dict[str, Any]:
     chosen = {key: value for key, value in asdict(pipeline.options).items() if key != "batch"}
     return {
         **chosen,
-        "model": name_of(pipeline.model),
-        "weights": fingerprint(pipeline.model),
+        "model": pipeline.model.name,
+        "weights": pipeline.model.fingerprint(),
         "detector": type(pipeline.detector).__name__,
         "metrics": [scorer.metric for scorer in pipeline.scorers],
         "identity": pipeline.embedder is not None,

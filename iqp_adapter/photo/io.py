@@ -54,7 +54,7 @@ class Photo:
     format: str = ""
     """Pillow's name for the kind of file it came from."""
     note: str = ""
-    """What can not be kept, for the report."""
+    """What cannot be kept, for the report."""
 
     @property
     def megapixels(self) -> float:
@@ -66,7 +66,7 @@ def open_photo(source: Any) -> Photo:
 
     Raises:
         TypeError, ValueError: where the array or image is of a kind that is not supported.
-        OSError: where the file can not be read.
+        OSError: where the file cannot be read.
     """
     if isinstance(source, Photo):
         return source
@@ -84,12 +84,12 @@ def read_photo(path: Path) -> Photo:
 
     Raises:
         OSError: in one line, where the file is missing, no picture, broken, an animation, too large, or of a format
-            that can not be written again without loss.
+            that cannot be written again without loss.
     """
     with one_line(path), Image.open(path) as image:
         kind = "JPEG" if image.format == "MPO" else image.format or ""
         if kind not in _OPTIONS:
-            raise ValueError(f"{kind} pictures can not be written again without loss; convert it to PNG first")
+            raise ValueError(f"{kind} pictures cannot be written again without loss; convert it to PNG first")
         if kind != "JPEG" and getattr(image, "is_animated", False):
             raise ValueError("holds more than one picture; save the one to restore by itself")
         if deep.is_deep(image):
@@ -317,5 +317,5 @@ class _DeepForm:
 def _from_deep(image: Image.Image, path: Path, kind: str) -> Photo:
     orientation = image.getexif().get(_ORIENTATION, 1)
     if kind == "TIFF" and orientation != 1:
-        raise ValueError("a 16-bit TIFF that is stored turned can not be read; turn it upright first")
+        raise ValueError("a 16-bit TIFF that is stored turned cannot be read; turn it upright first")
     return Photo(*_split(_upright(deep.read(path), orientation)), _DeepForm(path, orientation), path, kind)

@@ -1,22 +1,13 @@
-"""What can be asked of the pipeline, and what it asks of a model, a scorer and an embedder."""
+"""What can be asked of the pipeline, and what it asks of a scorer and an embedder."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from torch import Tensor
 
-
-class Restorer(Protocol):
-    """What the pipeline needs of a model, native or wrapped."""
-
-    @property
-    def resolution(self) -> int | None:
-        """Side of the aligned face in pixels; None for any size, of which no faces are cut out of photos."""
-
-    def restore(self, lq: Tensor, quality: Any = ..., scale: float = ..., fidelity: Any = ...) -> Tensor:
-        """Faces (B, 3, H, W) RGB in [0, 1] -> same shape, restored."""
+from ..core.quality import MATCH, parse_quality
 
 
 class FaceScorer(Protocol):
@@ -72,10 +63,8 @@ class Options:
     min_identity: float | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.quality, str) and self.quality not in ("best", "any", "match"):
-            raise ValueError(f'quality is {self.quality!r}, expected a number in [0, 1], "best", "any" or "match"')
-        if isinstance(self.quality, (int, float)) and not 0 <= self.quality <= 1:
-            raise ValueError(f"quality is {self.quality}, expected a number in [0, 1]")
+        if self.quality is not None:
+            parse_quality(str(self.quality))
         if self.skip_if is not None and not 0 <= self.skip_if <= 1:
             raise ValueError(f"skip_if is {self.skip_if}, expected a quality in [0, 1]")
         if self.colour not in ("photo", "model"):
@@ -86,11 +75,16 @@ class Options:
             raise ValueError(f"batch is {self.batch}, min_face {self.min_face}; expected at least 1 and 0")
         if self.optimise < 0:
             raise ValueError(f"optimise is {self.optimise}, expected a number of updates, 0 for none")
-        if self.optimise and self.quality == "match":
+        if self.optimise and self.matches:
             raise ValueError("optimise raises the quality, so that it matches no longer; ask for one of the two")
         if self.min_identity is not None and not -1 <= self.min_identity <= 1:
             raise ValueError(f"min_identity is {self.min_identity}, expected a cosine, such as 0.9")
         if not (self.faces in ("all", "largest") or (isinstance(self.faces, int) and self.faces >= 0)):
             raise ValueError(f'faces is {self.faces!r}, expected "all", "largest" or an index from 0')
-        if self.aligned and self.quality == "match":
+        if self.aligned and self.matches:
             raise ValueError("an aligned face has no photo around it to match; give a quality, or the whole photo")
+
+    @property
+    def matches(self) -> bool:
+        """Whether each face is to get the quality of the photo around it."""
+        return self.quality == MATCH

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,12 @@ from torch import Tensor
 
 from ..core.colours import with_colours_of
 from ..pictures import eight_bit, peak
+from ..restorer import Restorer
 from .align import align, similarity, square, template, zoom
 from .detect import Detector
 from .io import MAX_PIXELS, Photo, open_photo
 from .match import LEVELS, best_match
-from .models import check_fidelity, resolution_of, restoring, score_scale
-from .options import Embedder, FaceScorer, Options, Restorer
+from .options import Embedder, FaceScorer, Options
 from .outcomes import FaceReport
 from .paste import enlarge, paste, replace
 from .result import Restored
@@ -73,10 +74,10 @@ class Pipeline:
         self.detector = detector
         self.scorers = scorers
         self.embedder = embedder
-        self.resolution = resolution_of(model)
-        self.scale: Any = score_scale(model)
-        self.restore_faces = restoring(model, options.optimise)
-        check_fidelity(model, options.fidelity)
+        self.resolution = _resolution(model)
+        self.scale: Any = model.score_scale
+        self.restore_faces = _restoring(model, options.optimise)
+        model.check({"fidelity": options.fidelity})
         if options.min_identity is not None and embedder is None:
             raise ValueError("min_identity needs embedder=..., such as photo.identity.DlibIdentity()")
         if options.skip_if is not None and not any(self._drives(scorer) for scorer in scorers):
@@ -186,7 +187,7 @@ class Pipeline:
 
     def _ask(self, faces: list[_Face], lq: Tensor) -> Tensor:
         """(B, 3, R, R) restored, on the CPU."""
-        if self.options.quality != "match":
+        if not self.options.matches:
             for face in faces:
                 face.report.quality = self.options.quality
             return self._call(lq, self.options.quality, self.restore_faces, self.options.scale)
@@ -199,22 +200,22 @@ class Pipeline:
         """Those that have lost their identity are restored again at half the scale, then without the prior."""
         restored = restored.clone()
         for share in (0.5, 0.0):
-            lost = [index for index, face in enumerate(faces) if self._is_lost(face)]
-            if not lost:
+            unlike = [index for index, face in enumerate(faces) if self._is_unlike(face)]
+            if not unlike:
                 break
-            scale, again = share * self.options.scale, [faces[index] for index in lost]
-            restored[lost] = self._call(lq[lost], self._qualities(again), self.model.restore, scale)
+            scale, again = share * self.options.scale, [faces[index] for index in unlike]
+            restored[unlike] = self._call(lq[unlike], self._qualities(again), self.model.restore, scale)
             for face in again:
                 face.report.note = f"identity {face.report.identity:.2f} at a higher scale; restored at {scale:g}"
-            self._identify(again, lq[lost], restored[lost])
+            self._identify(again, lq[unlike], restored[unlike])
         return restored
 
-    def _is_lost(self, face: _Face) -> bool:
+    def _is_unlike(self, face: _Face) -> bool:
         least, alike = self.options.min_identity, face.report.identity
         return least is not None and alike is not None and alike < least
 
     def _qualities(self, faces: list[_Face]) -> float | str | Tensor | None:
-        if self.options.quality != "match":
+        if not self.options.matches:
             return self.options.quality
         return torch.tensor([face.report.quality for face in faces])
 
@@ -227,7 +228,7 @@ class Pipeline:
     def _call(
         self, lq: Tensor, quality: float | str | Tensor | None, restore: Callable[..., Tensor], scale: float
     ) -> Tensor:
-        device = getattr(self.model, "device", lq.device)
+        device = self.model.device
         asked: dict[str, Any] = {"quality": quality, "scale": scale, "fidelity": self.options.fidelity}
         try:
             restored = restore(lq.to(device), **asked).float().cpu()
@@ -299,6 +300,39 @@ class Pipeline:
                 spared=[np.array(other.report.box) for other in near if other.restored is None],
             )
         face.report.seconds += time.perf_counter() - started
+
+
+def _resolution(model: Restorer) -> int:
+    """Side of the faces that are cut out for a model, in pixels.
+
+    Raises:
+        TypeError: for what is no restorer.
+        ValueError: for one that takes pictures of any size.
+    """
+    if not isinstance(model, Restorer):
+        raise TypeError(
+            f"a {type(model).__name__} is no Restorer; iqp_adapter.load makes one of a name, a file or a module, and a "
+            f"class of your own inherits iqp_adapter.Restorer"
+        )
+    if model.resolution is None:
+        raise ValueError(
+            f"{model.name} does not say how large a face it restores, so none can be cut out of a photo; give it "
+            f"aligned faces by model.restore(lq), or a host whose host file says its resolution"
+        )
+    return model.resolution
+
+
+def _restoring(model: Restorer, optimise: int) -> Callable[..., Tensor]:
+    """What restores a batch of faces: the model's `restore`, or its `optimise` with that many updates.
+
+    Raises:
+        ValueError: for a model that decides no codes.
+    """
+    if not optimise:
+        return model.restore
+    if not model.decides_codes:
+        raise ValueError(f"{model.name} decides no codes, so that none can be optimised; leave optimise out")
+    return partial(model.optimise, steps=optimise)
 
 
 def check_size(photo: Photo, upscale: int) -> None:

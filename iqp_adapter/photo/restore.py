@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..restorer import Restorer
 from .detect import CenterFace, Detector
-from .options import Embedder, FaceScorer, Options, Restorer
+from .options import Embedder, FaceScorer, Options
 from .pipeline import Pipeline
 from .result import Restored
 
@@ -43,7 +44,7 @@ def restore_photos(
 
     Args:
         photos: arrays, PIL images, paths, or what `open_photo` returned; read when their turn comes.
-        model: restores aligned faces (B, 3, H, W); native or wrapped.
+        model: what `iqp_adapter.load` gives, native or wrapped, or a `Restorer` of your own.
         detector: finds the faces; `CenterFace()` by default, `GivenFaces(landmarks)` where you know them.
         scorers: score each face before and after, for the report.
         embedder: says how alike each face is before and after.

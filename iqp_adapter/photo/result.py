@@ -38,7 +38,7 @@ class Restored:
 
         Raises:
             FileExistsError: where the target exists.
-            OSError, ValueError: where it can not be written; nothing is left behind then.
+            OSError, ValueError: where it cannot be written; nothing is left behind then.
         """
         target = Path(target)
         if target.exists():

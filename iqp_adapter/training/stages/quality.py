@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from ...core.codes import choose, divergences
+from ...core.codes import decide, divergences
 from ...core.quality import BEST, ScoreScale
 from ...native import IQPFR
 from ...scoring.scorer import Scorer
@@ -50,7 +50,7 @@ class QualityStage(Stage):
             before = self.before.predict(batch.lq, asked[:, None]).code_logits
         logits = [x.float() for x in prediction.code_logits]
         weights = [
-            choose(x, self.options["temperature"], batch.gumbel(x.shape[1:], 5 + i)) for i, x in enumerate(logits)
+            decide(x, self.options["temperature"], batch.gumbel(x.shape[1:], 5 + i)) for i, x in enumerate(logits)
         ]
         restored = self.model.decode(self.model.books.mix(*weights), prediction, self.options["fidelity"])
         measured = self.scorer(restored.float().clamp(0, 1))

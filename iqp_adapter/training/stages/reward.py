@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...core.codes import choose, divergences
+from ...core.codes import decide, divergences
 from ...core.quality import ANY, BEST
 from ...hosts.wrapped import WrappedHost
 from .. import losses
@@ -95,9 +95,9 @@ class CodeReward(Reward):
         logits = [x.float() for x in decision.logits]
         own = self.own(batch)
         with torch.no_grad():
-            bare = decision.decode(tuple(choose(x) for x in own))
+            bare = decision.decode(tuple(decide(x) for x in own))
         draws = (self.options["noise"] * batch.gumbel(x.shape[1:], 5 + book) for book, x in enumerate(logits))
-        weights = tuple(choose(x, self.options["temperature"], noise) for x, noise in zip(logits, draws, strict=True))
+        weights = tuple(decide(x, self.options["temperature"], noise) for x, noise in zip(logits, draws, strict=True))
         return Attempt(decision.decode(weights), bare, {"divergence": divergences(logits, own).mean()})
 
     @torch.no_grad()

@@ -1,0 +1,134 @@
+"""The dial of a wrapped host: its adapters, the quality that is set, and what is computed once for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core.adapter import Adapter
+from ..core.block import Kept
+from ..core.injection import Injection, Scale, strengths
+from ..core.quality import OWN, Asked, Quality, as_rows
+from ..core.sites import Site
+from .spec import OwnDial
+
+DEFAULT = "default"
+"""Name of the adapter that a host is wrapped with."""
+
+Conditions = dict[str, dict[str, Kept]]
+"""What blocks keep of a quality, by the adapter's name and the site's key."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What one call asks for.
+
+    Attributes:
+        plan: what is added, by the site's key.
+        score: what the host's own dial is given, (1,) or (B,); None where it has none.
+    """
+
+    plan: Mapping[str, list[Injection]]
+    score: Tensor | None
+
+
+class Dial:
+    """Turns a quality into what a call of the host adds at its sites.
+
+    Args:
+        own: the dial that the host has itself, if it has one.
+
+    Attributes:
+        adapters: by name, an `nn.ModuleDict`.
+        weights: by name; what the adapters add is summed with them.
+    """
+
+    adapters: Any
+
+    def __init__(self, own: OwnDial | None = None):
+        self.own = own
+        self.adapters = nn.ModuleDict()
+        self.weights: dict[str, float] = {}
+        self._quality: Quality | None = None
+        self._kept: tuple[list[tuple[int, int]], Conditions] | None = None
+
+    @property
+    def quality(self) -> Quality | None:
+        """What calls ask for that name no quality; None is the bare host."""
+        return self._quality
+
+    @quality.setter
+    def quality(self, quality: Quality | None) -> None:
+        if quality is not None:
+            for adapter in self.adapters.values():
+                as_rows(quality, adapter.metrics)
+        self._quality = quality
+        self.forget()
+
+    @property
+    def sites(self) -> dict[str, Site]:
+        """Every place at which an adapter adds something, by its key."""
+        return {site.key: site for adapter in self.adapters.values() for site in adapter.sites}
+
+    @property
+    def learned(self) -> bool:
+        """Whether a quality changes anything."""
+        return self.own is not None or any(adapter.learned for adapter in self.adapters.values())
+
+    def add(self, name: str, adapter: Adapter, weight: float) -> None:
+        """Adds an adapter; what several add to the same features is summed."""
+        if name in self.adapters:
+            raise ValueError(f"there is an adapter {name!r} already; choose another name, or remove it first")
+        self.adapters[name], self.weights[name] = adapter, weight
+        self.forget()
+
+    def remove(self, name: str) -> None:
+        """Removes one of several adapters."""
+        if name not in self.adapters or len(self.adapters) == 1:
+            raise ValueError(f"cannot remove {name!r} of {', '.join(self.adapters)}; for the bare host use unwrap()")
+        del self.adapters[name], self.weights[name]
+        self.forget()
+
+    def forget(self) -> None:
+        """Has what is kept of the quality computed anew."""
+        self._kept = None
+
+    def setting(self, quality: Asked, scale: Scale) -> Setting | None:
+        """What a call with this quality and scale asks for; None where that is the bare host."""
+        own = quality is OWN
+        wanted: Any = self._quality if own else quality
+        if wanted is None or (isinstance(scale, (int, float)) and scale == 0):
+            return None
+        keeps = own and not torch.is_grad_enabled()
+        conditions = self._kept_conditions(wanted) if keeps else self._conditions(wanted)
+        return Setting(self._plan(conditions, scale), None if self.own is None else self.own.score(wanted))
+
+    def _plan(self, conditions: Conditions, scale: Scale) -> dict[str, list[Injection]]:
+        sites = self.sites
+        plan: dict[str, list[Injection]] = {key: [] for key in sites}
+        strength = strengths(scale, sites, like=next(self.adapters.parameters()))
+        for name, adapter in self.adapters.items():
+            weight = self.weights[name]
+            for key, block in adapter.blocks.items() if weight else ():
+                plan[key].append(Injection(block, conditions[name][key], weight * strength[key]))
+        return plan
+
+    def _conditions(self, quality: Quality) -> Conditions:
+        device = next(self.adapters.parameters()).device
+        with torch.autocast(device.type, enabled=False):
+            return {
+                name: adapter.conditions(as_rows(quality, adapter.metrics, adapter.device))
+                for name, adapter in self.adapters.items()
+            }
+
+    def _kept_conditions(self, quality: Quality) -> Conditions:
+        """Those of the quality that is set, computed when it or a parameter has changed, as tensors for any mode."""
+        state = [(parameter.data_ptr(), parameter._version) for parameter in self.adapters.parameters()]
+        if self._kept is None or self._kept[0] != state:
+            with torch.inference_mode(False), torch.no_grad():
+                self._kept = (state, self._conditions(quality))
+        return self._kept[1]

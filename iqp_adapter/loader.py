@@ -1,0 +1,54 @@
+"""`load`: whatever restores, in whatever form its owner has it, becomes a `Restorer`; the one way for every door."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .hosts.loading import SUFFIXES
+from .hosts.wrap import wrap
+from .hosts.wrapped import WrappedHost
+from .native import IQPFR
+from .restorer import Restorer
+from .store import hub
+
+
+def load(
+    source: Any, *, adapter: str | Path | None = None, device: torch.device | str | None = None, **wrapping: Any
+) -> Restorer:
+    """Loads a restorer, ready to restore.
+
+    Args:
+        source: "tiny", which ships with the library; a folder or "owner/name" on the Hugging Face Hub with a model of
+            this library; or what `wrap` takes: a module, a spandrel descriptor, a weight file, a published name
+            ("codeformer"), "owner/name/path/file" on the Hub. A restorer that is loaded already is taken as it is.
+        adapter: folder or Hub id of a trained adapter for it.
+        device: where it is to run; where it is loaded without one.
+        wrapping: further arguments of `wrap`, such as `kind` or `sites`.
+
+    Raises:
+        ValueError, TypeError: for a source that is none of these, and an adapter that does not fit.
+        OSError: where a file is missing and cannot be fetched.
+        ImportError: where a package is missing that has the host's class.
+    """
+    restorer = _restorer(source, adapter, wrapping)
+    if isinstance(restorer, nn.Module):
+        restorer.to(device or restorer.device).eval()
+    return restorer
+
+
+def _restorer(source: Any, adapter: str | Path | None, wrapping: dict[str, Any]) -> Restorer:
+    if isinstance(source, (str, Path)) and is_checkpoint(str(source)):
+        source = IQPFR.from_pretrained(source)
+    if isinstance(source, Restorer) and adapter is None and not wrapping:
+        return source
+    return wrap(source.unwrap() if isinstance(source, WrappedHost) else source, adapter=adapter, **wrapping)
+
+
+def is_checkpoint(name: str) -> bool:
+    """Whether it names a checkpoint of this library: built in, a folder, or "owner/name" on the Hub."""
+    on_the_hub = name.count("/") == 1 and not name.endswith(SUFFIXES)
+    return name in hub.builtin("iqpfr-") or Path(name).is_dir() or on_the_hub
