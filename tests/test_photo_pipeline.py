@@ -18,6 +18,7 @@ from torch.nn.functional import avg_pool2d
 
 from iqp_adapter.photo import GivenFaces, Options, restore_photo, restore_photos
 from iqp_adapter.photo.io import MAX_PIXELS
+from iqp_adapter.photo.outcomes import Outcome
 from iqp_adapter.photo.pipeline import check_size
 
 PAIR = GivenFaces(np.stack([LANDMARKS, LANDMARKS + [512, 0]]), np.stack([BOX, BOX + [512, 0, 512, 0]]))
@@ -153,6 +154,8 @@ def test_only_the_wanted_faces_change(wanted: Any, left: bool, right: bool) -> N
     assert (columns[:512].any(), columns[512:].any()) == (left, right)
     assert [not face.skipped for face in restored.faces] == [left, right]
     assert all("not asked for" in face.skipped for face in restored.faces if face.skipped)
+    assert [face.outcome is Outcome.RESTORED for face in restored.faces] == [left, right]
+    assert {face.outcome for face in restored.faces} <= {Outcome.RESTORED, Outcome.UNWANTED}
 
 
 def test_the_largest_face_is_the_one_with_the_largest_box() -> None:
@@ -165,13 +168,14 @@ def test_the_largest_face_is_the_one_with_the_largest_box() -> None:
 def test_small_faces_are_left_alone() -> None:
     [restored] = restore_photos([photo()], Negative(), detector=FACE, min_face=100)
     assert restored.faces[0].skipped == "90 px, smaller than min_face 100"
+    assert restored.faces[0].outcome is Outcome.SMALL
     assert not restored.changed and np.array_equal(restored.pixels, photo())
 
 
 def test_faces_too_large_for_the_model_are_left_alone_unless_forced() -> None:
     [restored] = restore_photos([photo()], Negative(64), detector=FACE)
     assert "larger than 1.5 x the model's 64 px" in restored.faces[0].skipped and "force" in restored.faces[0].skipped
-    assert not restored.changed
+    assert not restored.changed and restored.faces[0].outcome is Outcome.LARGE
     assert restore_photo(photo(), Negative(128), detector=FACE).tobytes() != photo().tobytes()
     [forced] = restore_photos([photo()], Negative(64), detector=FACE, force=True)
     assert forced.changed and not forced.faces[0].skipped
@@ -181,6 +185,7 @@ def test_landmarks_that_span_no_face_are_named() -> None:
     detector = GivenFaces(np.stack([np.full((5, 2), 50.0), LANDMARKS + 3000]), np.stack([BOX, BOX]))
     [restored] = restore_photos([photo()], Negative(), detector=detector)
     assert [face.skipped for face in restored.faces] == ["its landmarks span no face inside the photo"] * 2
+    assert [face.outcome for face in restored.faces] == [Outcome.NO_FACE] * 2
 
 
 # -- leaving good faces alone
@@ -193,6 +198,7 @@ def test_a_good_face_is_untouched_to_the_pixel_beside_a_restored_one() -> None:
     columns = changed(restored.pixels, bright)
     assert columns[:512].any() and not columns[512:].any()
     assert "good already: quality 0." in restored.faces[1].skipped and "above skip_if 0.7" in restored.faces[1].skipped
+    assert [face.outcome for face in restored.faces] == [Outcome.RESTORED, Outcome.GOOD]
 
 
 def test_a_good_neighbour_inside_the_square_is_untouched() -> None:
@@ -312,6 +318,7 @@ def test_an_aligned_picture_of_the_models_size_is_passed_to_the_bit() -> None:
 def test_an_aligned_picture_is_square() -> None:
     [restored] = restore_photos([photo()[:200]], Negative(), aligned=True)
     assert restored.faces[0].skipped == "512 x 200, an aligned face is square" and not restored.changed
+    assert restored.faces[0].outcome is Outcome.NOT_SQUARE
 
 
 # -- refusals

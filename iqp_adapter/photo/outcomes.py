@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,18 @@ from ..store.files import atomic_path
 
 Status = Literal["restored", "unchanged", "complete", "failed"]
 """`complete` is a result that an earlier run wrote with the same settings."""
+
+
+class Outcome(str, Enum):
+    """What became of a face."""
+
+    RESTORED = "restored"
+    GOOD = "good already"
+    UNWANTED = "not asked for"
+    SMALL = "too small"
+    LARGE = "too large"
+    NO_FACE = "no face"
+    NOT_SQUARE = "not square"
 
 
 @dataclass
@@ -23,8 +36,9 @@ class FaceReport:
     """Left, top, right, bottom in the photo's pixels."""
     side: float
     """Side of the aligned square in the photo's pixels, to compare with the model's resolution."""
+    outcome: Outcome = Outcome.RESTORED
     skipped: str = ""
-    """Why the face was left untouched; empty where it was restored."""
+    """Why the face was left alone, for people; empty where it was restored."""
     quality: float | str | None = None
     """What was asked of the model; with "match", the level that fits the photo."""
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -54,11 +68,12 @@ class PhotoReport:
     @property
     def restored(self) -> int:
         """How many faces were restored."""
-        return sum(not face.skipped for face in self.faces)
+        return sum(face.outcome is Outcome.RESTORED for face in self.faces)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> PhotoReport:
-        return cls(**values | {"faces": [FaceReport(**face) for face in values["faces"]]})
+        faces = [FaceReport(**face | {"outcome": Outcome(face["outcome"])}) for face in values["faces"]]
+        return cls(**values | {"faces": faces})
 
 
 _TOOL = "iqp restore"

@@ -14,47 +14,24 @@ import torch
 from torch import Tensor
 
 from ..core.colours import with_colours_of
-from ..pictures import eight_bit, peak
 from ..restorer import Restorer
-from .align import align, similarity, square, template, zoom
 from .detect import Detector
+from .faces import Face, faces_of
 from .io import MAX_PIXELS, Photo, open_photo
 from .match import LEVELS, best_match
 from .options import Embedder, FaceScorer, Options
-from .outcomes import FaceReport
+from .outcomes import FaceReport, Outcome
 from .paste import enlarge, paste, replace
 from .result import Restored
 
 HELD_MEGAPIXELS = 64
 """Photos that wait for a full batch are restored at once when they hold more than this."""
 
-LARGEST = 1.5
-"""A face whose square is larger than this multiple of the model's resolution would lose detail."""
-
-
-@dataclass(eq=False)
-class _Face:
-    """A face on its way through the pipeline."""
-
-    report: FaceReport
-    photo: np.ndarray
-    """(H, W, 3) the photo it is in."""
-    matrix: np.ndarray | None
-    """(2, 3) from the photo to the crop; None where landmarks span no face."""
-    crop: Tensor | None = None
-    """(3, R, R) in [0, 1]; None where the face is skipped."""
-    restored: np.ndarray | None = None
-    """(R, R, 3) float32 in [0, 1]."""
-
-    @property
-    def waits(self) -> bool:
-        return self.restored is None and not self.report.skipped
-
 
 @dataclass(eq=False)
 class _Job:
     photo: Photo
-    faces: list[_Face]
+    faces: list[Face]
     seconds: float
 
 
@@ -102,7 +79,7 @@ class Pipeline:
         return max(len(queue), len(_waiting(queue))) >= self.options.batch or held > HELD_MEGAPIXELS
 
     def _finished(self, queue: deque[_Job]) -> Iterator[Restored]:
-        while queue and not any(face.waits for face in queue[0].faces):
+        while queue and not any(face.outcome is None for face in queue[0].faces):
             yield self._paste(queue.popleft())
 
     # -- before the model
@@ -111,61 +88,13 @@ class Pipeline:
         started = time.perf_counter()
         photo = open_photo(source)
         check_size(photo, self.options.upscale)
-        faces = [self._whole(photo.pixels)] if self.options.aligned else self._detected(photo.pixels)
-        for face in faces:
-            self._cut(face)
+        faces = faces_of(photo.pixels, self.options, self.detector, self.resolution)
         return _Job(photo, faces, time.perf_counter() - started)
-
-    def _whole(self, pixels: np.ndarray) -> _Face:
-        height, width = pixels.shape[:2]
-        ratio = self.resolution / max(height, width)
-        matrix = np.array([[ratio, 0, (ratio - 1) / 2], [0, ratio, (ratio - 1) / 2]])
-        unfit = "" if height == width else f"{width} x {height}, an aligned face is square"
-        return _Face(FaceReport(0, [0, 0, width, height], max(height, width), skipped=unfit), pixels, matrix)
-
-    def _detected(self, pixels: np.ndarray) -> list[_Face]:
-        found = self.detector(eight_bit(pixels))
-        points = template(self.resolution)
-        matrices = [similarity(landmarks, points) for landmarks in found.landmarks]
-        faces = []
-        for index, (box, matrix) in enumerate(zip(found.boxes, matrices, strict=True)):
-            side = 0.0 if matrix is None else self.resolution / zoom(matrix)
-            report = FaceReport(index, [round(float(edge), 1) for edge in box], round(side, 1))
-            faces.append(_Face(report, pixels, matrix))
-        self._choose(faces, found.boxes)
-        return faces
-
-    def _choose(self, faces: list[_Face], boxes: np.ndarray) -> None:
-        """Says of every face that is not wanted why."""
-        extent = boxes[:, 2:] - boxes[:, :2]
-        wanted = self.options.faces
-        largest = int(extent.prod(1).argmax()) if len(extent) else 0
-        for index, face in enumerate(faces):
-            if wanted != "all" and index != (largest if wanted == "largest" else wanted):
-                face.report.skipped = f"not asked for (faces {wanted})"
-            elif extent[index].min() < self.options.min_face:
-                face.report.skipped = f"{extent[index].min():.0f} px, smaller than min_face {self.options.min_face}"
-
-    def _cut(self, face: _Face) -> None:
-        size = self.resolution
-        if face.report.skipped:
-            return
-        if face.report.side > LARGEST * size and not self.options.force:
-            face.report.skipped = (
-                f"its square of {face.report.side:.0f} px is larger than {LARGEST} x the model's {size} px, "
-                "which would destroy detail; force restores it all the same"
-            )
-            return
-        crop = None if face.matrix is None else align(face.photo, face.matrix, size)
-        if crop is None:
-            face.report.skipped = "its landmarks span no face inside the photo"
-            return
-        face.crop = torch.from_numpy(crop / peak(face.photo.dtype)).permute(2, 0, 1).clamp(0, 1)
 
     # -- the model
 
     @torch.no_grad()
-    def _restore(self, faces: list[_Face]) -> None:
+    def _restore(self, faces: list[Face]) -> None:
         if not faces:
             return
         started = time.perf_counter()
@@ -180,23 +109,22 @@ class Pipeline:
             restored = self._recognisable(chosen, lq, restored)
             self._score(chosen, restored, "after")
             for face, picture in zip(chosen, restored, strict=True):
-                face.restored = _array(picture)
+                face.finish(_array(picture))
         for face in faces:
-            face.crop = None
-            face.report.seconds = (time.perf_counter() - started) / len(faces)
+            face.seconds = (time.perf_counter() - started) / len(faces)
 
-    def _ask(self, faces: list[_Face], lq: Tensor) -> Tensor:
+    def _ask(self, faces: list[Face], lq: Tensor) -> Tensor:
         """(B, 3, R, R) restored, on the CPU."""
         if not self.options.matches:
             for face in faces:
-                face.report.quality = self.options.quality
+                face.quality = self.options.quality
             return self._call(lq, self.options.quality, self.restore_faces, self.options.scale)
         rungs = [self._call(lq, level, self.restore_faces, self.options.scale) for level in LEVELS]
         ladder = torch.stack(rungs, 1)  # (B, levels, 3, R, R)
         picked = [self._match(face, candidates) for face, candidates in zip(faces, ladder, strict=True)]
         return torch.stack([candidates[index] for candidates, index in zip(ladder, picked, strict=True)])
 
-    def _recognisable(self, faces: list[_Face], lq: Tensor, restored: Tensor) -> Tensor:
+    def _recognisable(self, faces: list[Face], lq: Tensor, restored: Tensor) -> Tensor:
         """Those that have lost their identity are restored again at half the scale, then without the prior."""
         restored = restored.clone()
         for share in (0.5, 0.0):
@@ -206,23 +134,23 @@ class Pipeline:
             scale, again = share * self.options.scale, [faces[index] for index in unlike]
             restored[unlike] = self._call(lq[unlike], self._qualities(again), self.model.restore, scale)
             for face in again:
-                face.report.note = f"identity {face.report.identity:.2f} at a higher scale; restored at {scale:g}"
+                face.note = f"identity {face.identity:.2f} at a higher scale; restored at {scale:g}"
             self._identify(again, lq[unlike], restored[unlike])
         return restored
 
-    def _is_unlike(self, face: _Face) -> bool:
-        least, alike = self.options.min_identity, face.report.identity
+    def _is_unlike(self, face: Face) -> bool:
+        least, alike = self.options.min_identity, face.identity
         return least is not None and alike is not None and alike < least
 
-    def _qualities(self, faces: list[_Face]) -> float | str | Tensor | None:
+    def _qualities(self, faces: list[Face]) -> float | str | Tensor | None:
         if not self.options.matches:
             return self.options.quality
-        return torch.tensor([face.report.quality for face in faces])
+        return torch.tensor([face.quality for face in faces])
 
-    def _match(self, face: _Face, rungs: Tensor) -> int:
-        assert face.matrix is not None  # faces without one are skipped
+    def _match(self, face: Face, rungs: Tensor) -> int:
+        assert face.matrix is not None  # faces without one are left alone
         index = best_match(face.photo, [_array(picture) for picture in rungs], face.matrix)
-        face.report.quality = LEVELS[index]
+        face.quality = LEVELS[index]
         return index
 
     def _call(
@@ -241,31 +169,31 @@ class Pipeline:
     def _drives(self, scorer: FaceScorer) -> bool:
         return self.scale is not None and scorer.metric == self.scale.metric
 
-    def _score(self, faces: list[_Face], pictures: Tensor, when: str) -> None:
+    def _score(self, faces: list[Face], pictures: Tensor, when: str) -> None:
         for scorer in self.scorers:
             scores = scorer(pictures).float().cpu()  # (B,)
             qualities = self.scale.quality(scores) if self._drives(scorer) else [None] * len(faces)
             for face, score, quality in zip(faces, scores, qualities, strict=True):
-                entry = face.report.scores.setdefault(scorer.metric, {})
+                entry = face.scores.setdefault(scorer.metric, {})
                 entry[when] = float(score)
                 if quality is not None:
                     entry[f"quality_{when}"] = float(quality)
 
-    def _is_good(self, face: _Face) -> bool:
+    def _is_good(self, face: Face) -> bool:
         if self.options.skip_if is None:
             return False
-        quality = face.report.scores[self.scale.metric]["quality_before"]
+        quality = face.scores[self.scale.metric]["quality_before"]
         if quality <= self.options.skip_if:
             return False
-        face.report.skipped = f"good already: quality {quality:.2f} is above skip_if {self.options.skip_if:g}"
+        face.leave(Outcome.GOOD, f"good already: quality {quality:.2f} is above skip_if {self.options.skip_if:g}")
         return True
 
-    def _identify(self, faces: list[_Face], lq: Tensor, restored: Tensor) -> None:
+    def _identify(self, faces: list[Face], lq: Tensor, restored: Tensor) -> None:
         if self.embedder is None:
             return
         alike = torch.cosine_similarity(self.embedder(lq), self.embedder(restored))
         for face, cosine in zip(faces, alike, strict=True):
-            face.report.identity = float(cosine)
+            face.identity = float(cosine)
 
     # -- after the model
 
@@ -273,33 +201,32 @@ class Pipeline:
         started = time.perf_counter()
         photo, factor = job.photo, self.options.upscale
         done = [face for face in job.faces if face.restored is not None]
-        reports = [face.report for face in job.faces]
-        batches = sum(report.seconds for report in reports)
+        batches = sum(face.seconds for face in job.faces)
         if not done and factor == 1:
-            return Restored(photo, photo.pixels, photo.alpha, reports, False, job.seconds + batches)
+            return Restored(photo, photo.pixels, photo.alpha, _reports(job), False, job.seconds + batches)
         canvas = enlarge(photo.pixels, factor)
         for face in done:
             self._put(canvas, face, job.faces)
         alpha = None if photo.alpha is None else enlarge(photo.alpha, factor)
         seconds = job.seconds + batches + time.perf_counter() - started
-        return Restored(photo, canvas, alpha, reports, True, seconds)
+        return Restored(photo, canvas, alpha, _reports(job), True, seconds)
 
-    def _put(self, canvas: np.ndarray, face: _Face, faces: list[_Face]) -> None:
+    def _put(self, canvas: np.ndarray, face: Face, faces: list[Face]) -> None:
         assert face.restored is not None and face.matrix is not None  # only restored faces come here
         started = time.perf_counter()
         if self.options.aligned:
             replace(canvas, face.restored)
         else:
-            near = [other for other in faces if other is not face and _overlap(face, other)]
+            near = [other for other in faces if other is not face and face.meets(other)]
             paste(
                 canvas,
                 face.restored,
                 face.matrix,
                 factor=self.options.upscale,
                 neighbours=[other.matrix for other in near if other.restored is not None and other.matrix is not None],
-                spared=[np.array(other.report.box) for other in near if other.restored is None],
+                spared=[np.array(other.box) for other in near if other.restored is None],
             )
-        face.report.seconds += time.perf_counter() - started
+        face.seconds += time.perf_counter() - started
 
 
 def _resolution(model: Restorer) -> int:
@@ -349,24 +276,14 @@ def check_size(photo: Photo, upscale: int) -> None:
         )
 
 
-def _waiting(queue: Iterable[_Job]) -> list[_Face]:
-    return [face for job in queue for face in job.faces if face.waits]
+def _waiting(queue: Iterable[_Job]) -> list[Face]:
+    return [face for job in queue for face in job.faces if face.outcome is None]
+
+
+def _reports(job: _Job) -> list[FaceReport]:
+    return [face.report() for face in job.faces]
 
 
 def _array(picture: Tensor) -> np.ndarray:
     """(3, R, R) -> (R, R, 3)"""
     return np.ascontiguousarray(picture.permute(1, 2, 0).numpy())
-
-
-def _overlap(face: _Face, other: _Face) -> bool:
-    """Whether the other face's square or box reaches into the face's square."""
-    one, two = _bounds(face), _bounds(other)
-    return bool((one[:2] < two[2:]).all() and (two[:2] < one[2:]).all())
-
-
-def _bounds(face: _Face) -> np.ndarray:
-    """Left, top, right, bottom of all that a face may change, or must keep."""
-    if face.restored is None or face.matrix is None:
-        return np.array(face.report.box)
-    corners = square(face.matrix, len(face.restored))
-    return np.concatenate([corners.min(0), corners.max(0)])

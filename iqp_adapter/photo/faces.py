@@ -1,0 +1,150 @@
+"""Faces on their way through the pipeline: found, chosen and cut out of their photo, and what became of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..pictures import eight_bit, peak
+from .align import align, similarity, square, template, zoom
+from .detect import Detector
+from .options import Options
+from .outcomes import FaceReport, Outcome
+
+LARGEST = 1.5
+"""A face whose square is larger than this multiple of the model's resolution would lose detail."""
+
+
+@dataclass(eq=False)
+class Face:
+    """A face of a photo, until it is reported.
+
+    Attributes:
+        index: counted from left to right.
+        box: left, top, right, bottom in the photo's pixels.
+        side: of the aligned square, in the photo's pixels.
+        photo: (H, W, 3) the photo it is in.
+        matrix: (2, 3) from the photo to the crop; None where landmarks span no face.
+        crop: (3, R, R) in [0, 1], as long as it waits.
+        restored: (R, R, 3) float32 in [0, 1].
+        outcome: what became of it; None as long as it waits for the model.
+        why: it is left alone, for people.
+        quality, scores, identity, note, seconds: as in its report.
+    """
+
+    index: int
+    box: list[float]
+    side: float
+    photo: np.ndarray
+    matrix: np.ndarray | None
+    crop: Tensor | None = None
+    restored: np.ndarray | None = None
+    outcome: Outcome | None = None
+    why: str = ""
+    quality: float | str | None = None
+    scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    identity: float | None = None
+    note: str = ""
+    seconds: float = 0.0
+
+    def leave(self, outcome: Outcome, why: str) -> None:
+        """Leaves it as it is in the photo."""
+        self.outcome, self.why, self.crop = outcome, why, None
+
+    def finish(self, restored: np.ndarray) -> None:
+        self.outcome, self.restored, self.crop = Outcome.RESTORED, restored, None
+
+    def report(self) -> FaceReport:
+        return FaceReport(
+            index=self.index,
+            box=self.box,
+            side=self.side,
+            outcome=self.outcome or Outcome.RESTORED,
+            skipped=self.why,
+            quality=self.quality,
+            scores=self.scores,
+            identity=self.identity,
+            note=self.note,
+            seconds=self.seconds,
+        )
+
+    @property
+    def bounds(self) -> np.ndarray:
+        """Left, top, right, bottom (4,) of all that it may change, or must keep."""
+        if self.restored is None or self.matrix is None:
+            return np.array(self.box)
+        corners = square(self.matrix, len(self.restored))
+        return np.concatenate([corners.min(0), corners.max(0)])
+
+    def meets(self, other: Face) -> bool:
+        """Whether the other face's square or box reaches into its own."""
+        one, two = self.bounds, other.bounds
+        return bool((one[:2] < two[2:]).all() and (two[:2] < one[2:]).all())
+
+
+def faces_of(pixels: np.ndarray, options: Options, detector: Detector, resolution: int) -> list[Face]:
+    """The faces of a photo (H, W, 3); those that are to be restored have a crop, the others say why not."""
+    faces = [whole(pixels, resolution)] if options.aligned else found(pixels, options, detector, resolution)
+    for face in faces:
+        if face.outcome is None:
+            cut(face, resolution, options.force)
+    return faces
+
+
+def whole(pixels: np.ndarray, resolution: int) -> Face:
+    """A picture that is one aligned face."""
+    height, width = pixels.shape[:2]
+    ratio = resolution / max(height, width)
+    matrix = np.array([[ratio, 0, (ratio - 1) / 2], [0, ratio, (ratio - 1) / 2]])
+    face = Face(0, [0, 0, width, height], max(height, width), pixels, matrix)
+    if height != width:
+        face.leave(Outcome.NOT_SQUARE, f"{width} x {height}, an aligned face is square")
+    return face
+
+
+def found(pixels: np.ndarray, options: Options, detector: Detector, resolution: int) -> list[Face]:
+    """The faces that the detector sees, those that are not wanted being left alone."""
+    seen = detector(eight_bit(pixels))
+    matrices = [similarity(landmarks, template(resolution)) for landmarks in seen.landmarks]
+    faces = [
+        Face(
+            index,
+            [round(float(edge), 1) for edge in box],
+            0.0 if matrix is None else round(resolution / zoom(matrix), 1),
+            pixels,
+            matrix,
+        )
+        for index, (box, matrix) in enumerate(zip(seen.boxes, matrices, strict=True))
+    ]
+    choose(faces, seen.boxes, options)
+    return faces
+
+
+def choose(faces: Sequence[Face], boxes: np.ndarray, options: Options) -> None:
+    """Leaves alone every face that is not asked for, or too small."""
+    extent = boxes[:, 2:] - boxes[:, :2]
+    wanted = options.faces
+    largest = int(extent.prod(1).argmax()) if len(extent) else 0
+    for index, face in enumerate(faces):
+        if wanted != "all" and index != (largest if wanted == "largest" else wanted):
+            face.leave(Outcome.UNWANTED, f"not asked for (faces {wanted})")
+        elif extent[index].min() < options.min_face:
+            face.leave(Outcome.SMALL, f"{extent[index].min():.0f} px, smaller than min_face {options.min_face}")
+
+
+def cut(face: Face, size: int, force: bool) -> None:
+    """Cuts a face out of its photo at the model's size, unless it is too large or no face."""
+    if face.side > LARGEST * size and not force:
+        return face.leave(
+            Outcome.LARGE,
+            f"its square of {face.side:.0f} px is larger than {LARGEST} x the model's {size} px, "
+            "which would destroy detail; force restores it all the same",
+        )
+    crop = None if face.matrix is None else align(face.photo, face.matrix, size)
+    if crop is None:
+        return face.leave(Outcome.NO_FACE, "its landmarks span no face inside the photo")
+    face.crop = torch.from_numpy(crop / peak(face.photo.dtype)).permute(2, 0, 1).clamp(0, 1)  # (3, R, R)
