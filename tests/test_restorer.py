@@ -173,6 +173,21 @@ def test_the_benchmark_has_its_rows(kind, restorer, monkeypatch):
     assert len({row.key for row in rows}) == len(rows)
 
 
+@pytest.mark.parametrize(
+    ("lq", "message"),
+    [
+        (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), "lq are torch.uint8 .*; divide 8-bit values by 255"),
+        (torch.full((1, 3, 64, 64), 128.0), r"lq span \[128, 128\], expected \[0, 1\]; clamp or rescale them"),
+        (torch.full((1, 3, 64, 64), float("nan")), r"lq span \[nan, nan\], expected \[0, 1\]"),
+        (torch.zeros(0, 3, 64, 64), r"lq are empty, \(0, 3, 64, 64\); give one picture or more"),
+        (torch.zeros(3, 64, 64), r"lq are torch.float32 \(3, 64, 64\), expected float \(B, 3, H, W\)"),
+    ],
+)
+def test_what_is_no_picture_is_refused_in_one_line(restorer, lq, message):
+    with pytest.raises(ValueError, match=message):
+        restorer.restore(lq)
+
+
 class Mirror(Restorer):
     """A restorer of somebody's own, with nothing but what it must have."""
 

@@ -1,7 +1,9 @@
 """Discrete codes: guidance, straight-through decisions, and quality optimisation that never leaves the codebook.
 
 The functions know logits (B, L, K) only; a wrapped host's and the native model's are alike to them.
-Source: discrete quality optimisation after IQPFR (arXiv 2503.09294); Gumbel-softmax (arXiv 1611.01144).
+Source: the discrete quality optimisation that IQPFR (arXiv 2503.09294) names; Gumbel-softmax (arXiv 1611.01144).
+Differs: here the gradient goes through the code logits. In the authors' code (github.com/fengyang1399-pixel/IQPIR) it
+goes straight through the codes to the encoder, and codes change only because their input does.
 """
 
 from __future__ import annotations

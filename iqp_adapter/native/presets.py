@@ -79,7 +79,8 @@ PRESETS = {
         common_codes=512, plus_codes=256, code_dim=32, dim=224, layers=5, heads=7, fused_levels=(0, 1),
     ),
 }  # fmt: skip
-"""`paper` follows CodeFormer's sizes, on which the paper builds; `tiny` trains on two CPU cores and is shipped."""
+"""`paper` has the widths of CodeFormer, on whose trunk the paper's authors build, with blocks of our own; `tiny` trains
+on two CPU cores and ships with the library."""
 
 
 def preset(name: str, **changes: Any) -> IQPFRConfig:

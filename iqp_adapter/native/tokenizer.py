@@ -21,8 +21,11 @@ NULL = 0
 class DualCodebook(nn.Module, Generic[Book]):
     """The common codebook holds universal structure, HQ+ what only high-scoring pictures have, or a null.
 
-    Source: dual-branch codebook of IQPFR (arXiv 2503.09294). Not stated in the paper: how the branches are joined and
-    trained apart; here entries are concatenated per token, and HQ+ sees only pictures above a quality quantile.
+    Source: the dual-branch codebook of IQPFR (arXiv 2503.09294). Differs from the authors' code, IQPIR: there both
+    codebooks quantise one feature by Euclidean distance and are summed (common + 0.8 HQ+), HQ+ counts as zero below an
+    absolute score in stage 1 alone, and entries learn by gradient. Here each codebook has a feature of its own, entries
+    are concatenated per token, HQ+ sees only pictures above a quality quantile, and a learned null stands for "nothing
+    to add" in every stage.
     """
 
     def __init__(self, config: IQPFRConfig, codebook: type[Book]):
