@@ -23,6 +23,7 @@ import iqp_adapter as iqp
 from iqp_adapter.compat import make_importable
 from iqp_adapter.training.adapter import AdapterTraining
 from iqp_adapter.training.config import AdapterConfig, StageConfig
+from iqp_adapter.training.stages import CodeImitation, CodeReward, ImageImitation, ImageReward
 
 STAGE = StageConfig(steps=30, batch=4, rate=1e-2, warmup=1, ema=0.5, options={"shuffle_every": 10})
 
@@ -74,7 +75,27 @@ def test_a_run_has_the_stages_of_its_configuration(stages, faces, tmp_path):
     assert folder == tmp_path / "reward" / "model"
     assert {path.parent.name for path in tmp_path.glob("*/log.jsonl")} == set(stages)
     rows = [json.loads(line) for line in (tmp_path / "reward" / "log.jsonl").read_text().splitlines()]
-    assert {"quality", "leash"} <= rows[0].keys()
+    assert {"quality", "from_bare"} <= rows[0].keys()
+
+
+@pytest.mark.parametrize(
+    ("kinds", "terms"),
+    [
+        ((ImageImitation, CodeImitation), ("l1", "perceptual", "code")),
+        ((ImageReward, CodeReward), ("quality", "l1", "perceptual", "from_bare", "kl")),
+    ],
+)
+def test_one_configuration_serves_hosts_of_both_kinds(kinds, terms):
+    for kind in kinds:
+        assert kind.term_names == terms
+        kind.check(replace(STAGE, weights=dict.fromkeys(terms, 1.0)))
+
+
+@pytest.mark.parametrize(("stage", "term"), [("imitation", "cod"), ("reward", "leash"), ("reward", "divergence")])
+def test_an_unknown_loss_term_is_one_line(stage, term, faces, tmp_path):
+    config = AdapterConfig(**{stage: replace(STAGE, weights={term: 0.1})}, precision="fp32")
+    with pytest.raises(ValueError, match=f"unknown loss term {term}; this stage knows .*l1, perceptual, .*$"):
+        AdapterTraining(config, built("restoreformer++"), faces, tmp_path).run()
 
 
 @pytest.mark.parametrize("name", ["codeformer-spandrel", "codeformer-official", "vqfr", "daefr"])
@@ -189,7 +210,7 @@ def test_gates_learn_faster_than_the_rest(faces, tmp_path):
     host = built("vqfr")
     start = iqp.wrap(built("vqfr")).adapters["default"].state_dict()
     folder = AdapterTraining(config, host, faces, tmp_path).run()
-    trained = torch.load(tmp_path / "imitation" / "state.pt", weights_only=True)["players"]["adapter"]["network"]
+    trained = torch.load(tmp_path / "imitation" / "state.pt", weights_only=True)["models"]["adapter"]["model"]
     moved = {key: float((value - start[key]).abs().max()) for key, value in trained.items()}
     gates = [step for key, step in moved.items() if key.endswith("gate")]
     assert folder.exists() and max(gates) == pytest.approx(3e-2, rel=1e-3)  # a first step of Adam is its rate

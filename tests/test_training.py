@@ -23,6 +23,7 @@ from iqp_adapter.native import IQPFR
 from iqp_adapter.training import loop
 from iqp_adapter.training.config import StageConfig, TrainConfig
 from iqp_adapter.training.native import NativeTraining
+from iqp_adapter.training.stages import CodebookStage, PredictionStage, QualityStage
 
 SCRIPT = Path(__file__).with_name("training_run.py")
 ROOT = Path(__file__).parents[1]
@@ -58,6 +59,13 @@ def test_a_stage_leaves_weights_log_curves_grids_and_its_environment(finished, s
     assert [row["step"] for row in rows] == [10, 12]
     names = {path.name for path in folder.iterdir()}
     assert {"curves.png", "step_000012.png", "environment.json", "model", "state.pt"} <= names
+
+
+@pytest.mark.parametrize(("number", "stage"), [(1, CodebookStage), (2, PredictionStage), (3, QualityStage)])
+def test_the_terms_of_a_stage_are_the_ones_it_declares(finished, number, stage):
+    rows = [json.loads(line) for line in (finished / f"stage{number}" / "log.jsonl").read_text().splitlines()]
+    besides = {"step", "common_perplexity", "plus_perplexity", "revived"}
+    assert set().union(*rows) - besides == set(stage.term_names)
 
 
 def test_what_is_trained_restores(finished):
@@ -107,7 +115,7 @@ def assert_same_weights(a, b):
     a, b = (torch.load(path, weights_only=True) for path in (a, b))
     assert a["step"] == b["step"]
     assert [key for key, value in a["averaged"].items() if not torch.equal(value, b["averaged"][key])] == []
-    network, other = (state["players"].popitem()[1]["network"] for state in (a, b))
+    network, other = (state["models"].popitem()[1]["model"] for state in (a, b))
     assert [key for key, value in network.items() if not torch.equal(value, other[key])] == []
 
 
@@ -203,8 +211,25 @@ def test_a_wrong_configuration_is_said_in_one_line(tmp_path, change, words):
         TrainConfig.load(path)
 
 
-def test_unknown_options_of_a_stage_are_refused(faces, tmp_path):
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"options": {"adversarial_form": 3}}, "unknown option adversarial_form; this stage knows adversarial_from, "),
+        (
+            {"weights": {"l1": 1, "leash": 0, "perceptal": 1}},
+            "unknown loss term leash, perceptal; this stage knows l1, perceptual, commitment, adversarial, discr",
+        ),
+    ],
+)
+def test_unknown_names_in_a_stage_are_refused(faces, tmp_path, change, words):
     settings = config()
-    wrong = replace(settings.stages[0], options={"adversarial_form": 3})
-    with pytest.raises(ValueError, match="unknown option adversarial_form; this stage knows"):
+    wrong = replace(settings.stages[0], **change)
+    with pytest.raises(ValueError, match=words):
         NativeTraining(replace(settings, stages=(wrong, *settings.stages[1:])), faces, tmp_path).run(1)
+
+
+def test_a_checkpoint_of_another_version_is_refused_in_one_line(faces, tmp_path):
+    (tmp_path / "stage1").mkdir()
+    torch.save({"step": 2, "players": {}}, tmp_path / "stage1" / "state.pt")
+    with pytest.raises(ValueError, match=r"state.pt was written by another version of iqp_adapter; train in another"):
+        NativeTraining(config(), faces, tmp_path).run(1)

@@ -35,9 +35,10 @@ from iqp_adapter.training.stages import Batch, Terms
 from iqp_adapter.training.stages.imitation import codes_of
 
 STEPS = 160
-HELD = {"l1": 1.0, "perceptual": 0.3, "leash": 0.0, "divergence": 0.0}
+TARGETS = {"l1": 1.0, "perceptual": 0.3}
+HELD = {**TARGETS, "from_bare": 0.0, "kl": 0.0}
 REWARD = StageConfig(steps=STEPS, batch=8, rate=1e-3, warmup=20, ema=0.98, weights={"quality": 0.6, **HELD})
-IMITATION = replace(REWARD, weights={**HELD, "code": 1.0})
+IMITATION = replace(REWARD, weights={**TARGETS, "code": 1.0})
 FINETUNED = replace(IMITATION, rate=2e-4)
 
 
@@ -58,13 +59,15 @@ class FineTuning(HostStage):
         teacher: of a code host, as for `CodeImitation`; without one the host learns from pictures.
     """
 
+    term_names = ("l1", "perceptual", "code")
+
     def __init__(
         self, config: StageConfig, perceptual: nn.Module, host: nn.Module, spec: HostSpec, teacher: nn.Module | None
     ):
         super().__init__(config, perceptual, host)
         self.spec, self.teacher = spec, teacher
 
-    def turns(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
+    def updates(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
         run = partial(self.spec.restore, self.host, batch.lq)
         if self.spec.codes is None or self.teacher is None:
             yield "host", self.pictures(2 * run() - 1, batch.hq)

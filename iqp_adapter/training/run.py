@@ -81,8 +81,8 @@ class Run:
         with torch.random.fork_rng():
             torch.manual_seed(self.config.seed + number)
             stage = make()
-        for network in stage.players().values():
-            network.to(self.device).to(memory_format=stage.memory_format)
+        for model in stage.models().values():
+            model.to(self.device).to(memory_format=stage.memory_format)
         pace = Pace(save=self.config.save_every, watch=self.config.watch_every)
         loop = Loop(stage, self._batches(stage.config, number), self._watched(), folder, self.accelerator, pace)
         if self.accelerator.is_main_process:

@@ -1,4 +1,4 @@
-"""Stages of training: what is learned, from which terms, and what is looked at meanwhile."""
+"""Stages of training: the models that learn, their loss terms, and their sample grids."""
 
 from .adaptation import Adaptation
 from .base import Batch, Stage, Terms

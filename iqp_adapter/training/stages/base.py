@@ -1,4 +1,4 @@
-"""What the loop and the three stages agree on: a batch, a player's turn, a look."""
+"""What a stage of training has to provide to the loop: models, their loss terms, and sample grids."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..config import StageConfig
 
 
 class Batch(NamedTuple):
-    """hq and lq (B, 3, R, R) in [0, 1], hq's quality (B,), and a key (B,) for every draw that a sample needs."""
+    """Targets hq and inputs lq (B, 3, R, R) in [0, 1], the quality of hq (B,), and a random key for every sample."""
 
     hq: Tensor
     lq: Tensor
@@ -22,12 +22,12 @@ class Batch(NamedTuple):
     keys: list[int]
 
     def uniform(self, purpose: int) -> Tensor:
-        """One uniform draw a sample (B,), the same whatever batch or process the sample is in."""
+        """One uniform draw per sample (B,), the same in every batch and process that the sample is in."""
         draws = [torch.rand((), generator=torch_generator(key + purpose)) for key in self.keys]
         return torch.stack(draws).to(self.hq.device)
 
     def gumbel(self, shape: tuple[int, ...], purpose: int) -> Tensor:
-        """Gumbel noise (B, *shape), keyed as `uniform` is."""
+        """Gumbel noise (B, *shape), keyed like `uniform`."""
         return torch.stack([gumbel_noise(shape, torch_generator(key + purpose)) for key in self.keys]).to(
             self.hq.device
         )
@@ -44,40 +44,53 @@ class Stage:
     """What the loop needs of a stage.
 
     Args:
-        config: settings; `weights` scales the terms, `options` is the stage's own.
-        perceptual: distance of two batches of pictures.
+        config: settings; `weights` scales the terms, `options` holds the stage's own options.
+        perceptual: distance between two batches of pictures.
+
+    Raises:
+        ValueError: for a weight or an option that the stage does not have.
     """
 
+    term_names: tuple[str, ...] = ()
+    """Every loss term that a configuration may give a weight; without one its weight is 1."""
     defaults: dict[str, float] = {}
+    """Every option with its default."""
     rates: dict[str, float] = {}
-    """By player, or by the last word of a parameter's name: its learning rate in units of the configured one."""
+    """Learning rates in units of the configured one, by the name of a model or the last part of a parameter's name."""
     memory_format = torch.channels_last
-    """Of the players' weights; some networks are faster in the other one."""
+    """Of the models' weights; some models are faster in the other one."""
 
     def __init__(self, config: StageConfig, perceptual: nn.Module):
+        self.check(config)
         self.config, self.perceptual = config, perceptual
         self.options = {**self.defaults, **config.options}
-        if unknown := set(config.options) - set(self.defaults):
-            raise ValueError(
-                f"unknown option {', '.join(sorted(unknown))}; this stage knows {', '.join(self.defaults)}"
-            )
 
-    def players(self) -> dict[str, nn.Module]:
-        """The networks that learn, by name; the first one is what is averaged and kept."""
+    @classmethod
+    def check(cls, config: StageConfig) -> None:
+        """Raises ValueError for a weight or an option that the stage does not have."""
+        for kind, given, known in (
+            ("loss term", config.weights, cls.term_names),
+            ("option", config.options, cls.defaults),
+        ):
+            if unknown := sorted(set(given) - set(known)):
+                raise ValueError(f"unknown {kind} {', '.join(unknown)}; this stage knows {', '.join(known) or 'none'}")
+
+    def models(self) -> dict[str, nn.Module]:
+        """The models that learn, by name; the first one is averaged and saved."""
         raise NotImplementedError
 
-    def turns(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
-        """The terms of each player in turn; the loop updates the player before it asks for the next turn."""
+    def updates(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
+        """The loss terms of each model in order; the loop updates a model before it asks for the terms of the next."""
         raise NotImplementedError
 
     def after_step(self, step: int) -> Terms:
-        """What happens besides gradients, and what is worth logging."""
+        """Makes changes that need no gradient, and returns further scalars for the log."""
         return {}
 
     def look(self, model: Any, batch: Batch) -> Grid:
-        """Labelled rows of pictures that show how the (averaged) model does."""
+        """Labelled rows of pictures for the sample grid of the (averaged) model."""
         raise NotImplementedError
 
-    def verdict(self, rows: Grid) -> Terms:
-        """Scalars worth logging of the rows that `look` gave."""
+    def results(self, rows: Grid) -> Terms:
+        """Measurements of the rows that `look` gave, for the log."""
         return {}
