@@ -9,7 +9,7 @@ Several processes: `accelerate launch examples/finetune_adapter.py ...`.
 import sys
 from pathlib import Path
 
-from iqp_adapter.training.adapter import AdapterTraining
+from iqp_adapter.training.adapter_training import AdapterTraining
 from iqp_adapter.training.config import AdapterConfig
 
 host, config, hq, run = sys.argv[1:]

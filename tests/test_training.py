@@ -22,7 +22,7 @@ from iqp_adapter.degradations.ladder import Ladder
 from iqp_adapter.native import IQPFR
 from iqp_adapter.training import loop
 from iqp_adapter.training.config import StageConfig, TrainConfig
-from iqp_adapter.training.native import NativeTraining
+from iqp_adapter.training.native_training import NativeTraining
 from iqp_adapter.training.stages import CodebookStage, PredictionStage, QualityStage
 
 SCRIPT = Path(__file__).with_name("training_run.py")
@@ -86,9 +86,9 @@ def test_stage_two_and_three_leave_the_codebooks_and_the_decoder_alone(finished)
 
 def test_stage_one_learns(faces, tmp_path):
     settings = config()
-    longer = replace(settings.stages[0], steps=200, weights={"l1": 2.0, "perceptual": 0.15}, options={})
-    training = NativeTraining(replace(settings, stages=(longer, *settings.stages[1:])), faces, tmp_path)
-    training.run(1)
+    longer = replace(settings.stages["stage1"], steps=200, weights={"l1": 2.0, "perceptual": 0.15}, options={})
+    training = NativeTraining(replace(settings, stages=settings.stages | {"stage1": longer}), faces, tmp_path)
+    training.run_stage("stage1")
     rows = [json.loads(line) for line in (tmp_path / "stage1" / "log.jsonl").read_text().splitlines()]
     assert rows[-1]["l1"] < 0.6 * rows[0]["l1"]
 
@@ -142,7 +142,7 @@ def test_two_processes_equal_one_with_twice_the_batch(faces, tmp_path):
 
 def test_a_finished_stage_is_not_trained_again(finished, faces):
     before = (finished / "stage1" / "state.pt").stat().st_mtime_ns
-    NativeTraining(config(), faces, finished).run(1)
+    NativeTraining(config(), faces, finished).run_stage("stage1")
     assert (finished / "stage1" / "state.pt").stat().st_mtime_ns == before
 
 
@@ -150,12 +150,12 @@ def test_a_loss_that_is_not_finite_stops_with_what_to_do(faces, tmp_path, monkey
     training = NativeTraining(config(), faces, tmp_path)
     monkeypatch.setattr("iqp_adapter.training.losses.l1", lambda restored, hq: restored.mean() * float("nan"))
     with pytest.raises(FloatingPointError, match=r"not finite at step 0 \(l1\).*lower the stage's rate"):
-        training.run(1)
+        training.run_stage("stage1")
 
 
 def test_a_stage_wants_the_one_before(faces, tmp_path):
     with pytest.raises(FileNotFoundError, match="stage 1 is not finished .* run it first with --stage 1"):
-        NativeTraining(config(), faces, tmp_path).run(2)
+        NativeTraining(config(), faces, tmp_path).run_stage("stage2")
 
 
 def test_the_rate_warms_up_and_falls_to_a_tenth():
@@ -169,7 +169,7 @@ def test_the_rate_warms_up_and_falls_to_a_tenth():
 @pytest.mark.parametrize("name", ["native_tiny", "native_colour", "native_underwater"])
 def test_the_shipped_configurations_are_readable(name):
     config = TrainConfig.load(EXAMPLE.with_stem(name))
-    assert config.stage(1).weights["l1"] > 0
+    assert config.stages["stage1"].weights["l1"] > 0
     assert degradation_of(128, **config.degradation)
     assert Ladder(**config.ladder)
 
@@ -178,7 +178,7 @@ def test_a_configuration_may_end_before_the_last_stage():
     shorter = TrainConfig.load(EXAMPLE.with_stem("native_colour"))
     assert len(shorter.stages) == 2
     with pytest.raises(ValueError, match="there is no stage 3; the configuration ends with stage 2"):
-        shorter.stage(3)
+        shorter.name(3)
 
 
 def test_a_degradation_of_no_kind_is_named():
@@ -223,13 +223,24 @@ def test_a_wrong_configuration_is_said_in_one_line(tmp_path, change, words):
 )
 def test_unknown_names_in_a_stage_are_refused(faces, tmp_path, change, words):
     settings = config()
-    wrong = replace(settings.stages[0], **change)
+    wrong = replace(settings.stages["stage1"], **change)
     with pytest.raises(ValueError, match=words):
-        NativeTraining(replace(settings, stages=(wrong, *settings.stages[1:])), faces, tmp_path).run(1)
+        NativeTraining(replace(settings, stages=settings.stages | {"stage1": wrong}), faces, tmp_path).run_stage(
+            "stage1"
+        )
+
+
+def test_a_mistake_in_a_later_stage_is_found_before_the_first_one_trains(faces, tmp_path):
+    settings = config()
+    wrong = replace(settings.stages["stage3"], weights={"leash": 0.05})
+    training = NativeTraining(replace(settings, stages=settings.stages | {"stage3": wrong}), faces, tmp_path)
+    with pytest.raises(ValueError, match="unknown loss term leash; this stage knows quality, kl"):
+        training.run()
+    assert not (tmp_path / "stage1").exists()
 
 
 def test_a_checkpoint_of_another_version_is_refused_in_one_line(faces, tmp_path):
     (tmp_path / "stage1").mkdir()
     torch.save({"step": 2, "players": {}}, tmp_path / "stage1" / "state.pt")
     with pytest.raises(ValueError, match=r"state.pt was written by another version of iqp_adapter; train in another"):
-        NativeTraining(config(), faces, tmp_path).run(1)
+        NativeTraining(config(), faces, tmp_path).run_stage("stage1")

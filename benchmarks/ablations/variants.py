@@ -72,7 +72,7 @@ def config_of(variant: Variant, seed: int) -> TrainConfig:
     return TrainConfig(
         preset="tiny",
         changes=changes,
-        stages=(CODEBOOKS, PREDICTION),
+        stages={"stage1": CODEBOOKS, "stage2": PREDICTION},
         degradation=DEGRADATION,
         precision="fp32",
         seed=seed,
