@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,8 @@ import torch
 from PIL import Image
 from training_run import config
 
-from iqp_adapter.degradations.kinds import degradation_of
+from iqp_adapter.degradations.base import attributes
+from iqp_adapter.degradations.kinds import DEGRADATIONS, degradation_of
 from iqp_adapter.degradations.ladder import Ladder
 from iqp_adapter.native import IQPFR
 from iqp_adapter.training import loop
@@ -184,6 +185,30 @@ def test_a_configuration_may_end_before_the_last_stage():
 def test_a_degradation_of_no_kind_is_named():
     with pytest.raises(ValueError, match="degradation of kind 'lunar'; available: face"):
         degradation_of(128, kind="lunar")
+
+
+@dataclass(frozen=True)
+class Darker:
+    """A kind of degradation that is not in the library."""
+
+    factor: float = 0.5
+
+    @classmethod
+    def for_resolution(cls, px, **changes):
+        return cls(**attributes(cls, "darker", changes))
+
+    def __call__(self, hq, seed):
+        return hq * np.float32(self.factor)
+
+
+def test_a_new_degradation_is_one_line_of_the_table(faces, tmp_path, monkeypatch):
+    monkeypatch.setitem(DEGRADATIONS, "toy", Darker)
+    ladder = {"originals": 1.0}
+    run = NativeTraining(config(degradation={"kind": "toy", "factor": 0.25}, ladder=ladder), faces, tmp_path)
+    assert torch.equal(run.data[0, 0]["lq"], 0.25 * run.data[0, 0]["hq"])
+    assert torch.equal(run.watched_data[0, 0]["lq"], 0.25 * run.watched_data[0, 0]["hq"])
+    with pytest.raises(ValueError, match="darker has no shade; it has factor"):
+        NativeTraining(config(degradation={"kind": "toy", "shade": 1}, ladder=ladder), faces, tmp_path)
 
 
 def test_the_ladder_of_a_configuration_makes_the_targets(faces, tmp_path):

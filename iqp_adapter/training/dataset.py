@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from ..degradations.face import check_range
+from ..degradations.base import check_range
 from ..degradations.ladder import Ladder
 from ..degradations.rng import numpy_rng, sample_seed
 from ..pictures import LUMA, check_large, read_large, resample
