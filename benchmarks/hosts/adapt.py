@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from enum import StrEnum
+from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -42,7 +42,9 @@ IMITATION = replace(REWARD, weights={**TARGETS, "code": 1.0})
 FINETUNED = replace(IMITATION, rate=2e-4)
 
 
-class Variant(StrEnum):
+class Variant(str, Enum):
+    __str__ = str.__str__  # the value, as of `StrEnum`, which needs Python 3.11
+
     ADAPTER = "adapter"
     IMITATING = "imitating"
     FINETUNED = "finetuned"
