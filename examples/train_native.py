@@ -1,9 +1,9 @@
-"""Trains an IQPFR from a folder of good, aligned face pictures; the same call resumes.
+"""Trains an IQPFR from a folder of good, aligned face pictures. The same call resumes.
 
     python examples/train_native.py examples/native_tiny.yaml path/to/faces runs/tiny
 
-What `iqp train native` does, without the progress bar.
-Several processes: `accelerate launch examples/train_native.py ...`.
+Does the same as `iqp train native`, without the progress bar.
+For several processes use `accelerate launch examples/train_native.py ...`.
 """
 
 import sys
