@@ -273,8 +273,8 @@ def partners(paths: Sequence[Path], others: Sequence[Path]) -> list[Path]:
     single = [path.name for path in paths if len(named.get(path.stem, ())) != 1]
     if single:
         raise ValueError(
-            f"{len(single)} of {len(paths)} pictures ({', '.join(single[:3])}, ...) have no partner in {others[0].parent}, "
-            "or several; give every pair the same name, endings aside"
+            f"{len(single)} of {len(paths)} pictures ({', '.join(single[:3])}, ...) have no partner in "
+            f"{others[0].parent}, or several; give every pair the same name, endings aside"
         )
     return [named[path.stem][0] for path in paths]
 
