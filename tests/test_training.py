@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from training_run import config
 
-from iqp_adapter.degradations.base import attributes
+from iqp_adapter.degradations.checks import attributes
 from iqp_adapter.degradations.kinds import DEGRADATIONS, degradation_of
 from iqp_adapter.degradations.ladder import Ladder
 from iqp_adapter.native import IQPFR

@@ -29,8 +29,8 @@ from iqp_adapter.hosts.spec import HostSpec
 from iqp_adapter.store import checkpoint
 from iqp_adapter.training import losses
 from iqp_adapter.training.adapter_training import AdapterTraining, with_vqgan
+from iqp_adapter.training.base_run import Run
 from iqp_adapter.training.config import AdapterConfig, RunConfig, StageConfig
-from iqp_adapter.training.run import Run
 from iqp_adapter.training.stages import Batch, Terms
 from iqp_adapter.training.stages.imitation import codes_of
 

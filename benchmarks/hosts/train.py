@@ -22,8 +22,8 @@ from benchmarks.hosts import small
 from benchmarks.hosts.stages import Dictionary, Fusion, Prediction, Quantising, start_from_codes
 from iqp_adapter.cli.train import training_progress
 from iqp_adapter.store import checkpoint
+from iqp_adapter.training.base_run import Run
 from iqp_adapter.training.config import RunConfig, StageConfig
-from iqp_adapter.training.run import Run
 from iqp_adapter.training.stages import Stage
 
 PICTURES = {"l1": 10.0, "perceptual": 0.15}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ..scoring.cache import FileScores
+    from ..scoring.score_cache import FileScores
     from ..scoring.scorer import Scorer
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "iqp_adapter" / "scores.sqlite"
@@ -33,7 +33,7 @@ def score(
     """Score images by no-reference metrics. A second run, or one after an interruption, scores only new images."""
     from rich.progress import Progress
 
-    from ..scoring.cache import ScoreCache, score_files
+    from ..scoring.score_cache import ScoreCache, score_files
     from ..scoring.scorer import Scorer
     from ..store.files import list_images
 

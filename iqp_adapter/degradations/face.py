@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..compat import make_importable
-from .base import attributes, check_picture, check_range
+from .checks import attributes, check_picture, check_range
 from .discolour import fade, grey
 from .jpeg import jpeg
 from .rng import global_seed, numpy_rng

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .base import check_picture, check_range
+from .checks import check_picture, check_range
 from .discolour import drawn_gains, fade, tint
 from .jpeg import jpeg
 from .rng import numpy_rng

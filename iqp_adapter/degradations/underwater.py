@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import attributes, check_picture, check_range
+from .checks import attributes, check_picture, check_range
 from .rng import numpy_rng
 
 TRANSMITTANCE = {

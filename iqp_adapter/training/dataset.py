@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from ..degradations.base import check_range
+from ..degradations.checks import check_range
 from ..degradations.ladder import Ladder
 from ..degradations.rng import numpy_rng, sample_seed
 from ..pictures import LUMA, check_large, read_large, resample
@@ -90,7 +90,7 @@ class FaceFolder(Dataset[dict[str, Any]]):
     Args:
         root: folder with pictures.
         resolution: side of a sample in pixels.
-        degradation: makes `lq` of a picture and a seed, see `degradations.base.Kind`; without it `lq` equals `hq`.
+        degradation: makes `lq` of a picture and a seed, see `degradations.kinds.Kind`; without it `lq` equals `hq`.
         ladder: lowers the quality of some targets.
         augmentation: changes pose and colour; without it a sample is the centre square of its picture.
         seed: of the run.

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from torch import nn
 
+from .base_run import Run
 from .config import AdapterConfig, TrainConfig
 from .loop import Progress, silent
-from .run import Run
 from .stages import Stage
 
 ProgressOf = Callable[[str, int], AbstractContextManager[Progress]]

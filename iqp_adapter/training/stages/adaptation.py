@@ -14,7 +14,7 @@ from ...core.quality import ANY, BEST
 from ...hosts.wrapped import DEFAULT, WrappedHost
 from ..config import StageConfig
 from ..guard import Guard
-from .base import Batch, Grid, Stage, Terms
+from .stage import Batch, Grid, Stage, Terms
 
 logger = logging.getLogger(__name__)
 

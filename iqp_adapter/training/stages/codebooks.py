@@ -12,7 +12,7 @@ from ...native import Tokenizer
 from .. import losses
 from ..config import StageConfig
 from ..discriminator import PatchDiscriminator
-from .base import Batch, Grid, Stage, Terms
+from .stage import Batch, Grid, Stage, Terms
 
 
 class CodebookStage(Stage):

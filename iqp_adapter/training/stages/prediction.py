@@ -12,7 +12,7 @@ from ...native import IQPFR, Tokenizer
 from ...native.model import Prediction
 from .. import losses
 from ..config import StageConfig
-from .base import Batch, Grid, Stage, Terms
+from .stage import Batch, Grid, Stage, Terms
 
 
 class PredictionStage(Stage):

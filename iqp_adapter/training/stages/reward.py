@@ -15,7 +15,7 @@ from .. import losses
 from ..config import StageConfig
 from ..guard import Guard
 from .adaptation import Adaptation
-from .base import Batch, Terms
+from .stage import Batch, Terms
 
 
 class Attempt(NamedTuple):

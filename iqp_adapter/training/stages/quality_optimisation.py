@@ -13,8 +13,8 @@ from ...native import IQPFR
 from ...scoring.scorer import Scorer
 from .. import losses
 from ..config import StageConfig
-from .base import Batch, Grid, Stage, Terms
 from .prediction import look_at_dial
+from .stage import Batch, Grid, Stage, Terms
 
 
 class QualityStage(Stage):

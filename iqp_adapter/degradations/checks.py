@@ -1,27 +1,12 @@
-"""What every kind of degradation has in common: its interface, and the checks of its attributes and pictures."""
+"""Checks of attributes and pictures that every kind of degradation makes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-
-
-class Kind(Protocol):
-    """The interface of a degradation: a dataclass whose attributes are its settings."""
-
-    @classmethod
-    def for_resolution(cls, px: int, **changes: Any) -> Kind:
-        """The default for pictures of `px` x `px` pixels, with the attributes in `changes` replaced.
-
-        Raises:
-            ValueError: for an attribute that does not exist or is out of range.
-        """
-
-    def __call__(self, hq: np.ndarray, seed: int) -> np.ndarray:
-        """Degrades a picture, (H, W, 3) float32 RGB in [0, 1], to one of the same form; `seed` decides every draw."""
 
 
 def attributes(kind: type, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
