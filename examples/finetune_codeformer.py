@@ -1,8 +1,9 @@
-"""All of fine-tuning on one page: an adapter for CodeFormer learns which codes go with which quality.
+"""Adapter training on one page: an adapter for CodeFormer learns which codes go with which quality.
 
     python examples/finetune_codeformer.py codeformer.pth path/to/faces my-adapter [STEPS]
 
-To be read. `iqp train adapter` does the same and resumes, averages weights, draws curves and sample grids.
+Read it to see how training works. For training use `iqp train adapter`, which can resume, averages weights and draws
+loss curves and sample grids.
 """
 
 import sys
@@ -21,7 +22,7 @@ host, faces, out, *steps = sys.argv[1:]
 bare, scorer, batch = iqp.wrap(host), iqp.Scorer("iqp-lite"), 8
 size = bare.resolution
 
-# targets of mixed quality, as real training sets have them, and their degraded inputs
+# targets of mixed quality, as in real training sets, and their degraded inputs
 data = FaceFolder(Path(faces), size, degradation=Degradation.for_resolution(size), ladder=Ladder())
 
 
@@ -30,19 +31,19 @@ def pictures(first: int) -> tuple[torch.Tensor, torch.Tensor]:
     return tuple(torch.stack([sample[key] for sample in samples]) for key in ("hq", "lq"))
 
 
-# what counts as good here: quality is the rank of a score among the targets'
+# quality is the rank of a score among those of the targets
 scores = torch.cat([scorer(pictures(first)[0]) for first in range(0, len(data), batch)])
 scale = iqp.ScoreScale.fit(scorer.metric, scorer.lower_better, scores)
 
 model = iqp.wrap(bare.unwrap(), scales=[scale]).train()
-optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)  # the adapter's alone
+optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)  # only the adapter has parameters that learn
 for step in range(int(steps[0]) if steps else 1000):
     hq, lq = pictures(step * batch)
     quality = scale.quality(scorer(hq))
-    asked = torch.where(torch.rand(batch) < 0.15, ANY, quality)  # now and then no preference
+    condition = torch.where(torch.rand(batch) < 0.15, ANY, quality)  # sometimes no preference
     with torch.no_grad(), model.conditioned(None):
         wanted = model.codes_in(hq).nearest()  # (B, L)
-    with model.conditioned(asked):
+    with model.conditioned(condition):
         logits = model.codes_in(lq).logits()  # (B, L, K)
     loss = cross_entropy(logits.flatten(0, 1), wanted.flatten(), label_smoothing=0.1)
     optimiser.zero_grad()

@@ -1,4 +1,4 @@
-"""Restores the aligned face in a picture at three qualities and puts them side by side.
+"""Restores a picture of an aligned face at three qualities and shows the results side by side.
 
 python examples/restore_face.py face.png restored.png
 """

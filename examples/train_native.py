@@ -1,18 +1,17 @@
-"""Trains an IQPFR from a folder of good, aligned face pictures; the same call again resumes after an interruption.
+"""Trains an IQPFR from a folder of good, aligned face pictures. The same call resumes.
 
     python examples/train_native.py examples/native_tiny.yaml path/to/faces runs/tiny
 
-What `iqp train native` does, without the progress bar.
-Several processes: `accelerate launch examples/train_native.py ...`.
+Does the same as `iqp train native`, without the progress bar.
+For several processes use `accelerate launch examples/train_native.py ...`.
 """
 
 import sys
 from pathlib import Path
 
 from iqp_adapter.training.config import TrainConfig
-from iqp_adapter.training.native import NativeTraining
+from iqp_adapter.training.native_training import NativeTraining
 
 config, hq, run = sys.argv[1:]
 training = NativeTraining(TrainConfig.load(config), Path(hq), Path(run))
-for stage in (1, 2, 3):
-    print(f"stage {stage} is in", training.run(stage))
+print("the model is in", training.run())

@@ -1,7 +1,9 @@
-"""An existing restorer, bare and with the dial: `python examples/wrap_host.py HOST FACE.png OUT.png [ADAPTER]`.
+"""Restores a face by an existing restorer at several qualities.
 
-HOST is a weight file (codeformer.pth, GFPGANv1.4.pth, RestoreFormer.pth, ...) or a name that `iqp fetch --list` shows;
-FACE is one aligned face. Without an adapter all pictures are the same: that of the bare host.
+    python examples/wrap_host.py HOST FACE.png OUT.png [ADAPTER]
+
+HOST is a weight file (codeformer.pth, GFPGANv1.4.pth, RestoreFormer.pth, ...) or a name that `iqp fetch --list` shows.
+FACE.png shows one aligned face. Without an adapter all restorations equal that of the bare host.
 """
 
 import sys

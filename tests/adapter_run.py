@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from stand_ins import CodeFormer
 
-from iqp_adapter.training.adapter import AdapterTraining
+from iqp_adapter.training.adapter_training import AdapterTraining
 from iqp_adapter.training.config import AdapterConfig, StageConfig
 
 

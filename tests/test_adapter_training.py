@@ -21,8 +21,10 @@ from tiny_hosts import TINY_HOSTS
 
 import iqp_adapter as iqp
 from iqp_adapter.compat import make_importable
-from iqp_adapter.training.adapter import AdapterTraining
+from iqp_adapter.hosts.registry import recognise
+from iqp_adapter.training.adapter_training import AdapterTraining
 from iqp_adapter.training.config import AdapterConfig, StageConfig
+from iqp_adapter.training.stages import CodeImitation, CodeReward, ImageImitation, ImageReward
 
 STAGE = StageConfig(steps=30, batch=4, rate=1e-2, warmup=1, ema=0.5, options={"shuffle_every": 10})
 
@@ -74,7 +76,51 @@ def test_a_run_has_the_stages_of_its_configuration(stages, faces, tmp_path):
     assert folder == tmp_path / "reward" / "model"
     assert {path.parent.name for path in tmp_path.glob("*/log.jsonl")} == set(stages)
     rows = [json.loads(line) for line in (tmp_path / "reward" / "log.jsonl").read_text().splitlines()]
-    assert {"quality", "leash"} <= rows[0].keys()
+    assert {"quality", "from_bare"} <= rows[0].keys()
+
+
+def test_a_stage_starts_from_the_weights_of_the_one_before(faces, tmp_path):
+    short = replace(STAGE, steps=2, batch=2)
+    config = AdapterConfig(imitation=short, reward=short, precision="fp32", watch_every=100)
+    with pytest.raises(FileNotFoundError, match="imitation is not finished in .*; run it first"):
+        AdapterTraining(config, built("vqfr"), faces, tmp_path).run_stage("reward")
+    folder = AdapterTraining(config, built("vqfr"), faces, tmp_path).run_stage("imitation")
+    imitated = load_file(folder / "model.safetensors")
+    start = AdapterTraining(config, built("vqfr"), faces, tmp_path).stage("reward").adapter.state_dict()
+    assert any(value.any() for key, value in imitated.items() if key.endswith("gate"))
+    assert all(torch.equal(value, start[key]) for key, value in imitated.items())
+
+
+def test_a_host_is_wrapped_once_and_one_without_a_size_is_refused(faces, tmp_path, monkeypatch):
+    calls, module = [], "iqp_adapter.training.adapter_training"
+    monkeypatch.setattr(f"{module}.wrap", lambda host, **how: calls.append(host) or iqp.wrap(host, **how))
+    config, host = AdapterConfig(imitation=STAGE, precision="fp32"), built("vqfr")
+    assert AdapterTraining(config, host, faces, tmp_path).resolution == 64
+    assert calls == [host]
+    spec = replace(recognise(built("vqfr")), resolution=lambda host: None)
+    monkeypatch.setattr(f"{module}.recognise", lambda host: spec)
+    with pytest.raises(ValueError, match="vqfr has no size of its own to train at; give its host file a resolution"):
+        AdapterTraining(config, built("vqfr"), faces, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "terms"),
+    [
+        ((ImageImitation, CodeImitation), ("l1", "perceptual", "code")),
+        ((ImageReward, CodeReward), ("quality", "l1", "perceptual", "from_bare", "kl")),
+    ],
+)
+def test_one_configuration_serves_hosts_of_both_kinds(kinds, terms):
+    for kind in kinds:
+        assert kind.term_names == terms
+        kind.check(replace(STAGE, weights=dict.fromkeys(terms, 1.0)))
+
+
+@pytest.mark.parametrize(("stage", "term"), [("imitation", "cod"), ("reward", "leash"), ("reward", "divergence")])
+def test_an_unknown_loss_term_is_one_line(stage, term, faces, tmp_path):
+    config = AdapterConfig(**{stage: replace(STAGE, weights={term: 0.1})}, precision="fp32")
+    with pytest.raises(ValueError, match=f"unknown loss term {term}; this stage knows .*l1, perceptual, .*$"):
+        AdapterTraining(config, built("restoreformer++"), faces, tmp_path).run()
 
 
 @pytest.mark.parametrize("name", ["codeformer-spandrel", "codeformer-official", "vqfr", "daefr"])
@@ -105,7 +151,7 @@ def test_a_host_without_codes_says_so():
     [
         ("seed: 1", "does not describe imitation or reward; see examples/adapter.yaml"),
         ("reward: {steps: 1}", "StageConfig: missing .* 'batch'"),
-        ("reward: {steps: 1, batch: 1, rate: 1}\njudges: [niqe, iqp-lite]", "iqp-lite drives the training and can not"),
+        ("reward: {steps: 1, batch: 1, rate: 1}\njudges: [niqe, iqp-lite]", "iqp-lite drives the training and cannot"),
         ("imitation: {steps: 1, batch: 1, rate: 1}\nsede: 1", "unknown setting sede; AdapterConfig knows"),
     ],
 )
@@ -154,7 +200,8 @@ def test_a_vqgan_of_another_host_is_refused_in_one_line(faces, tmp_path):
 
 
 def run_example(name, arguments, monkeypatch, root, host):
-    monkeypatch.setattr("iqp_adapter.hosts.wrap.load_host", lambda source: host)
+    for module in ("iqp_adapter.hosts.wrap", "iqp_adapter.training.adapter_training"):
+        monkeypatch.setattr(f"{module}.load_host", lambda source: host)
     monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
     runpy.run_path(str(root / "examples" / name))
 
@@ -189,7 +236,7 @@ def test_gates_learn_faster_than_the_rest(faces, tmp_path):
     host = built("vqfr")
     start = iqp.wrap(built("vqfr")).adapters["default"].state_dict()
     folder = AdapterTraining(config, host, faces, tmp_path).run()
-    trained = torch.load(tmp_path / "imitation" / "state.pt", weights_only=True)["players"]["adapter"]["network"]
+    trained = torch.load(tmp_path / "imitation" / "state.pt", weights_only=True)["models"]["adapter"]["model"]
     moved = {key: float((value - start[key]).abs().max()) for key, value in trained.items()}
     gates = [step for key, step in moved.items() if key.endswith("gate")]
     assert folder.exists() and max(gates) == pytest.approx(3e-2, rel=1e-3)  # a first step of Adam is its rate

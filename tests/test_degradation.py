@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import random
+import re
 import sys
 from dataclasses import replace
 
@@ -13,7 +15,9 @@ import torch
 
 from iqp_adapter.degradations import face as module
 from iqp_adapter.degradations.discolour import drawn_gains, fade, grey, tint
-from iqp_adapter.degradations.face import Degradation, jpeg
+from iqp_adapter.degradations.face import Degradation
+from iqp_adapter.degradations.jpeg import jpeg
+from iqp_adapter.degradations.kinds import DEGRADATIONS
 from iqp_adapter.degradations.ladder import Ladder
 from iqp_adapter.degradations.rng import global_seed, numpy_rng, sample_seed, torch_generator
 
@@ -186,6 +190,14 @@ def test_missing_basicsr_is_one_line(hq, monkeypatch):
     with pytest.raises(ImportError, match="degradations need basicsr .*pip install basicsr") as caught:
         Degradation()(hq, 0)
     assert "\n" not in str(caught.value)
+
+
+def test_no_kind_of_degradation_needs_another():
+    files = {kind.__module__.rpartition(".")[2]: sys.modules[kind.__module__] for kind in DEGRADATIONS.values()}
+    for name, file in files.items():
+        imported = set(re.findall(r"^from \.(\w+) import", inspect.getsource(file), re.MULTILINE))
+        assert "checks" in imported
+        assert not imported & (files.keys() - {name} | {"kinds"})
 
 
 def test_jpeg_keeps_channels_apart():

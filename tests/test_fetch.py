@@ -15,7 +15,7 @@ from hub_server import CLOSED, Hub, run, serving
 from typer.testing import CliRunner
 
 from iqp_adapter.cli import app
-from iqp_adapter.hosts.registry import published
+from iqp_adapter.hosts import registry
 from iqp_adapter.store import fetch as fetching
 from iqp_adapter.store.fetch import WeightFile, fetch
 
@@ -160,7 +160,7 @@ def test_a_redirect_is_followed_with_its_range(server, file, tmp_path):
 def test_what_can_not_be_fetched_is_said_in_one_line(server, tmp_path):
     said = refused(fetch, WeightFile(f"{server.url}/gone.pth", "MIT"), tmp_path)
     assert said == (
-        f"no gone.pth in {tmp_path}, {fetching.cache()}, and it can not be fetched: {server.url}/gone.pth answers 404 "
+        f"no gone.pth in {tmp_path}, {fetching.cache()}, and it cannot be fetched: {server.url}/gone.pth answers 404 "
         "Not Found; try again, or put it into a folder and set IQP_WEIGHTS to that"
     )
     said = refused(fetch, WeightFile(f"{CLOSED}/gone.pth", "MIT"), tmp_path)
@@ -180,8 +180,7 @@ def test_two_that_want_it_at_once_fetch_it_once(server, file, tmp_path):
 
 FETCH = """
 import json, logging, sys
-from iqp_adapter.fetch import fetch
-from iqp_adapter.store.fetch import WeightFile
+from iqp_adapter.store.fetch import WeightFile, fetch
 logging.basicConfig(level=logging.ERROR, stream=sys.stdout, format="log: %(message)s")
 logging.getLogger("iqp_adapter").setLevel(logging.INFO)
 for request in sys.argv[1:]:
@@ -238,9 +237,7 @@ def test_neither_mirror_nor_authors(server, tmp_path):
     for line, reason in zip(
         said, ("it has no file 'some/copy.pth'", "has no such repository, or a private one"), strict=True
     ):
-        assert line.startswith(
-            f"OSError: no {NAME} in {tmp_path / 'home' / 'iqp_adapter'}, and it can not be fetched: "
-        )
+        assert line.startswith(f"OSError: no {NAME} in {tmp_path / 'home' / 'iqp_adapter'}, and it cannot be fetched: ")
         assert reason in line and f"{file.url} answers 404 Not Found; try again, or put it into a folder" in line
 
 
@@ -248,7 +245,7 @@ def test_offline_nothing_is_asked(server, tmp_path):
     file = mirrored(server, copy=CONTENT)
     folder = tmp_path / "mine"
     said = fetched(server.url, tmp_path / "home", file, HF_HUB_OFFLINE="1", IQP_WEIGHTS=str(folder))[-1]
-    assert said.startswith(f"OSError: no {NAME} in {folder}, {tmp_path / 'home' / 'iqp_adapter'}, and it can not be")
+    assert said.startswith(f"OSError: no {NAME} in {folder}, {tmp_path / 'home' / 'iqp_adapter'}, and it cannot be")
     assert "HF_HUB_OFFLINE is set, unset it" in said
     assert f"{file.url} was not asked, since HF_HUB_OFFLINE is set" in said and "set IQP_WEIGHTS to that" in said
     folder.mkdir()
@@ -261,9 +258,9 @@ def test_offline_nothing_is_asked(server, tmp_path):
 
 @pytest.fixture
 def two(server, file, monkeypatch):
-    """A name that can be fetched and one that can not."""
+    """A name that can be fetched and one that cannot."""
     files = {"good": file, "gone": WeightFile(f"{server.url}/gone.pth", "none stated")}
-    monkeypatch.setattr(fetching, "published", lambda: files)
+    monkeypatch.setattr(registry, "published", lambda: files)
 
 
 def iqp(*words: object) -> Any:
@@ -291,7 +288,7 @@ def test_the_command_lists_what_there_is_and_what_is_here(two, server):
 
 
 def published_file(name: str) -> WeightFile:
-    return fetching.published()[name]
+    return registry.published()[name]
 
 
 @pytest.mark.parametrize(
@@ -309,7 +306,7 @@ def test_what_the_command_does_not_take(two, words, said):
 
 
 def test_every_published_file_can_be_told_from_the_others():
-    files = published()
+    files = registry.published()
     assert len({file.filename for file in files.values()}) == len(files)
     assert all(file.sha256 is None or len(file.sha256) == 64 for file in files.values())
     assert all(file.licence for file in files.values())

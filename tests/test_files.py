@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from iqp_adapter.compat import make_importable
-from iqp_adapter.store.files import atomic_path, list_images, sha256_of
+from iqp_adapter.store.files import atomic_path, list_images, sha256_of, some_of
 
 
 def test_atomic_path_puts_the_whole_file_in_place(tmp_path):
@@ -125,3 +125,10 @@ def test_what_is_there_is_left_alone(monkeypatch):
     monkeypatch.setitem(sys.modules, "pkg_resources", real)
     make_importable()
     assert sys.modules["pkg_resources"] is real
+
+
+@pytest.mark.parametrize(
+    ("names", "said"), [([], "0"), ("abc", "3 (a, b, c)"), (iter("abcd"), "4 (a, b, c, ...)")], ids=["0", "3", "4"]
+)
+def test_some_of_many_names(names, said):
+    assert some_of(names) == said

@@ -60,7 +60,7 @@ def server(weights) -> Iterator[Hub]:
 
 FETCH = """
 import sys
-from iqp_adapter import checkpoint, hub
+from iqp_adapter.store import checkpoint, hub
 for request in sys.argv[1:]:
     name, _, revision = request.partition("@")
     try:
@@ -92,10 +92,10 @@ def test_what_was_fetched_is_there_without_the_hub(server, tmp_path):
 
 def test_what_the_hub_does_not_have_is_said_in_one_line(server, tmp_path):
     assert fetch(server.url, tmp_path / "home", "me/smal", "me/small@v9", "me/empty") == [
-        f"OSError: can not fetch 'me/smal': {server.url} has no such repository, or a private one; check the id, or "
+        f"OSError: cannot fetch 'me/smal': {server.url} has no such repository, or a private one; check the id, or "
         "run 'hf auth login'",
-        "OSError: can not fetch 'me/small': it has no revision 'v9'; leave it out for the newest",
-        "OSError: can not fetch 'me/empty': it has no model.safetensors, so it is no checkpoint of iqp_adapter",
+        "OSError: cannot fetch 'me/small': it has no revision 'v9'; leave it out for the newest",
+        "OSError: cannot fetch 'me/empty': it has no model.safetensors, so it is no checkpoint of iqp_adapter",
     ]
 
 
@@ -105,7 +105,7 @@ def test_what_the_hub_does_not_have_is_said_in_one_line(server, tmp_path):
 )
 def test_no_hub_is_said_with_id_cache_and_what_to_try(tmp_path, settings, hint):
     [said] = fetch(CLOSED, tmp_path / "home", "me/small", **settings)
-    assert said.startswith(f"OSError: can not fetch 'me/small': {CLOSED} was not reached (")
+    assert said.startswith(f"OSError: cannot fetch 'me/small': {CLOSED} was not reached (")
     assert f"the cache {tmp_path / 'home' / 'hub'} has no copy; {hint}, set HF_ENDPOINT to a mirror" in said
 
 
@@ -190,4 +190,4 @@ def test_a_push_that_fails_is_said_in_one_line(server, tmp_path, endpoint, setti
     server.read_only = True
     done = run(REFUSED, endpoint or server.url, tmp_path / "home", **settings)
     [said] = done.stdout.splitlines()
-    assert re.match(rf"OSError: can not push to 'me/thing': {reason}", said), done.stderr
+    assert re.match(rf"OSError: cannot push to 'me/thing': {reason}", said), done.stderr

@@ -309,8 +309,8 @@ def test_a_file_on_the_hub_is_its_host(tmp_path):
     assert done.returncode == 0, done.stderr
     first, second, third, fourth = done.stdout.splitlines()
     assert first == second == f"{type(host).__name__} {total(host)}"
-    assert third.startswith("OSError: can not fetch 'me/hosts/some/no.pth': it has no file 'some/no.pth'; see ")
-    assert fourth.startswith(f"OSError: can not fetch 'you/hosts/some/net.pth': {hub.url} has no such repository")
+    assert third.startswith("OSError: cannot fetch 'me/hosts/some/no.pth': it has no file 'some/no.pth'; see ")
+    assert fourth.startswith(f"OSError: cannot fetch 'you/hosts/some/net.pth': {hub.url} has no such repository")
 
 
 def test_old_dependencies_are_made_importable(tmp_path):

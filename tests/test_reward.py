@@ -1,4 +1,4 @@
-"""The reward: scores follow what is asked for, through pictures and through codes, on a leash to the bare host."""
+"""The reward: scores follow what is asked for, through pictures and through codes, held near the bare host."""
 
 from __future__ import annotations
 
@@ -74,16 +74,16 @@ def stage(kind, **options):
     return kind(StageConfig(1, 8, 1e-3, options=options), distance, model, Guard(Brightness(), []))
 
 
-def learned(stage, leash=0.0, steps=60, rate=1e-2):
+def learned(stage, from_bare=0.0, steps=60, rate=1e-2):
     """A few dozen updates; the terms of the last one."""
     adam = torch.optim.Adam(stage.adapter.parameters(), lr=rate)
     for step in range(steps):
         generator = torch.Generator().manual_seed(step)
         pictures = torch.rand(8, 3, 64, 64, generator=generator)
         batch = Batch(pictures, pictures, torch.rand(8, generator=generator), list(range(8 * step, 8 * step + 8)))
-        [(_, terms)] = stage.turns(batch, step)
+        [(_, terms)] = stage.updates(batch, step)
         adam.zero_grad()
-        (terms["quality"] + leash * terms["leash"]).backward()  # and nothing of the target, which is noise here
+        (terms["quality"] + from_bare * terms["from_bare"]).backward()  # and nothing of the target, which is noise here
         adam.step()
     return {name: float(value.detach()) for name, value in terms.items()}
 
@@ -96,8 +96,8 @@ def brightness(stage, quality):
 @pytest.mark.parametrize("kind", KINDS)
 def test_scores_follow_what_is_asked_for_and_any_stays_with_the_bare_host(kind):
     rewarding = stage(kind, drop=0.3, best=0.5, anything=0.5)
-    before = learned(rewarding, leash=0.3, steps=1)
-    after = learned(rewarding, leash=0.3, steps=300, rate=3e-3)  # slowly: whole codes flip
+    before = learned(rewarding, from_bare=0.3, steps=1)
+    after = learned(rewarding, from_bare=0.3, steps=300, rate=3e-3)  # slowly: whole codes flip
     dark, middle, bright = (brightness(rewarding, quality) for quality in (0.1, 0.5, 0.9))
     assert dark + 10 < middle < bright - 10
     assert after["quality"] < before["quality"] / 2
@@ -106,9 +106,9 @@ def test_scores_follow_what_is_asked_for_and_any_stays_with_the_bare_host(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_leash_holds(kind):
+def test_the_distance_to_the_bare_host_holds(kind):
     loose, held = stage(kind, best=1.0), stage(kind, best=1.0)
-    learned(loose), learned(held, leash=100.0)
+    learned(loose), learned(held, from_bare=100.0)
     bare, near, far = brightness(held, None), brightness(held, "best"), brightness(loose, "best")
     assert abs(near - bare) < 0.2 * (far - bare)
 
@@ -117,8 +117,8 @@ def test_the_leash_holds(kind):
 def test_pictures_that_are_asked_for_nothing_have_no_reward(kind):
     rewarding = stage(kind, drop=1.0)
     pictures = torch.rand(2, 3, 64, 64)
-    [(_, terms)] = rewarding.turns(Batch(pictures, pictures, torch.rand(2), [0, 1]), 0)
-    assert rewarding.asked(Batch(pictures, pictures, torch.rand(2), [0, 1])).isnan().all()
+    [(_, terms)] = rewarding.updates(Batch(pictures, pictures, torch.rand(2), [0, 1]), 0)
+    assert rewarding.requested(Batch(pictures, pictures, torch.rand(2), [0, 1])).isnan().all()
     assert float(terms["quality"]) == 0
 
 
@@ -135,9 +135,9 @@ def test_with_noise_codes_are_drawn_and_without_they_are_the_hosts():
 def test_the_targets_own_quality_is_asked_for_unless_told_otherwise():
     pictures, own = torch.rand(64, 3, 64, 64), torch.linspace(0.1, 0.6, 64)
     batch = Batch(pictures, pictures, own, list(range(64)))
-    assert torch.equal(stage(ImageReward, drop=0.0).asked(batch), own)
-    assert stage(ImageReward, drop=0.0, best=1.0).asked(batch).unique().tolist() == [pytest.approx(0.95)]
-    mixed = stage(ImageReward, drop=0.25, best=0.25, anything=0.25).asked(batch)
+    assert torch.equal(stage(ImageReward, drop=0.0).requested(batch), own)
+    assert stage(ImageReward, drop=0.0, best=1.0).requested(batch).unique().tolist() == [pytest.approx(0.95)]
+    mixed = stage(ImageReward, drop=0.25, best=0.25, anything=0.25).requested(batch)
     shares = [mixed.isnan(), mixed == 0.95, mixed == own]
     assert all(8 <= int(share.sum()) <= 40 for share in shares)
     assert len(mixed[~mixed.isnan() & (mixed != 0.95) & (mixed != own)].unique()) >= 8

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from iqp_adapter.cli import app
 from iqp_adapter.pictures import read_tensor
-from iqp_adapter.scoring.cache import ScoreCache, score_files
+from iqp_adapter.scoring.score_cache import ScoreCache, score_files
 
 
 class Brightness:
@@ -125,7 +125,7 @@ def test_a_file_that_is_no_cache_is_left_alone(tmp_path):
 
 WRITER = """
 import sys
-from iqp_adapter.score_cache import ScoreCache
+from iqp_adapter.scoring.score_cache import ScoreCache
 cache = ScoreCache(sys.argv[1])
 for number in range(10**9):
     cache.put("p", {f"{number}-{part}": number for part in range(3)})

@@ -179,7 +179,7 @@ def test_an_unreachable_backbone_is_named_too(monkeypatch, capfd):
         raise LocalEntryNotFoundError("an error happened while trying to locate the file")
 
     monkeypatch.setattr("timm.models._builder.load_pretrained", unreachable)
-    with pytest.raises(OSError, match=r"hyperiqa needs https://hub/resnet50.bin in .* and can not fetch it \(an error"):
+    with pytest.raises(OSError, match=r"hyperiqa needs https://hub/resnet50.bin in .* and cannot fetch it \(an error"):
         Scorer("hyperiqa")
     assert "thrown" not in "".join(capfd.readouterr())
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +17,14 @@ import torch
 from PIL import Image
 from training_run import config
 
-from iqp_adapter.degradations.kinds import degradation_of
+from iqp_adapter.degradations.checks import attributes
+from iqp_adapter.degradations.kinds import DEGRADATIONS, degradation_of
 from iqp_adapter.degradations.ladder import Ladder
 from iqp_adapter.native import IQPFR
 from iqp_adapter.training import loop
 from iqp_adapter.training.config import StageConfig, TrainConfig
-from iqp_adapter.training.native import NativeTraining
+from iqp_adapter.training.native_training import NativeTraining
+from iqp_adapter.training.stages import CodebookStage, PredictionStage, QualityStage
 
 SCRIPT = Path(__file__).with_name("training_run.py")
 ROOT = Path(__file__).parents[1]
@@ -60,6 +62,13 @@ def test_a_stage_leaves_weights_log_curves_grids_and_its_environment(finished, s
     assert {"curves.png", "step_000012.png", "environment.json", "model", "state.pt"} <= names
 
 
+@pytest.mark.parametrize(("number", "stage"), [(1, CodebookStage), (2, PredictionStage), (3, QualityStage)])
+def test_the_terms_of_a_stage_are_the_ones_it_declares(finished, number, stage):
+    rows = [json.loads(line) for line in (finished / f"stage{number}" / "log.jsonl").read_text().splitlines()]
+    besides = {"step", "common_perplexity", "plus_perplexity", "revived"}
+    assert set().union(*rows) - besides == set(stage.term_names)
+
+
 def test_what_is_trained_restores(finished):
     model = IQPFR.from_pretrained(finished / "stage3" / "model")
     assert model.score_scale.metric == "iqp-lite"
@@ -78,9 +87,9 @@ def test_stage_two_and_three_leave_the_codebooks_and_the_decoder_alone(finished)
 
 def test_stage_one_learns(faces, tmp_path):
     settings = config()
-    longer = replace(settings.stages[0], steps=200, weights={"l1": 2.0, "perceptual": 0.15}, options={})
-    training = NativeTraining(replace(settings, stages=(longer, *settings.stages[1:])), faces, tmp_path)
-    training.run(1)
+    longer = replace(settings.stages["stage1"], steps=200, weights={"l1": 2.0, "perceptual": 0.15}, options={})
+    training = NativeTraining(replace(settings, stages=settings.stages | {"stage1": longer}), faces, tmp_path)
+    training.run_stage("stage1")
     rows = [json.loads(line) for line in (tmp_path / "stage1" / "log.jsonl").read_text().splitlines()]
     assert rows[-1]["l1"] < 0.6 * rows[0]["l1"]
 
@@ -107,7 +116,7 @@ def assert_same_weights(a, b):
     a, b = (torch.load(path, weights_only=True) for path in (a, b))
     assert a["step"] == b["step"]
     assert [key for key, value in a["averaged"].items() if not torch.equal(value, b["averaged"][key])] == []
-    network, other = (state["players"].popitem()[1]["network"] for state in (a, b))
+    network, other = (state["models"].popitem()[1]["model"] for state in (a, b))
     assert [key for key, value in network.items() if not torch.equal(value, other[key])] == []
 
 
@@ -134,7 +143,7 @@ def test_two_processes_equal_one_with_twice_the_batch(faces, tmp_path):
 
 def test_a_finished_stage_is_not_trained_again(finished, faces):
     before = (finished / "stage1" / "state.pt").stat().st_mtime_ns
-    NativeTraining(config(), faces, finished).run(1)
+    NativeTraining(config(), faces, finished).run_stage("stage1")
     assert (finished / "stage1" / "state.pt").stat().st_mtime_ns == before
 
 
@@ -142,12 +151,12 @@ def test_a_loss_that_is_not_finite_stops_with_what_to_do(faces, tmp_path, monkey
     training = NativeTraining(config(), faces, tmp_path)
     monkeypatch.setattr("iqp_adapter.training.losses.l1", lambda restored, hq: restored.mean() * float("nan"))
     with pytest.raises(FloatingPointError, match=r"not finite at step 0 \(l1\).*lower the stage's rate"):
-        training.run(1)
+        training.run_stage("stage1")
 
 
 def test_a_stage_wants_the_one_before(faces, tmp_path):
     with pytest.raises(FileNotFoundError, match="stage 1 is not finished .* run it first with --stage 1"):
-        NativeTraining(config(), faces, tmp_path).run(2)
+        NativeTraining(config(), faces, tmp_path).run_stage("stage2")
 
 
 def test_the_rate_warms_up_and_falls_to_a_tenth():
@@ -161,7 +170,7 @@ def test_the_rate_warms_up_and_falls_to_a_tenth():
 @pytest.mark.parametrize("name", ["native_tiny", "native_colour", "native_underwater"])
 def test_the_shipped_configurations_are_readable(name):
     config = TrainConfig.load(EXAMPLE.with_stem(name))
-    assert config.stage(1).weights["l1"] > 0
+    assert config.stages["stage1"].weights["l1"] > 0
     assert degradation_of(128, **config.degradation)
     assert Ladder(**config.ladder)
 
@@ -170,12 +179,36 @@ def test_a_configuration_may_end_before_the_last_stage():
     shorter = TrainConfig.load(EXAMPLE.with_stem("native_colour"))
     assert len(shorter.stages) == 2
     with pytest.raises(ValueError, match="there is no stage 3; the configuration ends with stage 2"):
-        shorter.stage(3)
+        shorter.name(3)
 
 
 def test_a_degradation_of_no_kind_is_named():
     with pytest.raises(ValueError, match="degradation of kind 'lunar'; available: face"):
         degradation_of(128, kind="lunar")
+
+
+@dataclass(frozen=True)
+class Darker:
+    """A kind of degradation that is not in the library."""
+
+    factor: float = 0.5
+
+    @classmethod
+    def for_resolution(cls, px, **changes):
+        return cls(**attributes(cls, "darker", changes))
+
+    def __call__(self, hq, seed):
+        return hq * np.float32(self.factor)
+
+
+def test_a_new_degradation_is_one_line_of_the_table(faces, tmp_path, monkeypatch):
+    monkeypatch.setitem(DEGRADATIONS, "toy", Darker)
+    ladder = {"originals": 1.0}
+    run = NativeTraining(config(degradation={"kind": "toy", "factor": 0.25}, ladder=ladder), faces, tmp_path)
+    assert torch.equal(run.data[0, 0]["lq"], 0.25 * run.data[0, 0]["hq"])
+    assert torch.equal(run.watched_data[0, 0]["lq"], 0.25 * run.watched_data[0, 0]["hq"])
+    with pytest.raises(ValueError, match="darker has no shade; it has factor"):
+        NativeTraining(config(degradation={"kind": "toy", "shade": 1}, ladder=ladder), faces, tmp_path)
 
 
 def test_the_ladder_of_a_configuration_makes_the_targets(faces, tmp_path):
@@ -203,8 +236,36 @@ def test_a_wrong_configuration_is_said_in_one_line(tmp_path, change, words):
         TrainConfig.load(path)
 
 
-def test_unknown_options_of_a_stage_are_refused(faces, tmp_path):
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"options": {"adversarial_form": 3}}, "unknown option adversarial_form; this stage knows adversarial_from, "),
+        (
+            {"weights": {"l1": 1, "leash": 0, "perceptal": 1}},
+            "unknown loss term leash, perceptal; this stage knows l1, perceptual, commitment, adversarial, discr",
+        ),
+    ],
+)
+def test_unknown_names_in_a_stage_are_refused(faces, tmp_path, change, words):
     settings = config()
-    wrong = replace(settings.stages[0], options={"adversarial_form": 3})
-    with pytest.raises(ValueError, match="unknown option adversarial_form; this stage knows"):
-        NativeTraining(replace(settings, stages=(wrong, *settings.stages[1:])), faces, tmp_path).run(1)
+    wrong = replace(settings.stages["stage1"], **change)
+    with pytest.raises(ValueError, match=words):
+        NativeTraining(replace(settings, stages=settings.stages | {"stage1": wrong}), faces, tmp_path).run_stage(
+            "stage1"
+        )
+
+
+def test_a_mistake_in_a_later_stage_is_found_before_the_first_one_trains(faces, tmp_path):
+    settings = config()
+    wrong = replace(settings.stages["stage3"], weights={"leash": 0.05})
+    training = NativeTraining(replace(settings, stages=settings.stages | {"stage3": wrong}), faces, tmp_path)
+    with pytest.raises(ValueError, match="unknown loss term leash; this stage knows quality, kl"):
+        training.run()
+    assert not (tmp_path / "stage1").exists()
+
+
+def test_a_checkpoint_of_another_version_is_refused_in_one_line(faces, tmp_path):
+    (tmp_path / "stage1").mkdir()
+    torch.save({"step": 2, "players": {}}, tmp_path / "stage1" / "state.pt")
+    with pytest.raises(ValueError, match=r"state.pt was written by another version of iqp_adapter; train in another"):
+        NativeTraining(config(), faces, tmp_path).run_stage("stage1")

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from iqp_adapter.training.config import StageConfig, TrainConfig
-from iqp_adapter.training.native import NativeTraining
+from iqp_adapter.training.native_training import NativeTraining
 
 SMALL = {
     "resolution": 64, "patch": 4, "widths": (16, 24, 32), "common_codes": 16, "plus_codes": 8, "code_dim": 8,
@@ -20,11 +20,11 @@ SMALL = {
 
 
 def config(steps: int = 12, batch: int = 2, rate: float = 1e-3, **changes) -> TrainConfig:
-    stages = (
-        StageConfig(steps, batch, rate, warmup=2, options={"adversarial_from": 6, "revive_every": 4}),
-        StageConfig(steps, batch, rate, warmup=2, options={"pictures": batch}),
-        StageConfig(steps, batch, rate, warmup=2),
-    )
+    stages = {
+        "stage1": StageConfig(steps, batch, rate, warmup=2, options={"adversarial_from": 6, "revive_every": 4}),
+        "stage2": StageConfig(steps, batch, rate, warmup=2, options={"pictures": batch}),
+        "stage3": StageConfig(steps, batch, rate, warmup=2),
+    }
     settings = {"preset": "tiny", "stages": stages, "changes": SMALL, "precision": "fp32", "save_every": 2} | changes
     return TrainConfig(**{"watch_every": 1000} | settings)
 
@@ -37,7 +37,7 @@ def main(faces: str, run: str, batch: str, *stages: str) -> None:
     settings = config(batch=int(batch), rate=0.1 if plain else 1e-3)
     training = NativeTraining(settings, Path(faces), Path(run))
     for stage in stages:
-        training.run(int(stage))
+        training.run_stage(f"stage{stage}")
 
 
 if __name__ == "__main__":

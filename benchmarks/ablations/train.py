@@ -16,17 +16,16 @@ import typer
 from benchmarks.ablations.variants import Variant, books_of, config_of
 from benchmarks.native.filtering import FilteredPrediction
 from iqp_adapter.cli.train import training_progress
-from iqp_adapter.training.native import NativeTraining
+from iqp_adapter.training.native_training import NativeTraining
 
 
 class FilteredTraining(NativeTraining):
     prediction = FilteredPrediction
 
 
-def trained(training: NativeTraining, number: int) -> Path:
+def trained(training: NativeTraining, stage: str) -> Path:
     """One stage, trained with a progress bar."""
-    with training_progress(f"{training.folder.name} stage {number}", training.config.stage(number).steps) as progress:
-        return training.run(number, progress)
+    return training.run_stage(stage, lambda name, steps: training_progress(f"{training.folder.name} {name}", steps))
 
 
 def main(
@@ -38,11 +37,11 @@ def main(
 ) -> None:
     kind = FilteredTraining if variant is Variant.FILTERED else NativeTraining
     source, folder = run / f"{books_of(variant)}-{seed}", run / f"{variant}-{seed}"
-    books = trained(NativeTraining(config_of(books_of(variant), seed), hq, source, watch), 1)
+    books = trained(NativeTraining(config_of(books_of(variant), seed), hq, source, watch), "stage1")
     if source != folder:
         shutil.copytree(books, folder / "stage1" / "model", dirs_exist_ok=True)
         shutil.copy(source / "score_scale.json", folder)
-    trained(kind(config_of(variant, seed), hq, folder, watch), 2)
+    trained(kind(config_of(variant, seed), hq, folder, watch), "stage2")
 
 
 if __name__ == "__main__":

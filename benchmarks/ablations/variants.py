@@ -9,7 +9,7 @@ filtered       no condition, and only the better half of the targets
 
 from __future__ import annotations
 
-from enum import StrEnum
+from enum import Enum
 from typing import Any
 
 from benchmarks.native.report import ROOT
@@ -18,7 +18,9 @@ from iqp_adapter.training.config import StageConfig, TrainConfig
 RESULTS = ROOT / "benchmarks" / "results" / "ablations"
 
 
-class Variant(StrEnum):
+class Variant(str, Enum):
+    __str__ = str.__str__  # the value, as of `StrEnum`, which needs Python 3.11
+
     DUAL = "dual"
     SINGLE = "single"
     UNRESERVED = "unreserved"
@@ -72,7 +74,7 @@ def config_of(variant: Variant, seed: int) -> TrainConfig:
     return TrainConfig(
         preset="tiny",
         changes=changes,
-        stages=(CODEBOOKS, PREDICTION),
+        stages={"stage1": CODEBOOKS, "stage2": PREDICTION},
         degradation=DEGRADATION,
         precision="fp32",
         seed=seed,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from enum import StrEnum
+from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,20 +28,23 @@ from iqp_adapter.hosts.registry import hosts
 from iqp_adapter.hosts.spec import HostSpec
 from iqp_adapter.store import checkpoint
 from iqp_adapter.training import losses
-from iqp_adapter.training.adapter import AdapterTraining, with_vqgan
+from iqp_adapter.training.adapter_training import AdapterTraining, with_vqgan
+from iqp_adapter.training.base_run import Run
 from iqp_adapter.training.config import AdapterConfig, RunConfig, StageConfig
-from iqp_adapter.training.run import Run
 from iqp_adapter.training.stages import Batch, Terms
 from iqp_adapter.training.stages.imitation import codes_of
 
 STEPS = 160
-HELD = {"l1": 1.0, "perceptual": 0.3, "leash": 0.0, "divergence": 0.0}
+TARGETS = {"l1": 1.0, "perceptual": 0.3}
+HELD = {**TARGETS, "from_bare": 0.0, "kl": 0.0}
 REWARD = StageConfig(steps=STEPS, batch=8, rate=1e-3, warmup=20, ema=0.98, weights={"quality": 0.6, **HELD})
-IMITATION = replace(REWARD, weights={**HELD, "code": 1.0})
+IMITATION = replace(REWARD, weights={**TARGETS, "code": 1.0})
 FINETUNED = replace(IMITATION, rate=2e-4)
 
 
-class Variant(StrEnum):
+class Variant(str, Enum):
+    __str__ = str.__str__  # the value, as of `StrEnum`, which needs Python 3.11
+
     ADAPTER = "adapter"
     IMITATING = "imitating"
     FINETUNED = "finetuned"
@@ -58,13 +61,15 @@ class FineTuning(HostStage):
         teacher: of a code host, as for `CodeImitation`; without one the host learns from pictures.
     """
 
+    term_names = ("l1", "perceptual", "code")
+
     def __init__(
         self, config: StageConfig, perceptual: nn.Module, host: nn.Module, spec: HostSpec, teacher: nn.Module | None
     ):
         super().__init__(config, perceptual, host)
         self.spec, self.teacher = spec, teacher
 
-    def turns(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
+    def updates(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
         run = partial(self.spec.restore, self.host, batch.lq)
         if self.spec.codes is None or self.teacher is None:
             yield "host", self.pictures(2 * run() - 1, batch.hq)

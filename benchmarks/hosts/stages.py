@@ -23,6 +23,7 @@ class HostStage(Stage):
         host: what learns, or the parts of it that `learning` names.
     """
 
+    term_names = ("l1", "perceptual")
     memory_format = torch.contiguous_format
     learning: tuple[str, ...] = ("",)
 
@@ -32,7 +33,7 @@ class HostStage(Stage):
         for name, parameter in host.named_parameters():
             parameter.requires_grad_(name.startswith(self.learning))
 
-    def players(self) -> dict[str, nn.Module]:
+    def models(self) -> dict[str, nn.Module]:
         return {"host": self.host}
 
     def pictures(self, restored: Tensor, hq: Tensor) -> Terms:
@@ -46,13 +47,14 @@ class HostStage(Stage):
 class Quantising(HostStage):
     """What learns a codebook. Terms: l1, perceptual, and what the host's own codebook asks for."""
 
+    term_names = ("l1", "perceptual", "codebook")
     defaults = {"revive_every": 50, "revive_until": 600}
 
     def __init__(self, config: StageConfig, perceptual: nn.Module, host: nn.Module):
         super().__init__(config, perceptual, host)
         self.quantised = _Quantised()
 
-    def turns(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
+    def updates(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
         tap = self.host.quantize.register_forward_hook(self.quantised.keep)
         try:
             restored = self.restored(batch)
@@ -110,13 +112,14 @@ class Prediction(HostStage):
     the training.
     """
 
+    term_names = ("code", "feature", "right")
     learning = ("encoder", "feat_emb", "position_emb", "ft_layers", "idx_pred_layer")
 
     def __init__(self, config: StageConfig, perceptual: nn.Module, host: nn.Module, encoder: nn.Module):
         super().__init__(config, perceptual, host)
         self.encoder = encoder.requires_grad_(False)
 
-    def turns(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
+    def updates(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
         codes, wanted = self.wanted(batch.hq)
         feature = self.host.encoder(2 * batch.lq.contiguous() - 1)
         logits = self.logits(feature)
@@ -167,6 +170,6 @@ class Fusion(HostStage):
                 nn.init.zeros_(last.weight)
                 nn.init.zeros_(last.bias)
 
-    def turns(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
+    def updates(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
         restored, _ = symmetric(self.host, batch.lq.contiguous(), weight=1.0)
         yield "host", self.pictures(restored, batch.hq)

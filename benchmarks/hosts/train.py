@@ -22,12 +22,12 @@ from benchmarks.hosts import small
 from benchmarks.hosts.stages import Dictionary, Fusion, Prediction, Quantising, start_from_codes
 from iqp_adapter.cli.train import training_progress
 from iqp_adapter.store import checkpoint
+from iqp_adapter.training.base_run import Run
 from iqp_adapter.training.config import RunConfig, StageConfig
-from iqp_adapter.training.run import Run
 from iqp_adapter.training.stages import Stage
 
-PICTURES = {"l1": 10.0, "perceptual": 0.15, "codebook": 0.25}
-SCRATCH = StageConfig(steps=1400, batch=8, rate=5e-4, ema=0.998, weights=PICTURES)
+PICTURES = {"l1": 10.0, "perceptual": 0.15}
+SCRATCH = StageConfig(steps=1400, batch=8, rate=5e-4, ema=0.998, weights={**PICTURES, "codebook": 0.25})
 DICTIONARY = StageConfig(steps=900, batch=8, rate=5e-4, ema=0.995, weights={**PICTURES, "codebook": 1.0})
 PREDICTION = StageConfig(steps=800, batch=8, rate=3e-4, ema=0.995, weights={"feature": 1.0, "right": 0.0})
 FUSION = StageConfig(steps=300, batch=8, rate=5e-4, warmup=20, ema=0.98, weights=PICTURES)

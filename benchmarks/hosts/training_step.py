@@ -46,13 +46,13 @@ def stage_of(way: str) -> Stage:
 def step_of(way: str, batch: int) -> Callable[[], None]:
     """One update, as the loop makes it."""
     stage = stage_of(way)
-    [learning] = stage.players().values()
+    [learning] = stage.models().values()
     adam = torch.optim.AdamW(parameter for parameter in learning.parameters() if parameter.requires_grad)
     images = pictures(batch) / 2 + 0.5
     samples = Batch(images, images, torch.full((batch,), 0.5), list(range(batch)))
 
     def update() -> None:
-        for _, terms in stage.turns(samples, 0):
+        for _, terms in stage.updates(samples, 0):
             torch.stack(list(terms.values())).sum().backward()
             adam.step()
             adam.zero_grad()
@@ -76,7 +76,7 @@ def peak_of(way: str, batch: int, threads: int) -> float:
 
 
 def learning_of(way: str) -> int:
-    [learning] = stage_of(way).players().values()
+    [learning] = stage_of(way).models().values()
     return sum(parameter.numel() for parameter in learning.parameters() if parameter.requires_grad)
 
 

@@ -22,8 +22,8 @@ class BetterHalf(Stage):
     def __init__(self, config: StageConfig, *given: Any):
         super().__init__(replace(config, batch=2 * config.batch), *given)
 
-    def turns(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
-        yield from super().turns(better_half(batch), step)
+    def updates(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
+        yield from super().updates(better_half(batch), step)
 
 
 class FilteredPrediction(BetterHalf, PredictionStage):

@@ -13,11 +13,11 @@ import typer
 from torch import Tensor
 
 from iqp_adapter.bench.intervals import person_of
+from iqp_adapter.core.device import default_device
 from iqp_adapter.degradations.face import Degradation
 from iqp_adapter.degradations.ladder import Ladder
 from iqp_adapter.hosts.wrapped import WrappedHost
 from iqp_adapter.native import IQPFR
-from iqp_adapter.scoring.scorer import default_device
 from iqp_adapter.training.dataset import FaceFolder
 
 ModelOption = Annotated[str, typer.Option(help='"tiny", the folder of a model, or a Hub id')]

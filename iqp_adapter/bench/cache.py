@@ -7,7 +7,7 @@ import math
 from functools import lru_cache
 from pathlib import Path
 
-from ..scoring.cache import ScoreCache
+from ..scoring.score_cache import ScoreCache
 from ..store.files import sha256_of
 
 _NO_VALUE = math.inf

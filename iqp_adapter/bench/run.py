@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..core.device import default_device
 from ..pictures import read_pixels
 from ..provenance import environment
-from ..scoring.scorer import default_device
 from ..version import __version__
 from .cache import Cache, content_of, digest
 from .candidates import INPUT, Candidate

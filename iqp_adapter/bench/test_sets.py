@@ -17,7 +17,7 @@ import numpy as np
 
 from ..pictures import read_pixels
 from ..store import hub
-from ..store.files import IMAGE_SUFFIXES, list_images, sha256_of
+from ..store.files import IMAGE_SUFFIXES, list_images, sha256_of, some_of
 from .intervals import person_of
 from .outputs import is_made_of, write_png
 
@@ -161,13 +161,9 @@ def check_equal(these: Mapping[str, Path], those: Mapping[str, Path], name: str,
     missing, surplus = sorted(these.keys() - those.keys()), sorted(those.keys() - these.keys())
     if missing or surplus:
         raise ValueError(
-            f"{other} does not match {name}: {_few(missing)} missing, {_few(surplus)} left over; every picture needs "
-            f"its counterpart of the same stem"
+            f"{other} does not match {name}: {some_of(missing)} missing, {some_of(surplus)} left over; every picture "
+            f"needs its counterpart of the same stem"
         )
-
-
-def _few(names: list[str]) -> str:
-    return f"{len(names)} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else "0"
 
 
 def sets_of(folder: Path) -> dict[str, Path]:

@@ -13,17 +13,19 @@ if TYPE_CHECKING:
 
 
 def fetch(
-    names: Annotated[list[str] | None, typer.Argument(help="Names of weight files, as --list shows them.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Names of weight files; --list shows them.")] = None,
     everything: Annotated[
-        Path | None, typer.Option("--all", metavar="DIR", help="Fetch every one of them into this folder.")
+        Path | None, typer.Option("--all", metavar="DIR", help="Fetch every weight file into this folder.")
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="DIR", help="Folder for those that are named, instead of the cache."),
+        typer.Option("-o", "--output", metavar="DIR", help="Folder for the named files, instead of the cache."),
     ] = None,
-    listing: Annotated[bool, typer.Option("--list", help="Show what there is, and what is here already.")] = False,
+    listing: Annotated[
+        bool, typer.Option("--list", help="Show all weight files, and which of them are on this machine.")
+    ] = False,
 ) -> None:
-    """Fetch weight files of known hosts; IQP_WEIGHTS=DIR tells a machine without network where they are."""
+    """Fetch weight files of known hosts. Without a network, IQP_WEIGHTS=DIR names the folder that has them."""
     from ..hosts.registry import published
     from ..store.fetch import find
 
@@ -63,7 +65,7 @@ def _fetched(name: str, file: WeightFile, folder: Path | None) -> Path:
 
 
 class _Bar:
-    """A progress bar that appears with the first bytes, so that it does not meet the one of the Hub's client."""
+    """A progress bar that appears with the first bytes, so that it does not mix with the one of the Hub's client."""
 
     def __init__(self, title: str):
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
@@ -84,11 +86,11 @@ class _Bar:
         self.bar.update(self.task, completed=done, total=total)
 
 
-def _show(rows: Sequence[tuple[str, WeightFile, Path | None]], vouched: str) -> None:
+def _show(rows: Sequence[tuple[str, WeightFile, Path | None]], status: str) -> None:
     """
     Args:
-        rows: name, file, and where it is.
-        vouched: the word for a sha256 that somebody vouches for.
+        rows: name, file, and its path on this machine.
+        status: what the table calls a file whose sha256 is published.
     """
     from rich.console import Console
     from rich.table import Column, Table
@@ -100,5 +102,5 @@ def _show(rows: Sequence[tuple[str, WeightFile, Path | None]], vouched: str) -> 
     for name, file, path in rows:
         size = f"{path.stat().st_size / 1e6:.1f} MB" if path else ""
         where = str(path) if path else f"{file.filename}, not here"
-        table.add_row(name, file.licence, size, vouched if file.sha256 else f"not {vouched}", where)
+        table.add_row(name, file.licence, size, status if file.sha256 else f"not {status}", where)
     Console().print(table)

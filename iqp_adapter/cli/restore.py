@@ -59,10 +59,10 @@ def restore(
     """Restore the faces in photos; nothing is overwritten, and an interrupted run goes on where it stopped."""
     from rich.progress import Progress
 
+    from ..core.device import default_device
     from ..loader import load
     from ..photo import restore_files
     from ..photo.detect import detector as named_detector
-    from ..scoring.scorer import default_device
 
     sources, unread = _sources(photos or [], output if demo else None)
     if not sources:

@@ -12,26 +12,28 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ..scoring.cache import FileScores
+    from ..scoring.score_cache import FileScores
     from ..scoring.scorer import Scorer
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "iqp_adapter" / "scores.sqlite"
 
 
 def score(
-    paths: Annotated[list[str], typer.Argument(help="Images, folders of images, or globs in quotes.")],
-    metric: Annotated[list[str], typer.Option("-m", "--metric", help="Metric, may be repeated.")] = ["iqp-lite"],  # noqa: B006
-    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write a table here.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write scores and protocols here.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; by default the best there is.")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Images scored together.")] = 8,
-    weights: Annotated[Path | None, typer.Option(help="Local weight file of the one metric.")] = None,
-    cache: Annotated[Path, typer.Option(help="File that remembers scores by image content.")] = CACHE,
+    paths: Annotated[list[str], typer.Argument(help="Images, folders of images, or quoted globs.")],
+    metric: Annotated[list[str], typer.Option("-m", "--metric", help="Metric; may be repeated.")] = ["iqp-lite"],  # noqa: B006
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="File for a table of the scores.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="File for the scores and the protocols of the metrics.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; by default the fastest one available.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Number of images that are scored together.")] = 8,
+    weights: Annotated[Path | None, typer.Option(help="Local weight file of the metric, if there is only one.")] = None,
+    cache: Annotated[Path, typer.Option(help="File that caches scores by image content.")] = CACHE,
 ) -> None:
-    """Score images by no-reference metrics; a second run, or one after a break, scores only what is new."""
+    """Score images by no-reference metrics. A second run, or one after an interruption, scores only new images."""
     from rich.progress import Progress
 
-    from ..scoring.cache import ScoreCache, score_files
+    from ..scoring.score_cache import ScoreCache, score_files
     from ..scoring.scorer import Scorer
     from ..store.files import list_images
 

@@ -20,25 +20,24 @@ def train() -> None:
 def native(
     config: Annotated[Path, typer.Option(help="YAML file, such as examples/native_tiny.yaml.")],
     hq: Annotated[Path, typer.Option(help="Folder of good, aligned face pictures.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run; the same folder again resumes.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run; with the same folder it resumes.")],
     stage: Annotated[
-        list[int] | None, typer.Option(min=1, max=3, help="1, 2 or 3; may be repeated; all of the configuration's.")
+        list[int] | None,
+        typer.Option(min=1, max=3, help="1, 2 or 3; may be repeated; by default every stage of the configuration."),
     ] = None,
     watch: Annotated[
-        Path | None, typer.Option(help="Folder of pictures to draw meanwhile, instead of some of --hq.")
+        Path | None, typer.Option(help="Folder of pictures for the sample grids, by default some of --hq.")
     ] = None,
 ) -> None:
     """Train the native IQPFR: 1 codebooks, 2 code prediction and fidelity, 3 discrete quality optimisation."""
     from ..training.config import TrainConfig
-    from ..training.native import NativeTraining
+    from ..training.native_training import NativeTraining
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings = TrainConfig.load(config)
     run = NativeTraining(settings, hq, out, watch)
     for number in stage or range(1, len(settings.stages) + 1):
-        with training_progress(f"stage {number}", settings.stage(number).steps) as progress:
-            folder = run.run(number, progress)
-        typer.echo(f"stage {number} is in {folder}")
+        typer.echo(f"stage {number} is in {run.run_stage(settings.name(number), training_progress)}")
 
 
 @app.command()
@@ -46,22 +45,22 @@ def adapter(
     host: Annotated[str, typer.Option(help="Weight file or published name of the host; see iqp fetch --list.")],
     config: Annotated[Path, typer.Option(help="YAML file, such as examples/adapter.yaml.")],
     hq: Annotated[Path, typer.Option(help="Folder of good, aligned face pictures.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run; the same folder again resumes.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run; with the same folder it resumes.")],
     watch: Annotated[
-        Path | None, typer.Option(help="Folder of pictures to draw meanwhile, instead of some of --hq.")
+        Path | None, typer.Option(help="Folder of pictures for the sample grids, by default some of --hq.")
     ] = None,
     vqgan: Annotated[
         Path | None,
-        typer.Option(help="Weight file of the VQGAN that a code host was made from; do give it."),
+        typer.Option(help="Weight file of the VQGAN that a code host was made from; recommended for code hosts."),
     ] = None,
     lq: Annotated[
         Path | None,
-        typer.Option(help="Folder of a degraded picture for every one in --hq, instead of degrading on the fly."),
+        typer.Option(help="Folder with a degraded picture for every one in --hq; by default training degrades them."),
     ] = None,
 ) -> None:
-    """Train an adapter on a frozen host; iqp restore --model HOST --adapter FOLDER uses it."""
+    """Train an adapter on a frozen host, for iqp restore --model HOST --adapter FOLDER."""
     from ..photo.identity import DlibIdentity
-    from ..training.adapter import AdapterTraining
+    from ..training.adapter_training import AdapterTraining
     from ..training.config import AdapterConfig
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -1,1 +1,1 @@
-"""What makes pictures worse, by a seed: inputs to restore, and targets of different quality."""
+"""Seeded degradations of pictures: inputs to restore, and targets of different quality."""

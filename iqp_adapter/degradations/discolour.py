@@ -1,6 +1,6 @@
-"""How colours of photos go wrong: they fade, lean to one side, or are gone.
+"""Changes of colour in old and badly lit photos: fading, a colour cast, and loss of colour.
 
-Pictures are (H, W, 3) float32, RGB in [0, 1], and so are results, unclipped.
+Pictures are (H, W, 3) float32, RGB in [0, 1]; results are not clipped.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _BLEACHED = np.float32(0.6)
 
 
 def fade(image: np.ndarray, amount: float) -> np.ndarray:
-    """As dyes bleach: colours go to their luma, and everything goes half as far to a light grey.
+    """Fades a picture as dyes bleach: blends it with its luma, and half as strongly with a light grey.
 
     Args:
         amount: 0 (nothing) to 1 (a flat grey picture without colour).
@@ -23,16 +23,16 @@ def fade(image: np.ndarray, amount: float) -> np.ndarray:
 
 
 def tint(image: np.ndarray, gains: np.ndarray) -> np.ndarray:
-    """As under another light: every channel times its own gain (3,)."""
+    """Multiplies every channel by its gain (3,), as another light does."""
     return image * gains.astype(np.float32)
 
 
 def drawn_gains(rng: np.random.Generator, strength: float) -> np.ndarray:
-    """Gains (3,) of a light of a drawn hue, by up to e^strength from channel to channel, their product being 1."""
+    """Gains (3,) of a light of random hue; two channels differ by at most e^strength, and the product is 1."""
     angle = rng.uniform(0, 2 * np.pi)
     return np.exp(strength / np.sqrt(3) * np.cos(angle + 2 * np.pi / 3 * np.arange(3)))  # (3,)
 
 
 def grey(image: np.ndarray) -> np.ndarray:
-    """As without colour film."""
+    """Replaces colours by their luma."""
     return np.repeat(image @ LUMA.astype(np.float32)[:, None], 3, axis=2)  # (H, W, 1) -> (H, W, 3)

@@ -1,22 +1,21 @@
-"""Clean face in, degraded face out: the pairs that blind face restoration is trained on.
+"""Degrades clean faces: makes the pairs that blind face restoration is trained on.
 
 Source: GFPGAN (arXiv:2101.04061) and CodeFormer (arXiv:2206.11253), with BasicSR's degradation functions.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from ..compat import make_importable
+from .checks import attributes, check_picture, check_range
 from .discolour import fade, grey
+from .jpeg import jpeg
 from .rng import global_seed, numpy_rng
 
 _KERNELS = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso")
@@ -24,15 +23,15 @@ _KERNELS = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso
 
 @dataclass(frozen=True)
 class Degradation:
-    """Makes the degraded input of a clean face: blur, reduce, noise, JPEG, enlarge, each strength drawn from a range.
+    """Degrades a clean face: blur, reduce, noise, JPEG, enlarge. Each strength is drawn from a range.
 
         hq ── blur ── reduce ── + noise ── JPEG ── enlarge ── (shift colours) ── (grey) ── (fade) ──► lq, same size
 
     The defaults are for 256 px faces; `for_resolution` scales them. At the same face width they lie between GFPGAN's
     (512 px: blur 0.1-10, reduction 0.8-8) and CodeFormer's (512 px: blur 1-15, reduction 4-30).
 
-    Source: `FFHQDegradationDataset` of GFPGAN. Differs: one `strength` per sample draws all four ranges in towards
-    their mild ends together, so that lightly degraded inputs are common too; (1, 1) is the original's behaviour.
+    Source: `FFHQDegradationDataset` of GFPGAN. Differs: one `strength` per sample shortens all four ranges towards
+    their mild ends, so that lightly degraded inputs are common too. Strength (1, 1) gives the original's behaviour.
 
     Attributes:
         kernel_size: odd, pixels.
@@ -42,13 +41,13 @@ class Degradation:
         downsample: factor by which the picture is reduced, 1 or more.
         noise: sigma of Gaussian noise at the reduced size, in 1/255.
         jpeg: quality at the reduced size, 1 to 100.
-        enlarge: how the reduced picture is brought back to its size, "linear" as in the source, or "cubic".
+        enlarge: interpolation that enlarges the reduced picture, "linear" as in the source, or "cubic".
         strength: share of each range that a sample may use, in (0, 1].
-        colour_shift_probability: chance that each channel is shifted by its own constant, for colour enhancement.
-        colour_shift: largest such shift, in [0, 1].
-        grey_probability: chance of a grey input, for colour enhancement.
-        fade_probability: chance of a faded one.
-        fade: range of how far, in [0, 1], see `discolour.fade`.
+        colour_shift_probability: probability of adding a constant to each channel, for colour enhancement.
+        colour_shift: largest such constant, in [0, 1].
+        grey_probability: probability of a grey input, for colour enhancement.
+        fade_probability: probability of a faded input.
+        fade: range of its strength, in [0, 1], see `discolour.fade`.
     """
 
     kernel_size: int = 21
@@ -79,10 +78,10 @@ class Degradation:
 
     @classmethod
     def for_resolution(cls, px: int, **changes: Any) -> Degradation:
-        """The default degradation for faces of `px` x `px` pixels, but for the attributes that `changes` gives.
+        """The default degradation for faces of `px` x `px` pixels, with the attributes in `changes` replaced.
 
-        Blur and the largest reduction grow with the size, so that the reduced face has the same number of pixels; noise
-        and JPEG act on that reduced face and stay.
+        Blur and the largest reduction grow with the size, so that the reduced face has the same number of pixels. Noise
+        and JPEG act on that reduced face and do not change.
         """
         changes = attributes(cls, "a degradation", changes)
         ratio = px / 256
@@ -103,8 +102,8 @@ class Degradation:
             the degraded picture, like `hq`.
 
         Raises:
-            TypeError: on another dtype or shape.
-            ImportError: where basicsr is missing.
+            TypeError: for another dtype or shape.
+            ImportError: if basicsr is missing.
         """
         import cv2
 
@@ -135,41 +134,6 @@ class Degradation:
         return fade(lq, rng.uniform(*self.fade)) if rng.uniform() < self.fade_probability else lq
 
 
-def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
-    """The picture after JPEG compression.
-
-    In place of BasicSR's `add_jpg_compression`, whose floats make OpenCV 5 print a warning at every call.
-
-    Args:
-        image: (H, W, 3) float32, RGB in [0, 1].
-        quality: 1 to 100.
-    """
-    file = io.BytesIO()
-    Image.fromarray((np.clip(image, 0, 1) * 255).round().astype(np.uint8)).save(file, "JPEG", quality=quality)
-    with Image.open(file) as compressed:
-        return np.asarray(compressed, np.float32) / 255
-
-
-def attributes(kind: type, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of a degradation as a configuration gives them, with tuples for lists; ValueError for one it has not."""
-    known = [item.name for item in fields(kind)]
-    if unknown := sorted(given.keys() - set(known)):
-        raise ValueError(f"{name} has no {', '.join(unknown)}; it has {', '.join(known)}")
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
-
-
-def check_range(name: str, ends: tuple[float, float], low: float, high: float) -> None:
-    """Raises ValueError unless `ends` are two ascending numbers within [low, high]."""
-    if len(ends) != 2 or not low <= ends[0] <= ends[1] <= high:
-        raise ValueError(f"{name} is {ends}; give two ascending numbers between {low:g} and {high:g}")
-
-
-def check_picture(image: np.ndarray) -> None:
-    """Raises TypeError unless `image` is (H, W, 3) float32."""
-    if image.dtype != np.float32 or image.ndim != 3 or image.shape[2] != 3:
-        raise TypeError(f"picture is {image.dtype} {image.shape}; give (H, W, 3) float32, RGB in [0, 1]")
-
-
 def _check_kernels(size: int, names: tuple[str, ...], probabilities: tuple[float, ...]) -> None:
     if size < 1 or size % 2 == 0:
         raise ValueError(f"kernel_size is {size}; give an odd number of pixels, e.g. 21")
@@ -181,7 +145,7 @@ def _check_kernels(size: int, names: tuple[str, ...], probabilities: tuple[float
 
 
 def _milder(ends: tuple[float, float], strength: float) -> tuple[float, float]:
-    """The part of a range, given mild end first, that a strength in (0, 1] may use."""
+    """The part of a range that a strength in (0, 1] may use; the range starts at its mild end."""
     mild, severe = ends
     return mild, mild + strength * (severe - mild)
 

@@ -1,24 +1,44 @@
-"""Every kind of degradation by the name that a configuration or a command gives it; a new one is a line here."""
+"""The table of degradations, by the name that a configuration or a command gives.
+
+To add one, write its dataclass in a file of its own, with the interface of `Kind`, and add one line to `DEGRADATIONS`.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
 
 from .face import Degradation
 from .underwater import UnderwaterDegradation
 
-DEGRADATIONS: dict[str, type[Degradation] | type[UnderwaterDegradation]] = {
+
+class Kind(Protocol):
+    """The interface of a degradation: a dataclass whose attributes are its settings."""
+
+    @classmethod
+    def for_resolution(cls, px: int, **changes: Any) -> Kind:
+        """The default for pictures of `px` x `px` pixels, with the attributes in `changes` replaced.
+
+        Raises:
+            ValueError: for an attribute that does not exist or is out of range.
+        """
+
+    def __call__(self, hq: np.ndarray, seed: int) -> np.ndarray:
+        """Degrades a picture, (H, W, 3) float32 RGB in [0, 1], to one of the same form; `seed` decides every draw."""
+
+
+DEGRADATIONS: dict[str, type[Kind]] = {
     "face": Degradation,
     "underwater": UnderwaterDegradation,
 }
-"""By the kind that a configuration names."""
 
 
-def degradation_of(px: int, kind: str = "face", **changes: Any) -> Degradation | UnderwaterDegradation:
+def degradation_of(px: int, kind: str = "face", **changes: Any) -> Kind:
     """The degradation of a configuration, for pictures of `px` x `px` pixels.
 
     Raises:
-        ValueError: on an unknown kind or attribute.
+        ValueError: for an unknown kind or attribute.
     """
     if kind not in DEGRADATIONS:
         raise ValueError(f"degradation of kind {kind!r}; available: {', '.join(DEGRADATIONS)}")

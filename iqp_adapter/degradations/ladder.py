@@ -1,4 +1,4 @@
-"""Targets of different quality, as natural training sets have them, from pictures that are all good."""
+"""Makes targets of different quality, as natural training sets have them, from good pictures."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .checks import check_picture, check_range
 from .discolour import drawn_gains, fade, tint
-from .face import check_picture, check_range, jpeg
+from .jpeg import jpeg
 from .rng import numpy_rng
 
 
@@ -15,20 +16,20 @@ from .rng import numpy_rng
 class Ladder:
     """Makes a target slightly worse, so that the scores of a training set vary and a model can learn what they mean.
 
-    A share of the samples stays as it is (severity 0); the rest gets a severity uniform in [0, 1]. A severity softens
-    the picture (by blur or by reducing and enlarging it), adds noise and compresses it, each up to the strength below
-    and each by its own share of it, so that pictures of one severity differ in kind.
+    A share of the samples is unchanged (severity 0); the others draw a severity uniform in [0, 1]. The ladder then
+    softens the picture (by blur, or by reducing and enlarging it), adds noise and compresses it. Each step has its own
+    random share of its largest strength below, so that pictures of one severity differ in kind.
 
-    Not stated in the paper, whose training sets vary by nature.
+    Source: not in the IQPFR paper, whose training sets vary naturally.
 
     Attributes:
-        originals: share of untouched samples, in [0, 1].
+        originals: share of unchanged samples, in [0, 1].
         blur_sigma: pixels, just above severity 0 and at 1; the latter for a 256 px face, in proportion for others.
         downsample: factor, just above severity 0 and at 1; the latter for a 256 px face, in proportion for others.
         noise: sigma at severity 1, in 1/255; small, as NIQE and PIQE take more of it for detail.
         jpeg: quality at severity 1, 1 to 100; it falls from 98.
-        fade: of colours at severity 1, in [0, 1], see `discolour.fade`; 0 leaves them.
-        tint: strength of a light of a drawn hue at severity 1, see `discolour.drawn_gains`; 0 leaves colours.
+        fade: of colours at severity 1, in [0, 1], see `discolour.fade`; 0 keeps colours.
+        tint: strength of a light of random hue at severity 1, see `discolour.drawn_gains`; 0 keeps colours.
     """
 
     originals: float = 0.4
@@ -65,8 +66,8 @@ class Ladder:
             seed: decides the kind and the noise.
 
         Raises:
-            TypeError: on another dtype or shape.
-            ValueError: on a severity outside [0, 1].
+            TypeError: for another dtype or shape.
+            ValueError: for a severity outside [0, 1].
         """
         check_picture(hq)
         if not 0 <= severity <= 1:

@@ -1,6 +1,6 @@
-"""Random draws that belong to a sample, not to a process: (seed, epoch, index) gives the same numbers anywhere.
+"""Random draws that depend on the sample alone: (seed, epoch, index) gives the same numbers everywhere.
 
-So a resumed run, one with other workers and one with more processes all see the same pictures.
+A resumed run, a run with other workers and a run with more processes therefore see the same pictures.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import torch
 
 
 def sample_seed(seed: int, epoch: int, index: int, *purpose: str | int) -> int:
-    """The seed of one sample in one epoch, or of one purpose within it ("ladder", "jitter", ...).
+    """The seed of one sample in one epoch, or of one of its purposes ("ladder", "jitter", ...).
 
-    A hash: equal on every platform, Python version and process; different purposes are independent.
+    It is a hash, equal on every platform, Python version and process. Different purposes are independent.
 
     Returns:
         an integer in [0, 2**63), which fits an int64 tensor.
@@ -27,21 +27,21 @@ def sample_seed(seed: int, epoch: int, index: int, *purpose: str | int) -> int:
 
 
 def numpy_rng(seed: int, stream: int = 0) -> np.random.Generator:
-    """An own NumPy generator; streams of one seed are independent, and the global state is not touched."""
+    """A new NumPy generator; streams of one seed are independent. Leaves the global generator alone."""
     return np.random.Generator(np.random.PCG64([seed, stream]))
 
 
 def torch_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """An own torch generator for one seed; the global state is not touched."""
+    """A new torch generator. Leaves the global generator alone."""
     return torch.Generator(device).manual_seed(seed)
 
 
 @contextmanager
 def global_seed(seed: int) -> Iterator[None]:
-    """Lends a seed to NumPy's and Python's global generators, for functions that draw from nothing else.
+    """Seeds NumPy's and Python's global generators within the block, for functions that use only these.
 
-    Both states are put back on leaving, also after an error. Each process has its own; threads share them, so
-    two threads must not be inside at once.
+    Restores both states afterwards, also after an error. Threads of a process share these generators, so only one
+    thread at a time may be inside the block.
     """
     numpy_state, python_state = np.random.get_state(), random.getstate()
     try:

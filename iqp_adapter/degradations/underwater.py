@@ -1,8 +1,8 @@
-"""Photo in air in, the same scene under water out: pairs for the enhancement of underwater photos.
+"""Makes underwater photos of photos in air: the pairs that the enhancement of underwater photos is trained on.
 
 Source: the model of Jaffe and McGlamery as Schechner and Karpel use it (CVPR 2004), with the attenuation of Jerlov's
-water types, which UWCNN (Li, Anwar and Porikli, Pattern Recognition 2020) brought into use for training. Differs: the
-light on the scene has come down through the water too, and ranges are procedural, since photos come without them.
+water types, which UWCNN (Li, Anwar and Porikli, Pattern Recognition 2020) introduced for training. Differs: water also
+attenuates the light on its way down to the scene, and distances are procedural, since photos have no depth map.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .face import attributes, check_picture, check_range
+from .checks import attributes, check_picture, check_range
 from .rng import numpy_rng
 
 TRANSMITTANCE = {
@@ -27,25 +27,25 @@ TRANSMITTANCE = {
     "7C": (0.620, 0.610, 0.500),
     "9C": (0.550, 0.460, 0.290),
 }
-"""Share of daylight that a metre of water lets through, for red, green and blue (600, 525 and 475 nm): open ocean from
-the clearest, I, to III, coasts to the most turbid, 9C. Jerlov, "Marine Optics" (Elsevier 1976)."""
+"""Share of daylight that a metre of water transmits, for red, green and blue (600, 525 and 475 nm): open ocean from I,
+the clearest, to III, and coasts from 1C to 9C, the most turbid. Jerlov, "Marine Optics" (Elsevier 1976)."""
 
 
 @dataclass(frozen=True)
 class UnderwaterDegradation:
-    """Takes a photo under water: light is lost on its way down and to the camera, and water between shines into it.
+    """Makes an underwater photo: water absorbs light on its way down and to the camera, and adds scattered light.
 
         hq ── x light at that depth ── x what the range lets through ── + veil ── + noise ──► lq
 
     Per channel, with c the attenuation of the water per metre, d the depth and z the range of a pixel:
-    lq = (hq exp(-c z) + veil (1 - exp(-c z))) exp(-c d), and the camera sets the exposure of the whole.
+    lq = (hq exp(-c z) + veil (1 - exp(-c z))) exp(-c d), which the camera then exposes.
 
     Attributes:
-        water: names of Jerlov's types, one of which is drawn.
+        water: names of Jerlov's water types; each sample draws one.
         depth: of the scene below the surface, metres.
         range: from the camera to the nearest and to the farthest part of the scene, metres.
-        veil: brightness of far water before the loss on the way down, in [0, 1].
-        exposure: brightness of the brightest channel's mean after exposure, in [0, 1].
+        veil: brightness of distant water at the surface, in [0, 1].
+        exposure: mean of the brightest channel after exposure, in [0, 1].
         noise: sigma of Gaussian noise, in 1/255.
         strength: share of depth, range and noise that a sample may use, in (0, 1].
     """
@@ -70,7 +70,7 @@ class UnderwaterDegradation:
 
     @classmethod
     def for_resolution(cls, px: int, **changes: Any) -> UnderwaterDegradation:
-        """The default, but for the attributes that `changes` gives; none depends on the size in pixels."""
+        """The default with the attributes in `changes` replaced; none depends on the size in pixels."""
         return cls(**attributes(cls, "underwater", changes))
 
     def __call__(self, hq: np.ndarray, seed: int) -> np.ndarray:
@@ -80,10 +80,10 @@ class UnderwaterDegradation:
             seed: decides every draw.
 
         Returns:
-            the picture under water, like `hq`.
+            the underwater picture, like `hq`.
 
         Raises:
-            TypeError: on another dtype or shape.
+            TypeError: for another dtype or shape.
         """
         check_picture(hq)
         rng = numpy_rng(seed)
@@ -101,14 +101,14 @@ class UnderwaterDegradation:
 def under_water(
     hq: np.ndarray, distances: np.ndarray, depth: float, attenuation: np.ndarray, veil: float
 ) -> np.ndarray:
-    """What reaches the camera.
+    """The light that reaches the camera.
 
     Args:
         hq: (H, W, 3), the scene in white light.
         distances: (H, W), metres to the camera.
         depth: metres below the surface.
         attenuation: (3,) per metre.
-        veil: brightness of far water at the surface.
+        veil: brightness of distant water at the surface.
 
     Returns:
         (H, W, 3), before exposure.
@@ -118,7 +118,7 @@ def under_water(
 
 
 def relief(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    """How far parts of a scene are: (H, W) from 0 to 1, mostly rising towards the top, with smooth hills."""
+    """Random relative distances of a scene, (H, W) in [0, 1]: a plane, mostly farther at the top, with smooth hills."""
     import cv2
 
     rows, columns = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]

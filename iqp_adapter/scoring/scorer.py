@@ -1,4 +1,4 @@
-"""Raw scores of images: by two metrics that need no download, and by every no-reference metric of pyiqa."""
+"""Raw scores of images by the metrics of this project, which need no download, and by those of pyiqa."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..core.device import default_device
+from ..pictures import check_images
 from ..store import checkpoint, hub
 from ..store.files import sha256_of
 from . import pyiqa_metrics
@@ -19,35 +21,36 @@ from .pyiqa_metrics import Metric
 
 LITE, COLOUR = "iqp-lite", "iqp-colour"
 OWN = (LITE, COLOUR)
-"""The metrics of this project: how close a face photo is to an undegraded one, and how close its colours are."""
+"""The metrics of this project: they score degradations of a face photo, and of its colours."""
 
 _SMALLEST = dict.fromkeys(OWN, 64) | pyiqa_metrics.SMALLEST
 
 
 class Scorer:
-    """Gives every image of a batch its raw score by one metric, in the metric's own range and direction.
+    """Scores every image of a batch by one metric, in the metric's own range and direction.
 
-    Not a module: it never trains, and never shows up in the parameters or the `state_dict` of whoever holds it. Every
-    image is scored as if it came alone. Gradients follow the caller: on, unless inside `torch.no_grad()`.
+    A scorer is not a module, so that its weights never appear in the parameters or the `state_dict` of a module that
+    holds it. The score of an image does not depend on the rest of the batch. Scores have gradients unless the caller
+    is inside `torch.no_grad()`.
 
     Attributes:
         metric: its name.
-        lower_better: True where a lower score is a better image (NIQE, PIQE).
-        protocol: metric, version and weights in one word; equal protocols give comparable scores.
-        differentiable: whether the score has a gradient to the image; where it has none, it has no graph either.
-        device: where the metric runs; images come from and scores go back to their own.
+        lower_better: True if a lower score means a better image (NIQE, PIQE).
+        protocol: metric, version and weights in one word; scores of equal protocols are comparable.
+        differentiable: whether the score has a gradient to the image.
+        device: where the metric runs; scores are returned on the device of the images.
 
     Args:
         metric: "iqp-lite" or "iqp-colour" (0 to 100, higher is better), or one of pyiqa, see `Scorer.available()`.
-        device: where to run, by default the accelerator, else the CPU. Metrics in float64 leave MPS for the CPU.
-        weights: a local weight file of the metric (a folder for those of this project) in the place of the published
-            one. Files that hold code are refused.
+        device: where to run, by default the accelerator, else the CPU. Metrics in float64 use the CPU instead of MPS.
+        weights: a local weight file of the metric (a folder for those of this project) that replaces the published
+            one. Files that contain code are refused.
         options: arguments of pyiqa's network, such as `color_space="ycbcr"` for NIQE.
 
     Raises:
         ValueError: for an unknown name, and for an option or weights that the metric does not take.
-        OSError: where weights can not be fetched; says which, where to put them, and how to name a mirror.
-        ModuleNotFoundError: where a package that the metric needs is missing.
+        OSError: if weights cannot be fetched; the message says which, where to put them, and how to use a mirror.
+        ModuleNotFoundError: if a package that the metric needs is missing.
     """
 
     def __init__(
@@ -72,7 +75,7 @@ class Scorer:
 
     @staticmethod
     def available() -> list[str]:
-        """All names that `Scorer` takes, those of this project first."""
+        """The names of all metrics, those of this project first."""
         return [*OWN, *pyiqa_metrics.names()]
 
     def to(self, device: torch.device | str) -> Scorer:
@@ -108,35 +111,24 @@ class Scorer:
         return scores.to(images.device, torch.float32)
 
     def _check(self, images: Tensor) -> None:
-        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-            given = f"{images.dtype} {tuple(images.shape)}"
-            raise ValueError(f"images are {given}, expected float (B, 3, H, W) in [0, 1]; divide 8-bit values by 255")
+        check_images(images)
         height, width = images.shape[2:]
         smallest = _SMALLEST.get(self.metric, 32)
         if min(height, width) < smallest:
             raise ValueError(f"images are {height} x {width}, {self.metric} needs {smallest} a side; enlarge them")
-        low, high = (float(bound) for bound in images.detach().aminmax())
-        if not (low >= -1e-3 and high <= 1 + 1e-3):
-            raise ValueError(f"images span [{low:.3g}, {high:.3g}], expected [0, 1]; clamp or rescale them")
 
 
 def reward_of(metric: str | Scorer, device: torch.device | str, *, differentiable: bool) -> Callable[[Tensor], Tensor]:
-    """A metric as something to raise: images (B, 3, H, W) -> (B,), higher is better in whichever direction it counts.
+    """A metric as a reward: images (B, 3, H, W) -> (B,), higher is better whatever the metric's own direction.
 
     Raises:
-        ValueError: where a gradient is asked for that the metric has not.
+        ValueError: if the reward has to be differentiable and the metric is not.
     """
     scorer = Scorer(metric, device=device) if isinstance(metric, str) else metric
     if differentiable and not scorer.differentiable:
         raise ValueError(f"{scorer.metric} has no gradient and cannot be optimised; use 'iqp-lite' or 'niqe'")
     sign = -1.0 if scorer.lower_better else 1.0
     return lambda images: sign * scorer(images)
-
-
-def default_device() -> torch.device:
-    """The accelerator of this machine (CUDA, MPS, ...), else the CPU."""
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return found or torch.device("cpu")
 
 
 def _own(metric: str, weights: Path | None, options: dict[str, Any]) -> Metric:
@@ -159,7 +151,7 @@ def _known(metric: str) -> str:
 
 @contextlib.contextmanager
 def _repeatable(device: torch.device) -> Iterator[None]:
-    """The same score every time, whatever autocast and cuDNN settings the caller trains with."""
+    """Makes scores independent of the caller's autocast and cuDNN settings."""
     cudnn = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
     with cudnn, torch.autocast(device.type, enabled=False):
         yield

@@ -1,1 +1,1 @@
-"""What lies on disks and servers: files written whole, checkpoints, the Hugging Face Hub, published weights."""
+"""Files on disks and servers: atomic writes, checkpoints, the Hugging Face Hub, and published weights."""

@@ -1,7 +1,7 @@
-"""Checkpoints: a folder with model.safetensors and config.json, written whole, read strictly; and foreign weight files.
+"""Checkpoints (a folder with model.safetensors and config.json), and weight files of other projects.
 
-The config is stored inside model.safetensors too, and that copy is the one that is read: a single file is replaced in a
-single step, so weights never meet the config of another save. config.json is there for people and for the Hub.
+model.safetensors also holds the config, and `load` reads that copy. One file is replaced in one step, so that weights
+never meet the config of another save. config.json is for people and for the Hub.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -20,7 +20,7 @@ from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
 from ..version import __version__
-from .files import atomic_path
+from .files import atomic_path, some_of
 
 logger = logging.getLogger(__name__)
 
@@ -30,16 +30,16 @@ _WRAPPINGS = ("params_ema", "params", "state_dict", "g_ema")
 
 
 def save(folder: str | Path, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
-    """Writes a checkpoint; an earlier one is replaced in one step, and other files of the folder are left alone.
+    """Writes a checkpoint. Replaces an earlier one in one step and leaves other files of the folder alone.
 
     Args:
-        folder: made where it is missing.
+        folder: created if it is missing.
         state: every tensor of the model, by name.
-        config: all that is needed to build the model again; what JSON can hold.
+        config: everything that is needed to build the model again, as JSON can hold it.
 
     Raises:
-        ValueError: for an empty state, and for a folder whose files of these names are not ours to replace.
-        TypeError: for a state or config that holds something else.
+        ValueError: for an empty state, and for files of these names that iqp_adapter did not write.
+        TypeError: for a state or config with values of another type.
     """
     folder = Path(folder)
     tensors = _plain(state)
@@ -57,7 +57,7 @@ def load(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Reads a checkpoint: its config, and its tensors on the CPU.
 
     Raises:
-        FileNotFoundError: where there is none.
+        FileNotFoundError: if there is none.
         ValueError: for a damaged file, and for weights that `save` did not write.
     """
     folder = Path(folder)
@@ -75,13 +75,13 @@ def load(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Fills a module from a state in which no key is missing, none is left over and every shape fits.
+    """Loads a state into a module; the keys and shapes must be the same.
 
     Args:
         source: where the state comes from, for the message.
 
     Raises:
-        ValueError: names what does not fit; the module is then as it was.
+        ValueError: names the keys that do not fit; the module is then unchanged.
     """
     own = module.state_dict()
     missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
@@ -92,19 +92,19 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str) -> 
     ]
     if missing or unexpected or misshapen:
         raise ValueError(
-            f"{source} does not fit {type(module).__name__}: {_few(missing)} missing, {_few(unexpected)} unexpected, "
-            f"{_few(misshapen)} of another shape; use the model and config it was saved with"
+            f"{source} does not fit {type(module).__name__}: {some_of(missing)} missing, {some_of(unexpected)} "
+            f"unexpected, {some_of(misshapen)} of another shape; use the model and config it was saved with"
         )
     module.load_state_dict(state)
 
 
 def read_foreign(path: str | Path) -> dict[str, Tensor]:
-    """Tensors of a weight file of another project: .safetensors, or .pth and .ckpt without running code in them.
+    """Reads the tensors of another project's weight file: .safetensors, or .pth and .ckpt without running their code.
 
-    The usual wrappings (`params_ema`, `params`, `state_dict`, `g_ema`, in this order) and a prefix `module.` come off.
+    Removes the usual wrappings (`params_ema`, `params`, `state_dict`, `g_ema`, in this order) and the prefix `module.`.
 
     Raises:
-        FileNotFoundError: where there is no such file.
+        FileNotFoundError: if there is no such file.
         ValueError: for a damaged file, one that holds code, and one without weights.
     """
     path = Path(path)
@@ -115,17 +115,17 @@ def read_foreign(path: str | Path) -> dict[str, Tensor]:
     others = sorted(key for key, value in inner.items() if not isinstance(value, Tensor))
     if others or not inner:
         raise ValueError(
-            f"{path} holds {len(inner)} entries, {_few(others)} of them no tensors; save a state dict alone or under "
-            f"one of {', '.join(_WRAPPINGS)}"
+            f"{path} holds {len(inner)} entries, {some_of(others)} of them no tensors; save a state dict alone or "
+            f"under one of {', '.join(_WRAPPINGS)}"
         )
     return {key.removeprefix("module."): value for key, value in inner.items()}
 
 
 def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors as safetensors takes them: on the CPU, contiguous, none sharing memory with another."""
+    """Copies of the tensors as safetensors needs them: on the CPU, contiguous, without shared memory."""
     others = sorted(key for key, value in state.items() if not isinstance(value, Tensor))
     if others:
-        raise TypeError(f"the state holds {_few(others)} values that are no tensors; put them into the config")
+        raise TypeError(f"the state holds {some_of(others)} values that are no tensors; put them into the config")
     if not any(value.numel() for value in state.values()):
         raise ValueError(
             f"the state is empty ({len(state)} tensors without numbers), nothing was saved; pass model.state_dict()"
@@ -177,8 +177,3 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
 def _compare(path: Path, text: str) -> None:
     if path.is_file() and path.read_text(encoding="utf-8") != text + "\n":
         logger.warning("%s is not the config of the weights beside it, which is stored in them and used instead", path)
-
-
-def _few(names: Iterable[str]) -> str:
-    names = list(names)
-    return f"{len(names)} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else "0"

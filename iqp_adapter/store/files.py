@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, and found by folder, glob or name."""
+"""Files: written whole or not at all, hashed, found by folder, glob or name, and named in messages."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Lends a temporary path in the same folder, which takes the place of `path` once it is written whole.
+    """Gives a temporary path in the same folder, and moves the file to `path` once it is complete.
 
-    On an error, or when the process dies, `path` stays as it was. The temporary name is hidden and keeps the suffix, by
-    which many writers choose the format.
+    On an error, or if the process dies, `path` stays unchanged. The temporary name is hidden and has the same suffix,
+    since many writers choose the format by it.
 
     Raises:
-        FileNotFoundError: where the folder does not exist.
+        FileNotFoundError: if the folder does not exist.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -46,13 +46,13 @@ def sha256_of(path: str | Path) -> str:
 
 
 def list_images(paths: Iterable[str | Path]) -> list[Path]:
-    """Image files of files, folders (not their subfolders, nothing hidden) and globs, sorted, each once.
+    """The image files that files, folders (without subfolders and hidden files) and globs name, sorted, each once.
 
-    A file that is named is taken whatever its suffix; in folders and globs the suffix decides.
+    In folders and globs the suffix tells images from other files; a file that is named itself may have any suffix.
 
     Raises:
-        FileNotFoundError: where one of `paths` matches nothing.
-        TypeError: for a single path in the place of a list of them.
+        FileNotFoundError: if one of `paths` matches nothing.
+        TypeError: for a single path instead of a list.
     """
     if isinstance(paths, (str, Path)):
         raise TypeError(f"paths is {str(paths)!r}, expected a list of paths; put it in brackets")
@@ -77,3 +77,9 @@ def _images(path: Path) -> Iterable[Path]:
 
 def _is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def some_of(names: Iterable[str]) -> str:
+    """The number of names and the first three of them, for a message."""
+    names = list(names)
+    return f"{len(names)} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else "0"

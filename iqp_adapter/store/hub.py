@@ -1,4 +1,4 @@
-"""Where checkpoints come from and go to: the package itself, a folder, or the Hugging Face Hub."""
+"""Finds checkpoints in the package, in folders and on the Hugging Face Hub, and uploads them to the Hub."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DATASETS = "datasets/"
 
 
 def resolve(name: str | Path, *, prefix: str = "", revision: str | None = None) -> Path:
-    """The folder of a checkpoint, for `checkpoint.load`; where it is on the Hub it is fetched first.
+    """The folder of a checkpoint, for `checkpoint.load`; fetches a checkpoint of the Hub first.
 
     Args:
         name: of a built-in checkpoint ("tiny"), a folder, or a Hub id ("owner/name"). A `Path` is always a folder.
@@ -21,7 +21,7 @@ def resolve(name: str | Path, *, prefix: str = "", revision: str | None = None) 
 
     Raises:
         ValueError: for a name that is none of the three.
-        OSError: where the Hub or this checkpoint on it can not be reached and it was not fetched before.
+        OSError: if the checkpoint is not in the Hub's cache and cannot be fetched.
     """
     if isinstance(name, str) and name in builtin(prefix):
         return BUILTIN / f"{prefix}{name}"
@@ -34,18 +34,18 @@ def resolve(name: str | Path, *, prefix: str = "", revision: str | None = None) 
 
 
 def builtin(prefix: str = "") -> list[str]:
-    """Names of the checkpoints that the package holds, without their common prefix."""
+    """The names of the checkpoints in the package, without their common prefix."""
     return sorted(path.parent.name.removeprefix(prefix) for path in BUILTIN.glob(f"{prefix}*/{WEIGHTS}"))
 
 
 def fetch_file(name: str) -> Path:
-    """One file of the Hub, in the cache of its client.
+    """Fetches one file of the Hub and returns its path in the cache of the Hub's client.
 
     Args:
-        name: "owner/name/path/in/it", with "datasets/" before it where it is a data set's.
+        name: "owner/name/path/in/it", with the prefix "datasets/" for a file of a data set.
 
     Raises:
-        OSError: where the Hub or this file on it can not be reached and it was not fetched before.
+        OSError: if the file is not in the cache and cannot be fetched.
     """
     from huggingface_hub import errors, hf_hub_download
 
@@ -53,11 +53,11 @@ def fetch_file(name: str) -> Path:
     try:
         return Path(hf_hub_download(repository, path, repo_type=kind))
     except (OSError, errors.HTTPError) as error:
-        raise OSError(f"can not fetch {name!r}: {_reason(error, f'file {path!r}')}") from error
+        raise OSError(f"cannot fetch {name!r}: {_reason(error, f'file {path!r}')}") from error
 
 
 def fetched_file(name: str) -> Path | None:
-    """Where `fetch_file` has put a file before; None where it has not. Asks no network."""
+    """The path of a file that `fetch_file` has fetched before, else None. Needs no network."""
     from huggingface_hub import try_to_load_from_cache
 
     kind, repository, path = _parts(name)
@@ -74,19 +74,19 @@ def push(
     revision: str | None = None,
     message: str = "Upload by iqp_adapter",
 ) -> str:
-    """Uploads a folder to the Hub in one commit; the repository and the branch are made where they are missing.
+    """Uploads a folder to the Hub in one commit; creates the repository and the branch if they are missing.
 
     Args:
         repository: "owner/name".
-        private: whether a new repository is; None for the owner's default.
+        private: whether a new repository is private; None for the owner's default.
         token: by default the one of 'hf auth login'.
         revision: branch; by default the main one.
 
     Returns:
-        The commit's address.
+        The address of the commit.
 
     Raises:
-        OSError: where the Hub can not be reached, or refuses.
+        OSError: if the Hub cannot be reached, or refuses.
     """
     from huggingface_hub import HfApi, errors
 
@@ -99,11 +99,11 @@ def push(
             repo_id=repository, folder_path=folder, revision=revision, commit_message=message
         ).commit_url
     except (OSError, RuntimeError, errors.HTTPError) as error:
-        raise OSError(f"can not push to {repository!r}: {_refusal(error)}") from error
+        raise OSError(f"cannot push to {repository!r}: {_refusal(error)}") from error
 
 
 def _parts(name: str) -> tuple[str, str, str]:
-    """Kind and id of the repository, and path in it."""
+    """Kind and id of the repository, and path of the file in it."""
     owner, repository, path = name.removeprefix(DATASETS).split("/", 2)
     return "dataset" if name.startswith(DATASETS) else "model", f"{owner}/{repository}", path
 
@@ -114,9 +114,9 @@ def _fetch(name: str, revision: str | None) -> Path:
     try:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=[CONFIG, WEIGHTS]))
     except (OSError, errors.HTTPError) as error:
-        raise OSError(f"can not fetch {name!r}: {_reason(error, f'revision {revision!r}')}") from error
+        raise OSError(f"cannot fetch {name!r}: {_reason(error, f'revision {revision!r}')}") from error
     if not (folder / WEIGHTS).is_file():
-        raise OSError(f"can not fetch {name!r}: it has no {WEIGHTS}, so it is no checkpoint of iqp_adapter")
+        raise OSError(f"cannot fetch {name!r}: it has no {WEIGHTS}, so it is no checkpoint of iqp_adapter")
     return folder
 
 
@@ -142,6 +142,6 @@ def _refusal(error: Exception) -> str:
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set, unset it"
     if isinstance(error, errors.HfHubHTTPError):
-        said = error.server_message or f"status {error.response.status_code}"
-        return f"{constants.ENDPOINT} refuses ({said}); 'hf auth login' with a token that may write, or pass token="
+        reason = error.server_message or f"status {error.response.status_code}"
+        return f"{constants.ENDPOINT} refuses ({reason}); 'hf auth login' with a token that may write, or pass token="
     return f"{constants.ENDPOINT} was not reached ({type(error).__name__}); try again with a network"

@@ -1,1 +1,1 @@
-"""Everything that is needed to train: degradations, data, losses, stages, the loop and its record."""
+"""Training: data, losses, stages, the loop, its log and the runs."""

@@ -1,4 +1,4 @@
-"""What a training run is made of, as data that a YAML file holds."""
+"""The settings of a training run, as a YAML file gives them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class StageConfig:
 
     Args:
         steps: number of updates.
-        batch: pictures at once, per process.
-        accumulate: batches per update, whose gradients are averaged: as many pictures as there would be memory for.
-        rate: peak learning rate; warmed up over `warmup` steps, then a cosine down to a tenth.
+        batch: pictures per batch and process.
+        accumulate: batches per update, whose gradients are averaged; saves memory.
+        rate: peak learning rate; it warms up over `warmup` steps and then falls along a cosine to a tenth.
         warmup: steps until the peak.
         clip: largest norm of a gradient.
-        ema: decay of the averaged weights, which are what is kept.
-        weights: factor of every loss term by name; the stage says which terms it has.
-        options: what only this stage knows, see its class.
+        ema: decay of the averaged weights, which are the ones that are saved.
+        weights: factor of each loss term by name, by default 1; the class of the stage documents its terms.
+        options: further settings of this stage; its class documents them.
     """
 
     steps: int
@@ -37,17 +37,17 @@ class StageConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """What every run has.
+    """The settings of every run.
 
     Args:
         metric: of the scores that condition the model.
         perceptual: backbone of the perceptual loss, "lite0" (needs no download) or "lpips".
-        degradation: `kind` ("face", the default, or "underwater") and those attributes of that degradation that are
-            others than its `for_resolution` has.
-        ladder: attributes of `Ladder` that are others than it has.
+        degradation: `kind` (a name in `degradations.kinds`, by default "face") and attributes of that degradation that
+            replace the values of its `for_resolution`.
+        ladder: attributes of `Ladder` that replace its defaults.
         precision: "fp32" or "bf16" (autocast).
-        seed: of every draw.
-        workers: processes that prepare samples; 0 prepares them in line.
+        seed: of every random draw.
+        workers: processes that prepare samples; with 0 the training process does.
         save_every: steps between checkpoints.
         watch_every: steps between sample grids.
     """
@@ -65,47 +65,55 @@ class RunConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(RunConfig):
-    """A run of native training.
+    """The settings of native training.
 
     Args:
         preset: size of the model, see `native.presets`.
-        stages: settings of stage 1, 2 and 3; later ones may be left out.
-        changes: single values of the preset to change.
+        stages: settings of "stage1", "stage2" and "stage3"; later ones may be left out.
+        changes: values that replace those of the preset.
     """
 
     preset: str
-    stages: tuple[StageConfig, ...]
+    stages: dict[str, StageConfig]
     changes: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: str | Path) -> TrainConfig:
-        """Reads a YAML file; an unknown or missing name is named in one line."""
+        """Reads a YAML file.
+
+        Raises:
+            ValueError: names an unknown or missing setting in one line.
+        """
         import yaml
 
         data = yaml.safe_load(Path(path).read_text())
         try:
             last = max(data["stages"], default=1)
-            stages = [_make(StageConfig, data["stages"][number]) for number in range(1, last + 1)]
+            stages = {f"stage{n}": _make(StageConfig, data["stages"][n]) for n in range(1, last + 1)}
         except (KeyError, TypeError):
             raise ValueError(f"{path} does not describe stages 1, 2 and 3; see examples/native_tiny.yaml") from None
-        return _make(cls, {**data, "stages": tuple(stages)})
+        return _make(cls, {**data, "stages": stages})
 
-    def stage(self, number: int) -> StageConfig:
-        """Raises ValueError where it is left out."""
+    def name(self, number: int) -> str:
+        """The name of stage 1, 2 or 3.
+
+        Raises:
+            ValueError: if the configuration leaves it out.
+        """
         if number > len(self.stages):
             raise ValueError(f"there is no stage {number}; the configuration ends with stage {len(self.stages)}")
-        return self.stages[number - 1]
+        return f"stage{number}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterConfig(RunConfig):
-    """A run of adapter training, of one stage or of both.
+    """The settings of adapter training, which has one or both of its stages.
 
     Args:
         imitation: settings of the stage that learns from targets.
         reward: settings of the stage that learns from the metric.
-        judges: metrics beside which the log shows `metric`, and from which nothing learns.
-        sizes: `token_dim`, `tokens` and `inner` of the adapter, where they are others than `Adapter` has.
+        judges: metrics for the log that training does not use.
+        sizes: `token_dim`, `tokens` and `inner` of the adapter that replace the defaults of `Adapter`.
     """
 
     imitation: StageConfig | None = None
@@ -117,11 +125,15 @@ class AdapterConfig(RunConfig):
         if not self.stages:
             raise ValueError("there is no stage; give the settings of imitation, of reward, or of both")
         if self.metric in self.judges:
-            raise ValueError(f"{self.metric} drives the training and can not judge it; name other judges")
+            raise ValueError(f"{self.metric} drives the training and cannot judge it; name other judges")
 
     @classmethod
     def load(cls, path: str | Path) -> AdapterConfig:
-        """Reads a YAML file; an unknown or missing name is named in one line."""
+        """Reads a YAML file.
+
+        Raises:
+            ValueError: names an unknown or missing setting in one line.
+        """
         import yaml
 
         data = yaml.safe_load(Path(path).read_text())
@@ -132,7 +144,7 @@ class AdapterConfig(RunConfig):
 
     @property
     def stages(self) -> dict[str, StageConfig]:
-        """Those that are run, in their order."""
+        """The settings of each stage by its name, in order."""
         return {name: stage for name in ("imitation", "reward") if (stage := getattr(self, name)) is not None}
 
 

@@ -1,6 +1,6 @@
-"""A folder of faces as training samples, each decided by (seed, epoch, index) and by nothing else.
+"""A folder of faces as training samples, each of which depends on (seed, epoch, index) alone.
 
-Loaded by `DataLoader(dataset, batch_sampler=KeyedBatches(len(dataset), batch_size, seed=seed, start_step=step))`.
+Use it as `DataLoader(dataset, batch_sampler=KeyedBatches(len(dataset), batch_size, seed=seed, start_step=step))`.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from ..degradations.face import check_range
+from ..degradations.checks import check_range
 from ..degradations.ladder import Ladder
 from ..degradations.rng import numpy_rng, sample_seed
 from ..pictures import LUMA, check_large, read_large, resample
 from ..store.files import list_images
 
 _log = logging.getLogger(__name__)
-_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # all that Pillow raises on bad files
+_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises for bad files
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Small changes of pose and colour that leave a face a face.
+    """Small random changes of pose and colour.
 
     Attributes:
-        flip: chance of mirroring left and right.
-        rotation: degrees, to either side.
+        flip: probability of mirroring left and right.
+        rotation: largest angle in degrees, to either side.
         scale: range of magnification; 1 shows the whole picture.
-        shift: share of the picture's side, in any direction.
+        shift: largest shift in any direction, as a share of the picture's side.
         brightness, contrast, saturation: largest relative change, 0 for none.
         tint: largest relative change of a single channel.
     """
@@ -54,7 +54,7 @@ class Augmentation:
         check_range("scale", self.scale, 0.1, 10)
 
     def pose(self, rng: np.random.Generator) -> np.ndarray:
-        """A drawn map from target to picture, (2, 3) float64, both in units of half a side with the centre at 0."""
+        """A random map from target to picture, (2, 3) float64, both in half sides from the centre."""
         angle = math.radians(rng.uniform(-self.rotation, self.rotation))
         zoom = 1 / rng.uniform(*self.scale)
         mirror = -1 if rng.uniform() < self.flip else 1
@@ -63,7 +63,7 @@ class Augmentation:
         return np.array([[mirror * cos, -mirror * sin, shift_x], [sin, cos, shift_y]])
 
     def colours(self, rng: np.random.Generator) -> np.ndarray:
-        """A drawn colour change, (3, 4) float32: RGB in [0, 1] and a one -> RGB."""
+        """A random change of colour, (3, 4) float32: (R, G, B, 1) -> RGB, with RGB in [0, 1]."""
         brightness, contrast, saturation = (
             1 + rng.uniform(-amount, amount) for amount in (self.brightness, self.contrast, self.saturation)
         )
@@ -77,27 +77,28 @@ class FaceFolder(Dataset[dict[str, Any]]):
     """Aligned faces of a folder, degraded on the fly; `dataset[(epoch, index)]` is one sample.
 
         file ── augmentation ──┬── ladder ──────► hq
-                               └── degradation ──► lq, which does not know how good hq is
+                               └── degradation ──► lq, which is independent of the quality of hq
 
-    Everything random comes from `sample_seed(seed, epoch, index, part)`: workers, processes and restarts change
-    nothing, and pose, target quality and degradation do not follow from each other.
-    The pose is applied while reducing the stored picture to the training size, so that it costs no sharpness.
-    Pictures are decoded once, when built, as long as they fit into `cache_bytes`; later ones each time. Files that
-    cannot be read or are smaller than `resolution` are named in one warning each and left out; one that turns out bad
-    only later is replaced by the next good one.
+    Every random number comes from `sample_seed(seed, epoch, index, part)`. Samples therefore do not depend on workers,
+    processes and restarts, and pose, target quality and degradation are independent of each other. The pose is applied
+    while the stored picture is reduced to the training size, so that it costs no sharpness.
+
+    The constructor decodes pictures until `cache_bytes` are used; the others are decoded each time. It leaves out files
+    that cannot be read or are smaller than `resolution`, with a warning for each. If a file becomes unreadable later,
+    the next good one replaces it.
 
     Args:
         root: folder with pictures.
         resolution: side of a sample in pixels.
-        degradation: makes `lq` of a picture and a seed, as `Degradation` does; None gives `lq` equal to `hq`.
-        ladder: lowers the quality of some targets; None keeps all.
-        augmentation: changes of pose and colour; None takes the centre square as it is.
+        degradation: makes `lq` of a picture and a seed, see `degradations.kinds.Kind`; without it `lq` equals `hq`.
+        ladder: lowers the quality of some targets.
+        augmentation: changes pose and colour; without it a sample is the centre square of its picture.
         seed: of the run.
-        cache_bytes: for decoded pictures.
+        cache_bytes: memory for decoded pictures.
 
     Raises:
-        ValueError: when no picture is usable.
-        OSError: when there is no picture at `root`.
+        ValueError: if no picture is usable.
+        OSError: if there is no picture at `root`.
     """
 
     def __init__(
@@ -128,8 +129,8 @@ class FaceFolder(Dataset[dict[str, Any]]):
             item: (epoch, index); an index alone is of epoch 0.
 
         Returns:
-            hq, lq: (3, H, W) float32 in [0, 1]; key: the sample's seed, int64; index: of the file in `paths`;
-            severity: of the ladder, 0 for an original.
+            hq, lq: (3, H, W) float32 in [0, 1]; key: the seed of the sample, int64; index: of the file in `paths`;
+            severity: of the ladder, 0 for an unchanged target.
         """
         epoch, index = item if isinstance(item, tuple) else (0, item)
         key = sample_seed(self.seed, epoch, index)
@@ -143,7 +144,7 @@ class FaceFolder(Dataset[dict[str, Any]]):
         return {"hq": _tensor(hq), "lq": _tensor(lq), "key": key, "index": index, "severity": severity}
 
     def _degraded(self, index: int, clean: np.ndarray, hq: np.ndarray, for_pose: int, for_lq: int) -> np.ndarray:
-        """The input that belongs to a target."""
+        """The input of a target."""
         return self.degradation(clean, for_lq) if self.degradation else hq
 
     def _augmented(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -155,7 +156,7 @@ class FaceFolder(Dataset[dict[str, Any]]):
         return np.clip(cv2.transform(posed, self.augmentation.colours(rng)), 0, 1)
 
     def _picture(self, index: int) -> np.ndarray:
-        """The file at `index`, or the next one that can be read."""
+        """The picture at `index`, or the next one that can be read."""
         for step in range(len(self.paths)):
             path = self.paths[(index + step) % len(self.paths)]
             picture = self._cache.get(path) if path in self._cache else self._read(path)
@@ -197,16 +198,16 @@ class FaceFolder(Dataset[dict[str, Any]]):
 
 
 class FacePairs(FaceFolder):
-    """The same with a degraded picture of its own for every good one, found by its name without the ending.
+    """A `FaceFolder` whose inputs come from a second folder, from the file with the same name (without its suffix).
 
-    Both get the same pose and colours; the degraded ones may have any size.
+    Input and target get the same pose and colours. Inputs may have any size.
 
     Args:
-        root, resolution: as for `FaceFolder`, as are the others.
-        lq: folder of the degraded pictures.
+        root, resolution, others: as for `FaceFolder`.
+        lq: folder with the degraded pictures.
 
     Raises:
-        ValueError: where one has no partner, or two.
+        ValueError: if a picture has no partner, or several.
     """
 
     def __init__(self, root: str | Path, lq: str | Path, resolution: int, **others: Any) -> None:
@@ -218,22 +219,22 @@ class FacePairs(FaceFolder):
 
 
 class KeyedBatches(Sampler[list[tuple[int, int]]]):
-    """An endless stream of batches of (epoch, index), in an order that (seed, epoch) decides.
+    """An endless stream of batches of (epoch, index), whose order depends on (seed, epoch).
 
-    Epochs follow each other without a gap: a batch may end one and begin the next, and no sample is dropped. Process
-    `rank` of `world_size` takes its part of each global batch, so that two processes with batch b see in every step the
-    samples of one with batch 2b. It already shards: `accelerate` must not prepare the loader again.
+    A batch may end one epoch and begin the next, so that no sample is dropped. Process `rank` of `world_size` takes its
+    part of each global batch: in every step, two processes with batch b see the samples of one process with batch 2b.
+    This sampler distributes the samples itself, so `accelerate` must not prepare the loader.
 
     Args:
         length: of the data set.
         batch_size: per process.
         seed: of the run.
-        start_step: number of steps already done; starting late costs nothing.
+        start_step: number of steps already done.
         rank: of this process.
         world_size: number of processes.
 
     Raises:
-        ValueError: when a number is out of range.
+        ValueError: if a number is out of range.
     """
 
     def __init__(
@@ -265,15 +266,15 @@ class KeyedBatches(Sampler[list[tuple[int, int]]]):
 
 
 def partners(paths: Sequence[Path], others: Sequence[Path]) -> list[Path]:
-    """Of the others, the one with the name of each path, whatever its ending."""
+    """For each path, the one among `others` with the same name without suffix."""
     named: dict[str, list[Path]] = {}
     for other in others:
         named.setdefault(other.stem, []).append(other)
-    lost = [path.name for path in paths if len(named.get(path.stem, ())) != 1]
-    if lost:
+    single = [path.name for path in paths if len(named.get(path.stem, ())) != 1]
+    if single:
         raise ValueError(
-            f"{len(lost)} of {len(paths)} pictures ({', '.join(lost[:3])}, ...) have no partner in {others[0].parent}, "
-            "or several; give every pair the same name, endings aside"
+            f"{len(single)} of {len(paths)} pictures ({', '.join(single[:3])}, ...) have no partner in "
+            f"{others[0].parent}, or several; give every pair the same name, endings aside"
         )
     return [named[path.stem][0] for path in paths]
 

@@ -1,4 +1,4 @@
-"""The adversary of stage 1: says patch by patch whether a picture is a photo."""
+"""The discriminator of stage 1: decides for every patch of a picture whether it is real."""
 
 from __future__ import annotations
 

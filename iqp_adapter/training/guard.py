@@ -1,4 +1,4 @@
-"""Whether the driving metric can be believed: judges that nothing learns from, identity, distance to the bare host."""
+"""Checks the driving metric by metrics that training does not use, by identity, and by distance to the bare host."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ Embed = Callable[[Tensor], Tensor]
 
 
 class Guard:
-    """Judges restorations beside the bare host's, and warns where the driving metric rises alone.
+    """Compares restorations with the bare host's, and warns if the driving metric improves alone.
 
     Args:
         driving: the metric of the condition.
-        judges: metrics that nothing is trained on.
-        embed: tells identities, where one is at hand.
+        judges: metrics that training does not use.
+        embed: gives identity vectors; without it the log has no identities.
     """
 
     def __init__(self, driving: Scorer, judges: Sequence[Scorer], embed: Embed | None = None):
         self.driving, self.judges, self.embed = driving, judges, embed
 
     def __call__(self, best: Tensor, bare: Tensor, hq: Tensor) -> dict[str, Tensor]:
-        """Pictures (B, 3, R, R) in [0, 1] at "best", of the bare host and of the target -> means over the batch."""
+        """Pictures (B, 3, R, R) in [0, 1] at "best", of the bare host and of the target -> means by name."""
         gains = {scorer.metric: self._gain(scorer, best, bare) for scorer in (self.driving, *self.judges)}
         self._warn(gains)
-        said = {f"gain in {metric}": gain for metric, gain in gains.items()}
-        said["from bare"] = (best - bare).abs().mean()
+        results = {f"gain in {metric}": gain for metric, gain in gains.items()}
+        results["from bare"] = (best - bare).abs().mean()
         if self.embed is not None:
             wanted = self.embed(hq)
-            said |= {
+            results |= {
                 f"identity, {name}": torch.cosine_similarity(self.embed(pictures), wanted).mean()
                 for name, pictures in (("best", best), ("bare", bare))
             }
-        return said
+        return results
 
     def _gain(self, scorer: Scorer, best: Tensor, bare: Tensor) -> Tensor:
-        """By how much the metric prefers the first pictures, in its own points."""
+        """By how much the first pictures are better, in points of the metric."""
         gain = (scorer(best) - scorer(bare)).mean()
         return -gain if scorer.lower_better else gain
 
     def _warn(self, gains: dict[str, Tensor]) -> None:
         driving, *judges = gains.values()
         if judges and driving > 0 and all(gain < 0 for gain in judges):
-            said = ", ".join(f"{metric} {float(gain):+.3g}" for metric, gain in gains.items())
+            numbers = ", ".join(f"{metric} {float(gain):+.3g}" for metric, gain in gains.items())
             logger.warning(
                 "best gains by %s over the bare host and loses by every metric it does not learn from (%s)",
                 self.driving.metric,
-                said,
+                numbers,
             )

@@ -1,4 +1,4 @@
-"""The one training loop: players in turn, averaged weights, checkpoints that survive a kill, and what people watch."""
+"""The one training loop: updates of every model, averaged weights, checkpoints that survive a kill, and a log."""
 
 from __future__ import annotations
 
@@ -23,12 +23,19 @@ from .stages import Batch, Stage, Terms
 logger = logging.getLogger(__name__)
 
 Batches = Callable[[int], Iterator[Batch]]
-"""The stream of batches from a step on: the same batch at the same step, whenever it starts."""
+"""Gives the stream of batches from a step on. A step has the same batch wherever the stream starts."""
+
+Progress = Callable[[int, dict[str, float]], None]
+"""Takes the number of steps done and the newest loss terms."""
+
+
+def silent(step: int, terms: dict[str, float]) -> None:
+    """Shows nothing."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How often the loop writes: scalars, checkpoints, sample grids, in steps (checkpoints fall on logged steps)."""
+    """Steps between two log rows, two checkpoints and two sample grids; checkpoints fall on logged steps."""
 
     log: int = 10
     save: int = 100
@@ -38,16 +45,19 @@ class Pace:
 class Loop:
     """Runs one stage from its last checkpoint, or from the start, to its end.
 
-    Every random draw is keyed by step or sample and the state holds all else, so that a run that was killed goes on to
-    the same weights, bit for bit on a CPU.
+    Every random draw is keyed by step or sample, and the checkpoint holds everything else. A run that was killed
+    therefore ends with the same weights, bit for bit on a CPU.
 
     Args:
         stage: what is learned.
         batches: gives the stream of batches from a step on.
-        watched: a fixed batch whose restorations are drawn.
-        folder: where state, log, curves and grids are kept.
+        watched: a fixed batch whose restorations the sample grids show.
+        folder: for checkpoint, log, curves and grids.
         accelerator: device, precision and processes.
-        pace: how often things are written.
+        pace: how often the loop writes.
+
+    Raises:
+        ValueError: for a checkpoint that another version wrote.
     """
 
     def __init__(
@@ -56,15 +66,15 @@ class Loop:
         self.stage, self.batches, self.watched, self.pace = stage, batches, watched, pace
         self.config: StageConfig = stage.config
         self.folder, self.accelerator = folder, accelerator
-        networks = stage.players()
-        self.players = {name: _Player(name, network, self.config, stage.rates) for name, network in networks.items()}
-        first = next(iter(networks.values()))
+        models = stage.models()
+        self.learners = {name: _Learner(name, model, self.config, stage.rates) for name, model in models.items()}
+        first = next(iter(models.values()))
         self.averaged = AveragedModel(first, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema))
         self.step = self._resume()
         self.record = Record(folder, resume_at=self.step) if accelerator.is_main_process else None
 
-    def run(self, progress: Callable[[int, dict[str, float]], None] = lambda step, terms: None) -> nn.Module:
-        """Trains to the last step and returns the averaged network in eval mode; `progress` is told every step."""
+    def run(self, progress: Progress = silent) -> nn.Module:
+        """Trains to the last step and returns the averaged model in eval mode; calls `progress` after every step."""
         window: dict[str, list[Tensor]] = {}
         batches = self.batches(self.step)
         while self.step < self.config.steps:
@@ -81,24 +91,24 @@ class Loop:
         for part, batch in enumerate(batches, 1):
             for name, value in self._learn(batch, last=part == count).items():
                 means[name] = means[name] + value.detach() / count
-        self.averaged.update_parameters(next(iter(self.players.values())).network)
+        self.averaged.update_parameters(next(iter(self.learners.values())).model)
         return means | self.stage.after_step(self.step)
 
     def _learn(self, batch: Batch, last: bool) -> Terms:
-        """Every player's turn with one batch; with the last one of an update it takes its step."""
+        """Adds the gradients of one batch to every model; after the last batch of a step its optimiser steps."""
         seen: Terms = {}
-        turns = self.stage.turns(batch, self.step)
+        updates = self.stage.updates(batch, self.step)
         while True:
             with self.accelerator.autocast():
-                turn = next(turns, None)
-            if turn is None:
+                update = next(updates, None)
+            if update is None:
                 return seen
-            name, terms = turn
+            name, terms = update
             loss = torch.stack([self.config.weights.get(key, 1.0) * value for key, value in terms.items()]).sum()
             self._check(loss, terms)
-            self.players[name].add(loss / self.config.accumulate, self.accelerator)
+            self.learners[name].add_gradient(loss / self.config.accumulate, self.accelerator)
             if last:
-                self.players[name].take_step(self.step, self.accelerator)
+                self.learners[name].take_step(self.step, self.accelerator)
             seen |= terms
 
     def _check(self, loss: Tensor, terms: Terms) -> None:
@@ -122,21 +132,21 @@ class Loop:
             self._draw(self.record)
 
     def _draw(self, record: Record) -> None:
-        """Loss curves, and a grid of what the averaged network makes of the watched batch."""
-        network = self.averaged.module
-        network.eval()
+        """Draws the loss curves, and a grid of what the averaged model makes of the watched batch."""
+        model = self.averaged.module
+        model.eval()
         with torch.no_grad():
-            rows = self.stage.look(network, self.watched)
-            said = self.stage.verdict(rows)
+            rows = self.stage.look(model, self.watched)
+            results = self.stage.results(rows)
         record.grid(f"step_{self.step:06d}", list(rows.values()), list(rows))
-        if said:
-            record.row(self.step, {name: float(value) for name, value in said.items()})
+        if results:
+            record.row(self.step, {name: float(value) for name, value in results.items()})
         record.curves()
 
     def _save(self) -> None:
         state = {
             "step": self.step,
-            "players": {name: player.state_dict() for name, player in self.players.items()},
+            "models": {name: learner.state_dict() for name, learner in self.learners.items()},
             "averaged": self.averaged.state_dict(),
         }
         with atomic_path(self.folder / "state.pt") as path:
@@ -147,45 +157,47 @@ class Loop:
         if not path.exists():
             return 0
         state = torch.load(path, map_location=self.accelerator.device, weights_only=True)
-        for name, player in self.players.items():
-            player.load_state_dict(state["players"][name])
+        if "models" not in state:
+            raise ValueError(f"{path} was written by another version of iqp_adapter; train in another folder")
+        for name, learner in self.learners.items():
+            learner.load_state_dict(state["models"][name])
         self.averaged.load_state_dict(state["averaged"])
         logger.info("resuming %s at step %d", self.folder, state["step"])
         return state["step"]
 
 
-class _Player:
-    """A network with its optimiser; groups of parameters learn at shares of the configured rate."""
+class _Learner:
+    """A model with its optimiser; each group of parameters has its own share of the configured rate."""
 
-    def __init__(self, name: str, network: nn.Module, config: StageConfig, rates: Mapping[str, float]):
-        self.network, self.config = network, config
+    def __init__(self, name: str, model: nn.Module, config: StageConfig, rates: Mapping[str, float]):
+        self.model, self.config = model, config
         groups: dict[float, list[nn.Parameter]] = {}
-        for path, parameter in network.named_parameters():
+        for path, parameter in model.named_parameters():
             if parameter.requires_grad:
                 share = rates.get(path.rpartition(".")[2], rates.get(name, 1.0))
                 groups.setdefault(share, []).append(parameter)
         self.learning = [parameter for group in groups.values() for parameter in group]
         shares = [{"params": group, "share": share} for share, group in groups.items()]
-        self.adam = torch.optim.AdamW(shares, lr=config.rate, betas=(0.9, 0.99), weight_decay=0.01)
+        self.optimiser = torch.optim.AdamW(shares, lr=config.rate, betas=(0.9, 0.99), weight_decay=0.01)
 
-    def add(self, loss: Tensor, accelerator: Accelerator) -> None:
-        """Adds the gradient of the player's own loss, and none to others that it goes through."""
+    def add_gradient(self, loss: Tensor, accelerator: Accelerator) -> None:
+        """Adds the gradient of a loss to this model alone, and not to others that the loss passes through."""
         accelerator.backward(loss, inputs=self.learning)
 
     def take_step(self, step: int, accelerator: Accelerator) -> None:
         _average_gradients(self.learning, accelerator)
         nn.utils.clip_grad_norm_(self.learning, self.config.clip)
-        for group in self.adam.param_groups:
+        for group in self.optimiser.param_groups:
             group["lr"] = self.config.rate * group["share"] * rate_share(step, self.config)
-        self.adam.step()
-        self.adam.zero_grad()
+        self.optimiser.step()
+        self.optimiser.zero_grad()
 
     def state_dict(self) -> dict[str, object]:
-        return {"network": self.network.state_dict(), "adam": self.adam.state_dict()}
+        return {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
 
     def load_state_dict(self, state: dict[str, dict]) -> None:
-        self.network.load_state_dict(state["network"])
-        self.adam.load_state_dict(state["adam"])
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
 
 
 def rate_share(step: int, config: StageConfig) -> float:
@@ -197,7 +209,7 @@ def rate_share(step: int, config: StageConfig) -> float:
 
 
 def _average_gradients(parameters: list[nn.Parameter], accelerator: Accelerator) -> None:
-    """Means over processes, in one message; stages may then call their networks in any way they like."""
+    """Averages gradients over processes in one message, so that stages may call their models in any way."""
     if accelerator.num_processes == 1:
         return
     gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]

@@ -1,4 +1,4 @@
-"""Loss terms, one function each; every one is a mean over the batch."""
+"""Loss terms, one function each; every term is a mean over the batch."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ def l1(restored: Tensor, hq: Tensor) -> Tensor:
 
 
 def hinge_generator(fake: Tensor, judged: Tensor) -> Tensor:
-    """The generator's side of the hinge GAN (arXiv 1705.02894): the logits of its pictures should rise.
+    """The generator's loss of the hinge GAN (arXiv 1705.02894): it raises the logits of generated pictures.
 
     Args:
-        fake: the discriminator's logits (B, 1, h, w).
-        judged: (B,) bool, the pictures that count; the others add nothing.
+        fake: the discriminator's logits of generated pictures (B, 1, h, w).
+        judged: (B,) bool, the pictures that count; the others contribute 0.
     """
     return (-fake.float().mean((1, 2, 3)) * judged).mean()
 
 
 def hinge_discriminator(real: Tensor, fake: Tensor, judged: Tensor) -> Tensor:
-    """The discriminator's side: logits of real pictures above 1, of made ones below -1."""
+    """The discriminator's loss: it raises the logits of real pictures above 1 and lowers those of others below -1."""
     hinges = relu(1 - real.float()) + relu(1 + fake.float())  # (B, 1, h, w)
     return (hinges.mean((1, 2, 3)) * judged).mean()
 
@@ -37,6 +37,6 @@ def feature_distance(features: Tensor, wanted: Tensor) -> Tensor:
     return (features.float() - wanted.float()).square().mean()
 
 
-def quality_shortfall(measured: Tensor, asked: Tensor, spread: float) -> Tensor:
-    """How far measured scores (B,) are from the ones asked for (B,), in units of the training scores' spread."""
-    return smooth_l1_loss(measured.float() / spread, asked / spread, beta=0.1)
+def quality_shortfall(measured: Tensor, requested: Tensor, spread: float) -> Tensor:
+    """Difference between measured and requested scores (B,), in units of the training scores' spread."""
+    return smooth_l1_loss(measured.float() / spread, requested / spread, beta=0.1)

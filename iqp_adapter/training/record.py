@@ -1,4 +1,4 @@
-"""What people watch while a model trains, and what proves later how it was trained: log, curves, sample grids."""
+"""The record of a training run: log, loss curves and sample grids, and the environment that it ran in."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from .dataset import FaceFolder
 
 
 class Record:
-    """The visible side of one training run: `log.jsonl`, `curves.png` and sample grids in one folder.
+    """Writes `log.jsonl`, `curves.png` and sample grids into one folder.
 
-    A row is one line of the log; a crash costs at most the row being written.
+    A row is one line of the log; a crash loses at most the row that is being written.
 
     Args:
-        folder: made if missing; an existing log is continued.
-        resume_at: step from which the run goes on; rows after it are dropped, as they will be written again.
+        folder: created if it is missing; new rows are added to an existing log.
+        resume_at: step from which the run continues; later rows are dropped, since the run writes them again.
     """
 
     def __init__(self, folder: str | Path, resume_at: int | None = None) -> None:
@@ -37,21 +37,21 @@ class Record:
             self._rewind(resume_at)
 
     def row(self, step: int, values: Mapping[str, float | str | None]) -> None:
-        """Adds one row. Six digits are kept; a number that is not finite becomes null."""
+        """Adds one row. Numbers are rounded to six digits; one that is not finite becomes null."""
         line = json.dumps({"step": step} | {name: _plain(value) for name, value in values.items()}) + "\n"
         with self.log.open("ab", buffering=0) as log:
             log.write(line.encode())
 
     def rows(self) -> list[dict[str, Any]]:
-        """All rows so far, in the order in which they were added."""
+        """All rows, in the order in which they were added."""
         if not self.log.exists():
             return []
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
     def curves(self, name: str = "curves") -> Path:
-        """Draws every number of the log over the steps, one panel each: raw faintly, its moving average on top.
+        """Draws one panel for each column of numbers in the log, and its moving average if the log is long.
 
-        A panel is logarithmic when its values are positive and span more than a factor of 20.
+        A panel is logarithmic if its values are positive and span more than a factor of 20.
 
         Args:
             name: of the picture, without suffix.
@@ -70,7 +70,7 @@ class Record:
         return self.folder / f"{name}.png"
 
     def grid(self, name: str, rows: Sequence[Tensor], labels: Sequence[str]) -> Path:
-        """Saves a picture with one labelled row of images for each batch.
+        """Saves a picture with one labelled row for each batch of images.
 
         Args:
             name: of the picture, without suffix.
@@ -78,7 +78,7 @@ class Record:
             labels: one for each row.
 
         Raises:
-            ValueError: when there is not one label for each row.
+            ValueError: unless there is one label for each row.
         """
         if len(rows) != len(labels) or not rows:
             raise ValueError(f"{len(rows)} rows and {len(labels)} labels; give one label for each row, at least one")
@@ -94,13 +94,13 @@ class Record:
 
 
 def write_environment(folder: Path, config: Any, stage: Any, data: FaceFolder) -> Path:
-    """Writes `environment.json`: settings of a run and of its stage, the data set's size and hash, versions, machine.
+    """Writes `environment.json`: the settings of a run and a stage, size and hash of the data set, versions, machine.
 
     Args:
         folder: of the stage.
-        config: of the run, a dataclass with a `seed`.
-        stage: its settings, a dataclass.
-        data: what the run trains on.
+        config: settings of the run, a dataclass with a `seed`.
+        stage: settings of the stage, a dataclass.
+        data: the training data.
     """
     content = {
         "config": asdict(config),
@@ -114,9 +114,9 @@ def write_environment(folder: Path, config: Any, stage: Any, data: FaceFolder) -
 
 
 def moving_average(values: np.ndarray, window: float) -> np.ndarray:
-    """Exponential moving average over about `window` entries, at first over all so far; (N,) -> (N,).
+    """Exponential moving average over about `window` entries, (N,) -> (N,).
 
-    What is not finite is passed over.
+    The first entries are plain means of all entries so far. Entries that are not finite are skipped.
     """
     average, count, result = np.nan, 0, np.empty(len(values))
     for i, value in enumerate(values):
@@ -134,13 +134,13 @@ def _plain(value: float | str | None) -> float | str | None:
 
 
 def _drop_torn_line(log: Path) -> None:
-    """Cuts off what follows the last newline: a row whose writing was interrupted."""
+    """Removes an incomplete last row, whose writing was interrupted."""
     with log.open("rb+") as file:
         file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def _series(rows: list[dict[str, Any]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Name -> (steps, values) of every column that holds numbers, (N,) each; null becomes NaN."""
+    """Name -> (steps, values) of every column of numbers, (N,) each; null becomes NaN."""
     names = dict.fromkeys(name for row in rows for name, value in row.items() if isinstance(value, (int, float)))
     names.pop("step", None)
     return {name: _column([row for row in rows if name in row], name) for name in names}
@@ -172,7 +172,7 @@ def _strip(images: Tensor) -> np.ndarray:
 
 
 def _labelled(strips: Sequence[np.ndarray], labels: Sequence[str], gap: int = 4) -> Any:
-    """Strips one below the other, each with its label at the left, as a PIL image."""
+    """Strips below each other with their labels at the left, as a PIL image."""
     from PIL import Image, ImageDraw, ImageFont
 
     height = max(strip.shape[0] for strip in strips)

@@ -1,12 +1,12 @@
-"""Stages of training: what is learned, from which terms, and what is looked at meanwhile."""
+"""Stages of training: the models that learn, their loss terms, and their sample grids."""
 
 from .adaptation import Adaptation
-from .base import Batch, Stage, Terms
 from .codebooks import CodebookStage
 from .imitation import CodeImitation, ImageImitation
 from .prediction import PredictionStage
-from .quality import QualityStage
+from .quality_optimisation import QualityStage
 from .reward import CodeReward, ImageReward
+from .stage import Batch, Stage, Terms
 
 __all__ = [
     "Adaptation",

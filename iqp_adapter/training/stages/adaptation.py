@@ -1,4 +1,4 @@
-"""What an adapter's stages share: the frozen host, the condition, and what is looked at meanwhile."""
+"""What both stages of adapter training share: the frozen host, the condition, and the sample grids."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from ...core.quality import ANY, BEST
 from ...hosts.wrapped import DEFAULT, WrappedHost
 from ..config import StageConfig
 from ..guard import Guard
-from .base import Batch, Grid, Stage, Terms
+from .stage import Batch, Grid, Stage, Terms
 
 logger = logging.getLogger(__name__)
 
 
 class Adaptation(Stage):
-    """The adapter is the player, the host is frozen, the condition is the target's quality.
+    """Trains an adapter on a frozen host; the condition is the quality of the target.
 
     Args:
         model: the wrapped host, whose default adapter learns.
-        guard: judges what it has learned.
+        guard: measures the restorations for the log.
 
-    Options: `drop`, the share of targets whose quality is not told; `shuffle_every`, the steps between two looks at
-    whether the quality is used: by how much each term grows with the qualities of other pictures, as "... shuffled".
+    Options: `drop`, the share of samples without a condition; `shuffle_every`, the steps between two measurements of
+    "... shuffled": by how much each term grows when every sample gets the quality of another one.
     """
 
     defaults = {"drop": 0.15, "shuffle_every": 50}
-    rates = {"gate": 30.0}  # it starts at 0, and all that an adapter does is multiplied by it
+    rates = {"gate": 30.0}  # it starts at 0, and the adapter's whole effect is multiplied by it
 
     def __init__(self, config: StageConfig, perceptual: nn.Module, model: WrappedHost, guard: Guard):
         super().__init__(config, perceptual)
@@ -41,20 +41,20 @@ class Adaptation(Stage):
     def adapter(self) -> Adapter:
         return self.model.adapters[DEFAULT]
 
-    def players(self) -> dict[str, nn.Module]:
+    def models(self) -> dict[str, nn.Module]:
         return {"adapter": self.adapter}
 
-    def turns(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
+    def updates(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
         yield "adapter", self._terms_at(torch.where(self.dropped(batch), ANY, batch.quality), batch)
         self._shuffled = self.shuffled(batch) if (step + 1) % self.options["shuffle_every"] == 0 else {}
 
     def dropped(self, batch: Batch) -> Tensor:
-        """Whose quality is not told (B,)."""
+        """Which samples have no condition, (B,)."""
         return batch.uniform(1) < self.options["drop"]
 
     @torch.no_grad()
     def shuffled(self, batch: Batch) -> Terms:
-        """What the terms lose with qualities of other pictures: about 0 where the adapter does not use them."""
+        """By how much the terms grow with the qualities of other samples; about 0 if the adapter ignores quality."""
         own, others = (self._terms_at(quality, batch) for quality in (batch.quality, batch.quality.roll(1)))
         return {f"{name} shuffled": others[name] - own[name] for name in own}
 
@@ -66,25 +66,25 @@ class Adaptation(Stage):
         return self._shuffled
 
     def terms(self, batch: Batch) -> Terms:
-        """The loss terms, within a call of the host at the targets' quality."""
+        """The loss terms; the adapter's condition is already set."""
         raise NotImplementedError
 
     def look(self, model: nn.Module, batch: Batch) -> Grid:
         rows = {"lq": batch.lq, "bare": self.model.restore(batch.lq, quality=None)}
-        with self.wearing(model):
+        with self.using(model):
             for quality in (0.1, 0.5, BEST):
                 rows[f"q {quality}"] = self.model.restore(batch.lq, quality=quality)
         return rows | {"target": batch.hq}
 
-    def verdict(self, rows: Grid) -> Terms:
+    def results(self, rows: Grid) -> Terms:
         best = rows[f"q {BEST}"]
         if torch.equal(best, rows["q 0.1"]):
             logger.warning("the pictures are the same at every quality: the adapter has learned nothing yet")
         return self.guard(best, rows["bare"], rows["target"])
 
     @contextmanager
-    def wearing(self, adapter: nn.Module) -> Iterator[None]:
-        """The host with another adapter of the same sites, such as the averaged one."""
+    def using(self, adapter: nn.Module) -> Iterator[None]:
+        """Uses another adapter with the same sites, such as the averaged one, within the block."""
         own = self.adapter
         self.model.adapters[DEFAULT] = adapter
         try:

@@ -1,4 +1,4 @@
-"""Stage 1: the dual-branch codebook and the decoder."""
+"""Stage 1 of the native model: codebooks, encoder and decoder."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ from ...native import Tokenizer
 from .. import losses
 from ..config import StageConfig
 from ..discriminator import PatchDiscriminator
-from .base import Batch, Grid, Stage, Terms
+from .stage import Batch, Grid, Stage, Terms
 
 
 class CodebookStage(Stage):
-    """Learns to write pictures as codes of two codebooks and to read them back.
+    """Trains an autoencoder of pictures whose codes come from two codebooks.
 
-    Terms: l1, perceptual, commitment, and adversarial once `adversarial_from` steps have passed. The adversary judges
-    only pictures that are good enough for the HQ+ branch: the others are soft or compressed and have to stay so.
+    Terms: l1, perceptual, commitment, and adversarial after `adversarial_from` steps; discriminator is the loss of the
+    discriminator itself. It sees only pictures that are good enough for the HQ+ branch. The other pictures are soft or
+    compressed, and the decoder should reproduce that.
+
+    Options: `adversarial_from`; `revive_every`, the steps between two replacements of unused codes; `revive_until`, the
+    share of training after which none are replaced.
     """
 
+    term_names = ("l1", "perceptual", "commitment", "adversarial", "discriminator")
     rates = {"discriminator": 4.0}  # two time scales (arXiv 1706.08500)
     defaults = {"adversarial_from": 1e9, "revive_every": 25, "revive_until": 0.8}
 
@@ -29,10 +34,10 @@ class CodebookStage(Stage):
         super().__init__(config, perceptual)
         self.tokenizer, self.discriminator, self.seed = tokenizer, PatchDiscriminator(), seed
 
-    def players(self) -> dict[str, nn.Module]:
+    def models(self) -> dict[str, nn.Module]:
         return {"tokenizer": self.tokenizer, "discriminator": self.discriminator}
 
-    def turns(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
+    def updates(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
         restored, quantised = self.tokenizer(batch.hq, batch.quality)
         restored = restored.float()
         terms = {

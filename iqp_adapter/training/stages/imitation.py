@@ -1,4 +1,4 @@
-"""An adapter learns its host's dial from targets: from pictures, or from codes where the picture teaches nothing."""
+"""An adapter learns from targets: from their pixels, or from their codes where pixels have no gradient."""
 
 from __future__ import annotations
 
@@ -14,10 +14,16 @@ from .. import losses
 from ..config import StageConfig
 from ..guard import Guard
 from .adaptation import Adaptation
-from .base import Batch, Terms
+from .stage import Batch, Terms
 
 
-class ImageImitation(Adaptation):
+class Imitation(Adaptation):
+    """What both kinds share: one configuration serves every host, whichever of the terms it has."""
+
+    term_names = ("l1", "perceptual", "code")
+
+
+class ImageImitation(Imitation):
     """For hosts whose picture has a gradient to the sites. Terms: l1 and perceptual."""
 
     def terms(self, batch: Batch) -> Terms:
@@ -25,16 +31,18 @@ class ImageImitation(Adaptation):
         return {"l1": losses.l1(restored, batch.hq), "perceptual": self.perceptual(restored, batch.hq)}
 
 
-class CodeImitation(Adaptation):
-    """For hosts that decide codes, whose picture has no gradient to them. Term: code, the cross-entropy.
+class CodeImitation(Imitation):
+    """For hosts that decide codes, so that their picture has no gradient to the sites. Term: code, the cross-entropy.
 
     Args:
-        teacher: the host with an encoder of good pictures; the wanted codes are the nearest ones to what that makes of
-            the target. Without one it is the host itself, whose encoder has learned to overlook how good a picture is:
-            the codes then say little of the quality.
+        teacher: the host with an encoder that was trained on good pictures; its features of the target give the codes
+            to learn. Without one the host itself is the teacher. Its encoder was trained to give the same codes for
+            good and poor pictures, so its codes depend little on the quality.
+
+    Options: `smoothing` of the code labels.
     """
 
-    defaults = {**Adaptation.defaults, "smoothing": 0.1}
+    defaults = {**Imitation.defaults, "smoothing": 0.1}
 
     def __init__(
         self,
@@ -60,6 +68,6 @@ class CodeImitation(Adaptation):
 
 
 def codes_of(spec: HostSpec, host: nn.Module, pictures: Tensor) -> Tensor:
-    """Indices (B, L) of the codes that stand for pictures (B, 3, R, R) in [0, 1], to the encoder of a code host."""
+    """Indices (B, L) of the codes that a code host's encoder gives pictures (B, 3, R, R) in [0, 1]."""
     assert spec.codes is not None
     return HostCodes(host, spec.codes(host), partial(spec.restore, host, pictures)).nearest()

@@ -1,4 +1,4 @@
-"""Stage 2: from degraded pictures to the codes of their targets, at the quality that the targets have."""
+"""Stage 2 of the native model: predicts the codes of the target from a degraded picture and the target's quality."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from ...native import IQPFR, Tokenizer
 from ...native.model import Prediction
 from .. import losses
 from ..config import StageConfig
-from .base import Batch, Grid, Stage, Terms
+from .stage import Batch, Grid, Stage, Terms
 
 
 class PredictionStage(Stage):
     """Trains the encoder of degraded pictures, the quality-conditioned Transformer and the fidelity path.
 
-    Terms: common and plus (cross-entropy of the codes), feature, and l1 and perceptual of pictures decoded at a random
-    fidelity, which teach the fidelity path. The condition is the target's own quality, dropped at times so that
-    "any" is learned too.
+    Terms: common and plus, the cross-entropy of the codes; feature, the distance of the encoders' features; l1 and
+    perceptual, of pictures decoded at a random fidelity, which train the fidelity path. The condition is the quality of
+    the target. It is dropped for a share of the samples, so that the model also learns "any".
+
+    Options: `drop`, that share; `smoothing` of the code labels; `pictures`, the number of samples that are decoded.
     """
 
+    term_names = ("common", "plus", "feature", "l1", "perceptual")
     defaults = {"drop": 0.15, "smoothing": 0.1, "pictures": 4}
 
     def __init__(self, config: StageConfig, perceptual: nn.Module, model: IQPFR, tokenizer: Tokenizer):
@@ -31,10 +34,10 @@ class PredictionStage(Stage):
         model.books.requires_grad_(False)
         model.decoder.requires_grad_(False)
 
-    def players(self) -> dict[str, nn.Module]:
+    def models(self) -> dict[str, nn.Module]:
         return {"model": self.model}
 
-    def turns(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
+    def updates(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
         dropped = batch.uniform(1) < self.options["drop"]
         quality = torch.where(dropped, ANY, batch.quality)[:, None]
         prediction = self.model.predict(batch.lq, quality)
@@ -53,7 +56,7 @@ class PredictionStage(Stage):
         }
 
     def picture_terms(self, prediction: Prediction, batch: Batch) -> Terms:
-        """Of the first few samples only: decoding costs as much as all the rest."""
+        """Terms of the first few samples only, since decoding costs as much as everything else together."""
         few = slice(int(self.options["pictures"]))
         some = Prediction(
             prediction.lq[few],
@@ -70,7 +73,7 @@ class PredictionStage(Stage):
 
 
 def look_at_dial(model: IQPFR, batch: Batch) -> Grid:
-    """The degraded pictures, the dial at three places without and with the fidelity path, and the targets."""
+    """Rows: degraded pictures, restorations at three qualities and three fidelities, and targets."""
     rows = {"lq": batch.lq}
     for fidelity in (0.0, 0.5, 1.0):
         for quality in (0.1, 0.5, BEST):

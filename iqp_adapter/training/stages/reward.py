@@ -1,4 +1,4 @@
-"""An adapter learns to make a picture's score the one that is asked for, held by the target or by the bare host."""
+"""An adapter learns to reach the requested score, and is regularised by the target and by the bare host."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .. import losses
 from ..config import StageConfig
 from ..guard import Guard
 from .adaptation import Adaptation
-from .base import Batch, Terms
+from .stage import Batch, Terms
 
 
 class Attempt(NamedTuple):
-    """Pictures (B, 3, R, R) in [0, 1], restored at the quality asked for and by the bare host, and further terms."""
+    """Pictures (B, 3, R, R) in [0, 1], restored at the requested quality and by the bare host, and further terms."""
 
     restored: Tensor
     bare: Tensor
@@ -29,50 +29,51 @@ class Attempt(NamedTuple):
 class Reward(Adaptation):
     """What both kinds share.
 
-    Terms: quality, by how much the score misses what was asked for; what holds it are l1 and perceptual, the distances
-    to the target, and leash, the perceptual distance to the bare host's picture. A share of the pictures is asked for
-    nothing and is only held.
+    Terms: quality, the difference between measured and requested score; as regularisers l1 and perceptual, the
+    distances to the target, and from_bare, the perceptual distance to the bare host's picture; on hosts that decide
+    codes also kl, the KL divergence from the bare host's codes. Samples without a condition have no quality term.
 
-    Source: stage 3 of IQPFR (arXiv 2503.09294), on a host that is not ours. Differs: as in `QualityStage`, and the
-    target's own quality is asked for, which the target shows how to reach.
+    Source: stage 3 of IQPFR (arXiv 2503.09294), applied to other hosts. Differs: as in `QualityStage`, and the
+    requested quality is that of the target, so that the target shows how to reach it.
 
-    Options: `best` and `anything`, the shares that are asked for the best and for any number instead.
+    Options: `best` and `anything`, the shares of samples that request the best and a random quality instead.
     """
 
+    term_names = ("quality", "l1", "perceptual", "from_bare", "kl")
     defaults = {**Adaptation.defaults, "best": 0.0, "anything": 0.0}
 
     def __init__(self, config: StageConfig, perceptual: nn.Module, model: WrappedHost, guard: Guard):
         super().__init__(config, perceptual, model, guard)
         [self.scale] = self.adapter.scales
 
-    def turns(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
-        yield from super().turns(batch._replace(quality=self.asked(batch)), step)
+    def updates(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
+        yield from super().updates(batch._replace(quality=self.requested(batch)), step)
 
-    def asked(self, batch: Batch) -> Tensor:
-        """The quality (B,) to be reached."""
+    def requested(self, batch: Batch) -> Tensor:
+        """The quality (B,) that each sample requests."""
         draw, best = batch.uniform(3), self.options["best"]
-        asked = torch.where(draw < best + self.options["anything"], batch.uniform(4), batch.quality)
-        return torch.where(self.dropped(batch), ANY, torch.where(draw < best, BEST, asked))
+        quality = torch.where(draw < best + self.options["anything"], batch.uniform(4), batch.quality)
+        return torch.where(self.dropped(batch), ANY, torch.where(draw < best, BEST, quality))
 
     def terms(self, batch: Batch) -> Terms:
         restored, bare, more = self.attempt(batch)
         held = {"l1": losses.l1(restored, batch.hq), "perceptual": self.perceptual(restored, batch.hq)}
-        held["leash"] = self.perceptual(restored, bare)
+        held["from_bare"] = self.perceptual(restored, bare)
         return {"quality": self.shortfall(restored, batch.quality)} | held | more
 
-    def shortfall(self, restored: Tensor, asked: Tensor) -> Tensor:
-        """By how much the scores of pictures miss the quality (B,); nothing where that is NaN."""
+    def shortfall(self, restored: Tensor, quality: Tensor) -> Tensor:
+        """Difference between the scores of pictures and the requested quality (B,); 0 where that is NaN."""
         measured = self.guard.driving(restored.clamp(0, 1))
-        wanted = torch.where(asked.isnan(), measured.detach(), self.scale.score(asked.nan_to_num()))
+        wanted = torch.where(quality.isnan(), measured.detach(), self.scale.score(quality.nan_to_num()))
         return losses.quality_shortfall(measured, wanted, self.scale.spread)
 
     def attempt(self, batch: Batch) -> Attempt:
-        """Within a call of the host at the quality that is asked for."""
+        """Restores a batch; the adapter's condition is already set."""
         raise NotImplementedError
 
 
 class ImageReward(Reward):
-    """Through the picture."""
+    """For hosts whose picture has a gradient to the sites."""
 
     def attempt(self, batch: Batch) -> Attempt:
         restored = self.model.spec.restore(self.model.host, batch.lq).float()
@@ -82,10 +83,11 @@ class ImageReward(Reward):
 
 
 class CodeReward(Reward):
-    """Through choices of codes, never through pixels. One more term: divergence, from the bare host's codes in nats.
+    """For hosts that decide codes; changes codes and never pixels.
 
-    Options: `temperature` of the straight-through softmax; `noise`, the share of Gumbel noise in the draws, at 0 the
-    codes that the host would take. At 1 the reward rises where the draws get surer, without any change to those.
+    Options: `temperature` of the straight-through softmax; `noise`, the share of Gumbel noise in the draws. At 0 the
+    codes are the most likely ones. At 1 the reward can rise because draws become less random, while the most likely
+    codes stay the same.
     """
 
     defaults = {**Reward.defaults, "temperature": 1.0, "noise": 0.0}
@@ -98,7 +100,7 @@ class CodeReward(Reward):
             bare = decision.decode(tuple(decide(x) for x in own))
         draws = (self.options["noise"] * batch.gumbel(x.shape[1:], 5 + book) for book, x in enumerate(logits))
         weights = tuple(decide(x, self.options["temperature"], noise) for x, noise in zip(logits, draws, strict=True))
-        return Attempt(decision.decode(weights), bare, {"divergence": divergences(logits, own).mean()})
+        return Attempt(decision.decode(weights), bare, {"kl": divergences(logits, own).mean()})
 
     @torch.no_grad()
     def own(self, batch: Batch) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""What every training run shares: a folder, a data set, a score scale, and the loop with what is written around it."""
+"""What every training run shares: a folder, a data set, a score scale, and the loop."""
 
 from __future__ import annotations
 
@@ -21,15 +21,9 @@ from ..scoring.scorer import Scorer
 from ..store.files import atomic_path
 from .config import RunConfig, StageConfig
 from .dataset import Augmentation, FaceFolder, FacePairs, KeyedBatches
-from .loop import Loop, Pace
+from .loop import Loop, Pace, Progress, silent
 from .record import write_environment
 from .stages import Batch, Stage
-
-Progress = Callable[[int, dict[str, float]], None]
-
-
-def silent(step: int, terms: dict[str, float]) -> None:
-    """Shows nothing."""
 
 
 class Run:
@@ -38,10 +32,10 @@ class Run:
     Args:
         config: settings of the run.
         resolution: side of the training pictures, in pixels.
-        hq: folder of good face pictures, aligned.
-        folder: where everything is written; the same folder again resumes.
-        watch: folder of pictures that the sample grids show; `hq` without one.
-        lq: folder of a degraded picture for every one in `hq`; without one they are degraded on the fly.
+        hq: folder of good, aligned face pictures.
+        folder: for everything that the run writes; with the same folder the run resumes.
+        watch: folder of the pictures that the sample grids show; by default `hq`.
+        lq: folder with a degraded picture for every picture in `hq`; without it training degrades them itself.
     """
 
     def __init__(
@@ -68,21 +62,21 @@ class Run:
         return perceptual_distance(self.config.perceptual).to(self.device)
 
     def train(self, name: str, number: int, make: Callable[[], Stage], progress: Progress = silent) -> nn.Module:
-        """Trains a stage in a folder of its name, or goes on with it, and returns the averaged network.
+        """Trains or resumes a stage and returns its averaged model.
 
         Args:
-            name: of the stage's folder in the run's.
-            number: tells the random draws of stages of one run apart.
-            make: builds the stage; what it draws is seeded.
-            progress: is told every step.
+            name: of the stage's folder in the folder of the run.
+            number: gives each stage of a run its own random draws.
+            make: builds the stage, with the global random generator seeded.
+            progress: called after every step.
         """
         folder = self.folder / name
         folder.mkdir(parents=True, exist_ok=True)
         with torch.random.fork_rng():
             torch.manual_seed(self.config.seed + number)
             stage = make()
-        for network in stage.players().values():
-            network.to(self.device).to(memory_format=stage.memory_format)
+        for model in stage.models().values():
+            model.to(self.device).to(memory_format=stage.memory_format)
         pace = Pace(save=self.config.save_every, watch=self.config.watch_every)
         loop = Loop(stage, self._batches(stage.config, number), self._watched(), folder, self.accelerator, pace)
         if self.accelerator.is_main_process:
@@ -136,7 +130,7 @@ class Run:
         return self._batch(torch.utils.data.default_collate(chosen[:6]))
 
     def _score_scale(self) -> ScoreScale:
-        """Fitted once on targets as training draws them, then read back by every stage."""
+        """Fits the score scale once, on targets as training draws them; every stage reads it from its file."""
         path = self.folder / "score_scale.json"
         if not path.exists() and self.accelerator.is_main_process:
             scores = torch.cat([self._scores(first) for first in range(0, 512, 8)])

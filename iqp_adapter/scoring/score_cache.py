@@ -1,4 +1,4 @@
-"""Scores of image files, remembered by their content: a second run, or one after a crash, scores only what is new."""
+"""Scores of image files, cached by content: a second run, or one after a crash, scores only new files."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _TABLE = """CREATE TABLE IF NOT EXISTS scores (
 
 
 class ScoreCache:
-    """Keeps scores in one SQLite file, under the content of the image (sha256) and the protocol of the metric.
+    """Stores scores in one SQLite file, by the content of the image (sha256) and the protocol of the metric.
 
-    Every `put` is a transaction: after a crash or a full disk the file holds all scores put before, and several
-    processes may share it.
+    Every `put` is a transaction: after a crash or a full disk the file still has all earlier scores. Several processes
+    may share the file.
 
     Args:
-        path: the file, made where it is missing; ":memory:" keeps nothing.
+        path: the file, created if it is missing; ":memory:" stores nothing on disk.
 
     Raises:
-        OSError: where the file can not be opened or is something else.
+        OSError: if the file cannot be opened or is no score cache.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -49,14 +49,14 @@ class ScoreCache:
         self._database.close()
 
     def get(self, content: str, protocol: str) -> float | None:
-        """The remembered score, or None."""
+        """The cached score, or None."""
         row = self._database.execute(
             "SELECT score FROM scores WHERE content = ? AND protocol = ?", (content, protocol)
         ).fetchone()
         return row[0] if row else None
 
     def put(self, protocol: str, scores: dict[str, float]) -> None:
-        """Remembers scores by content, all or none of them."""
+        """Stores scores by content, all or none of them."""
         with self._database:
             self._database.executemany(
                 "INSERT OR REPLACE INTO scores VALUES (?, ?, ?)",
@@ -66,7 +66,7 @@ class ScoreCache:
 
 @dataclass
 class FileScores:
-    """The scores of one file by metric; `error` says in one line why some are missing."""
+    """The scores of one file by metric; `error` is one line that says why some are missing."""
 
     path: Path
     content: str = ""
@@ -77,13 +77,13 @@ class FileScores:
 def score_files(
     paths: Iterable[Path], scorers: Sequence[Scorer], cache: ScoreCache, batch: int = 8
 ) -> Iterator[FileScores]:
-    """Scores files in their order, neighbours of one size together; memory does not grow with their number.
+    """Scores files in their order, neighbours of one size in one batch; memory does not grow with their number.
 
     Args:
-        paths: image files; one that can not be read or scored comes back with its `error`, and the rest goes on.
+        paths: image files. A file that cannot be read or scored gets an `error`, and the next one is scored.
         scorers: the metrics.
-        cache: where scores are looked up first and kept as soon as they are known.
-        batch: how many images are held and scored together.
+        cache: of scores; new ones are stored at once.
+        batch: number of images that are read and scored together.
     """
     group: list[tuple[FileScores, Tensor | None]] = []
     for path in paths:
@@ -96,7 +96,7 @@ def score_files(
 
 
 def _opened(path: Path, scorers: Sequence[Scorer], cache: ScoreCache) -> tuple[FileScores, Tensor | None]:
-    """What the cache knows of a file; its image only where a score is missing."""
+    """A file with its cached scores, and its image if a score is missing."""
     try:
         content = sha256_of(path)
         known = {scorer.metric: cache.get(content, scorer.protocol) for scorer in scorers}
@@ -122,7 +122,7 @@ def _scored(
 
 @torch.no_grad()
 def _score(group: list[tuple[FileScores, Tensor]], scorer: Scorer, cache: ScoreCache) -> None:
-    """Adds one metric and remembers it; where a batch has no score, its images are tried one by one."""
+    """Adds the scores of one metric and caches them; if a batch fails, scores its images one by one."""
     try:
         scores = scorer(torch.stack([image for _, image in group])).tolist()
     except ValueError as error:

@@ -1,0 +1,96 @@
+"""Trains an adapter on a frozen host: from a folder of good face pictures to a folder that `wrap` loads."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+
+from torch import nn
+
+from ..hosts.loading import load_host
+from ..hosts.registry import recognise
+from ..hosts.spec import HostSpec
+from ..hosts.wrap import wrap
+from ..hosts.wrapped import DEFAULT
+from ..scoring.scorer import Scorer
+from ..store import checkpoint
+from .config import AdapterConfig
+from .guard import Embed, Guard
+from .staged_run import StagedRun
+from .stages import Adaptation, CodeImitation, CodeReward, ImageImitation, ImageReward
+
+
+class AdapterTraining(StagedRun):
+    """The run of "imitation" (of targets) and "reward" (by the metric), either of which may be left out.
+
+    Args:
+        config: settings of the run.
+        host: what `wrap` takes.
+        hq, folder, watch, lq: as for `Run`.
+        embed: gives identity vectors; with it the log shows how well identities are preserved.
+        vqgan: weight file of the VQGAN that a code host was made from (CodeFormer: vqgan_code1024.pth). Its encoder was
+            trained on good pictures and gives the codes to learn.
+
+    Raises:
+        ValueError: for a host of unknown kind or without a resolution of its own, and for a VQGAN of another host.
+    """
+
+    config: AdapterConfig
+
+    def __init__(
+        self,
+        config: AdapterConfig,
+        host: nn.Module | str,
+        hq: Path,
+        folder: Path,
+        watch: Path | None = None,
+        embed: Embed | None = None,
+        vqgan: Path | None = None,
+        lq: Path | None = None,
+    ):
+        module = host if isinstance(host, nn.Module) else load_host(host)
+        bare = getattr(module, "_orig_mod", module)
+        spec = recognise(bare)
+        resolution = spec.resolution(bare)
+        if resolution is None:
+            raise ValueError(f"{spec.name} has no size of its own to train at; give its host file a resolution")
+        teacher = None if vqgan is None else with_vqgan(spec, bare, vqgan)
+        super().__init__(config, resolution, hq, folder, watch, lq)
+        judges = [Scorer(metric, device=self.device) for metric in config.judges]
+        self.guard = Guard(self.scorer, judges, embed)
+        self.teacher = None if teacher is None else teacher.to(self.device)
+        self.model = wrap(module, scales=[self.scale], **config.sizes).to(self.device)
+
+    def kind(self, name: str) -> type[Adaptation]:
+        if name == "reward":
+            return CodeReward if self.model.decides_codes else ImageReward
+        return CodeImitation if self.model.decides_codes else ImageImitation
+
+    def stage(self, name: str) -> Adaptation:
+        if start := self.before(name):
+            _, state = checkpoint.load(start)
+            checkpoint.load_strict(self.model.adapters[DEFAULT], state, source=str(start))
+        kind, given = self.kind(name), (self.config.stages[name], self.perceptual(), self.model, self.guard)
+        return CodeImitation(*given, self.teacher) if kind is CodeImitation else kind(*given)
+
+    def save(self, name: str, model: nn.Module, folder: Path) -> None:
+        self.model.adapters[DEFAULT].load_state_dict(model.state_dict())
+        self.model.save_pretrained(folder, training=self.config.stages[name].__dict__)
+
+
+def with_vqgan(spec: HostSpec, host: nn.Module, path: Path) -> nn.Module:
+    """A copy of a code host with the weights of its VQGAN.
+
+    Raises:
+        ValueError: for a host without codes, and for a VQGAN of another host.
+    """
+    if spec.codes is None:
+        raise ValueError(f"{spec.name} decides no codes, so that it has no use for a VQGAN; leave it out")
+    state, own, encoder = checkpoint.read_foreign(path), host.state_dict(), f"{spec.codes(host).features}."
+    wrong = sorted(key for key, value in state.items() if key not in own or own[key].shape != value.shape)
+    if wrong or not any(key.startswith(encoder) for key in state):
+        reason = f"{wrong[0]} is not the host's" if wrong else f"it has no {encoder}*"
+        raise ValueError(f"{path} is no VQGAN of this {spec.name} ({reason}); give the one that it was made from")
+    teacher = deepcopy(host)
+    teacher.load_state_dict(state, strict=False)
+    return teacher.requires_grad_(False).eval()

@@ -1,0 +1,63 @@
+"""Trains the native model: from a folder of good face pictures and a configuration to the weights of each stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..native import IQPFR, IQPFRConfig, Tokenizer, preset
+from ..store import checkpoint
+from .config import TrainConfig
+from .staged_run import StagedRun
+from .stages import CodebookStage, PredictionStage, QualityStage, Stage
+
+
+class NativeTraining(StagedRun):
+    """The run of "stage1" (codebooks), "stage2" (prediction of codes) and "stage3" (optimisation of quality).
+
+    Args:
+        config: settings of the run.
+        hq, folder, watch: as for `Run`.
+    """
+
+    config: TrainConfig
+    prediction = PredictionStage
+
+    def __init__(self, config: TrainConfig, hq: Path, folder: Path, watch: Path | None = None):
+        self.size: IQPFRConfig = preset(config.preset, **config.changes)
+        super().__init__(config, self.size.resolution, hq, folder, watch)
+
+    def kind(self, name: str) -> type[Stage]:
+        return {"stage1": CodebookStage, "stage2": self.prediction, "stage3": QualityStage}[name]
+
+    def stage(self, name: str) -> Stage:
+        config, perceptual, start = self.config.stages[name], self.perceptual(), self.before(name)
+        if start is None:
+            return CodebookStage(config, perceptual, Tokenizer(self.size), self.config.seed)
+        if name == "stage2":
+            tokenizer = self._tokenizer(start)
+            model = IQPFR(self.size, self.scale)
+            model.adopt(tokenizer)
+            return self.prediction(config, perceptual, model, tokenizer)
+        return QualityStage(config, perceptual, self._restorer(start), self._restorer(start), self.scorer)
+
+    def _tokenizer(self, folder: Path) -> Tokenizer:
+        tokenizer = Tokenizer(self.size)
+        _, state = checkpoint.load(folder)
+        checkpoint.load_strict(tokenizer, state, source="stage 1")
+        return tokenizer.to(self.device).to(memory_format=torch.channels_last)
+
+    def _restorer(self, folder: Path) -> IQPFR:
+        return IQPFR.from_pretrained(folder).to(self.device).to(memory_format=torch.channels_last)
+
+    def unfinished(self, name: str) -> str:
+        number = name.removeprefix("stage")
+        return f"stage {number} is not finished in {self.folder}; run it first with --stage {number}"
+
+    def save(self, name: str, model: nn.Module, folder: Path) -> None:
+        if isinstance(model, IQPFR):
+            model.save_pretrained(folder)
+        else:
+            checkpoint.save(folder, model.state_dict(), {"tokenizer": self.size.to_dict()})

@@ -1,0 +1,96 @@
+"""What a stage of training has to provide to the loop: models, their loss terms, and sample grids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ...core.codes import gumbel_noise
+from ...degradations.rng import torch_generator
+from ..config import StageConfig
+
+
+class Batch(NamedTuple):
+    """Targets hq and inputs lq (B, 3, R, R) in [0, 1], the quality of hq (B,), and a random key for every sample."""
+
+    hq: Tensor
+    lq: Tensor
+    quality: Tensor
+    keys: list[int]
+
+    def uniform(self, purpose: int) -> Tensor:
+        """One uniform draw per sample (B,), the same in every batch and process that the sample is in."""
+        draws = [torch.rand((), generator=torch_generator(key + purpose)) for key in self.keys]
+        return torch.stack(draws).to(self.hq.device)
+
+    def gumbel(self, shape: tuple[int, ...], purpose: int) -> Tensor:
+        """Gumbel noise (B, *shape), keyed like `uniform`."""
+        return torch.stack([gumbel_noise(shape, torch_generator(key + purpose)) for key in self.keys]).to(
+            self.hq.device
+        )
+
+
+Terms = dict[str, Tensor]
+"""Loss terms (or other scalars) by name."""
+
+Grid = dict[str, Tensor]
+"""Rows of pictures (B, 3, R, R) by label."""
+
+
+class Stage:
+    """What the loop needs of a stage.
+
+    Args:
+        config: settings; `weights` scales the terms, `options` holds the stage's own options.
+        perceptual: distance between two batches of pictures.
+
+    Raises:
+        ValueError: for a weight or an option that the stage does not have.
+    """
+
+    term_names: tuple[str, ...] = ()
+    """Every loss term that a configuration may give a weight; without one its weight is 1."""
+    defaults: dict[str, float] = {}
+    """Every option with its default."""
+    rates: dict[str, float] = {}
+    """Learning rates in units of the configured one, by the name of a model or the last part of a parameter's name."""
+    memory_format = torch.channels_last
+    """Of the models' weights; some models are faster in the other one."""
+
+    def __init__(self, config: StageConfig, perceptual: nn.Module):
+        self.check(config)
+        self.config, self.perceptual = config, perceptual
+        self.options = {**self.defaults, **config.options}
+
+    @classmethod
+    def check(cls, config: StageConfig) -> None:
+        """Raises ValueError for a weight or an option that the stage does not have."""
+        for kind, given, known in (
+            ("loss term", config.weights, cls.term_names),
+            ("option", config.options, cls.defaults),
+        ):
+            if unknown := sorted(set(given) - set(known)):
+                raise ValueError(f"unknown {kind} {', '.join(unknown)}; this stage knows {', '.join(known) or 'none'}")
+
+    def models(self) -> dict[str, nn.Module]:
+        """The models that learn, by name; the first one is averaged and saved."""
+        raise NotImplementedError
+
+    def updates(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
+        """The loss terms of each model in order; the loop updates a model before it asks for the terms of the next."""
+        raise NotImplementedError
+
+    def after_step(self, step: int) -> Terms:
+        """Makes changes that need no gradient, and returns further scalars for the log."""
+        return {}
+
+    def look(self, model: Any, batch: Batch) -> Grid:
+        """Labelled rows of pictures for the sample grid of the (averaged) model."""
+        raise NotImplementedError
+
+    def results(self, rows: Grid) -> Terms:
+        """Measurements of the rows that `look` gave, for the log."""
+        return {}
