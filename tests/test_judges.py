@@ -141,7 +141,7 @@ class TestPanel:
         assert list(Panel(["psnr", "gmsd"])(face, face * 0.9, only=["gmsd"])) == ["gmsd"]
 
     def test_a_judge_that_is_not_installed_is_named(self, monkeypatch):
-        monkeypatch.setattr(protocols, "find_spec", lambda name: None)
+        monkeypatch.setattr(protocols.base, "find_spec", lambda name: None)
         panel = Panel(["psnr", "identity"])
         assert list(panel.judges) == ["psnr"]
         assert panel.describe()["identity"] == {"skipped": "dlib, openpibo_dlib_models not installed"}

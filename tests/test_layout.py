@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -52,8 +53,14 @@ def imports(file: Path) -> Iterator[tuple[str, bool]]:
         elif isinstance(node, ast.ImportFrom):
             base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
             module = ".".join(filter(None, (base, node.module)))
-            inside = module == "iqp_adapter"
-            yield from ((f"{module}.{name.name}" if inside else module, eager) for name in node.names)
+            yield from ((home_of(name.name, module), eager) for name in node.names)
+
+
+def home_of(name: str, module: str) -> str:
+    """The module behind `from module import name`: a public name of the package, a module of a package, or `module`."""
+    path = PACKAGE.parent.joinpath(*module.split("."), name)
+    found = module == "iqp_adapter" or path.is_dir() or path.with_name(f"{name}.py").is_file()
+    return f"{module}.{name}" if found else module
 
 
 def walk(node: ast.AST, eager: bool) -> Iterator[tuple[ast.AST, bool]]:
@@ -90,6 +97,14 @@ def test_imports_point_down(file):
         pytest.skip("loads its public names lazily, from everywhere below")
     wrong = {part for part in imported_parts(file) - {own} if layer(part) >= layer(own)}
     assert not wrong, f"{own} must not import {wrong}"
+
+
+def test_files_of_the_benchmark_import_each_other_in_one_direction():
+    """Imports inside of functions count as well; a circle is an error of the sorter, which names its files."""
+    files = {".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts): file for file in FILES}
+    files = {name.removesuffix(".__init__"): file for name, file in files.items() if ".bench" in name}
+    graph = {name: {found for found, _ in imports(file)} & files.keys() for name, file in files.items()}
+    assert len(list(TopologicalSorter(graph).static_order())) == len(files) > 15
 
 
 @pytest.mark.parametrize("part", sorted(TORCH_ONLY))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from . import ntire
-from .protocols import OTHER_PERSON
+from .protocols.faces import OTHER_PERSON
 from .report import Report, summary
 
 IDENTITIES = ("identity/dlib", "identity/dlib@input")

@@ -17,8 +17,8 @@ from ..pictures import read_tensor
 from ..provenance import environment
 from ..version import __version__
 from .cache import Cache, content_of, digest
-from .frechet import frechet, moments
 from .protocols import Kind, Measure, Moments, Protocol, SetMeasure
+from .protocols.frechet import frechet, moments
 from .test_sets import Sample
 
 logger = logging.getLogger(__name__)

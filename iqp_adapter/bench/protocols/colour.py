@@ -1,17 +1,21 @@
-"""Judges of colour: nearness to an original, colourfulness, and what is asked of pictures taken under water.
+"""Metrics of colour: the difference to an original, colourfulness, and two metrics for pictures taken under water.
 
-All take pictures (B, 3, H, W) RGB in [0, 1] and give float64 (B,).
+All measures take pictures (B, 3, H, W) RGB in [0, 1] and return float64 (B,).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..pictures import LUMA
+from ...pictures import LUMA
+from .base import Measure, Protocol
 
 BLOCK = 8
 """Side in pixels of the blocks whose contrast UIQM looks at."""
@@ -138,3 +142,31 @@ def _extremes(plane: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rows, columns = plane.shape[0] // BLOCK, plane.shape[1] // BLOCK
     blocks = plane[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK)
     return blocks.min((1, 3)), blocks.max((1, 3))
+
+
+def blind(of: Callable[[Tensor], Tensor], device: torch.device, files: Sequence[Path]) -> Measure:
+    """A function of this file that needs no original."""
+    return Measure(of.__name__, lambda restored, *_: of(restored))
+
+
+def difference(device: torch.device, files: Sequence[Path]) -> Measure:
+    return Measure("CIEDE2000 by scikit-image", lambda restored, original, *_: ciede2000(restored, original))
+
+
+def _entry(identifier: str, of: Callable[[Tensor], Tensor], **more: Any) -> Protocol:
+    return Protocol(identifier, False, "no-reference", partial(blind, of), **more)
+
+
+PROTOCOLS = (
+    _entry("colourfulness/hasler@native", colourfulness, note="0 is grey; more is not always better"),
+    _entry("uciqe/yang@native", uciqe, note="CIELab divided by 100"),
+    _entry("uiqm/panetta@native", uiqm, note="blocks of 8 px, ordinary arithmetic in the place of PLIP's"),
+    Protocol(
+        "ciede2000@native",
+        True,
+        "reference",
+        difference,
+        trained_on="iqp-colour learned from it",
+        note="mean over pixels, sRGB under D65",
+    ),
+)

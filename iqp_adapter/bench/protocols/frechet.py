@@ -6,6 +6,7 @@ uses.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -14,15 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..compat import make_importable
-from .protocols import Moments, SetMeasure
+from ...compat import make_importable
+from .base import VQFR_DRIVE, Download, Moments, Protocol, SetMeasure, released
 
 FIRST = 3000
 """VQFR's code looks at no more pictures than these."""
 
 
-def fid(inception: Path, statistics: Path, device: torch.device) -> SetMeasure:
+def fid(device: torch.device, files: Sequence[Path]) -> SetMeasure:
     """FID to stored statistics: files of the patched Inception's weights, and of `mean` (D,) and `cov` (D, D)."""
+    inception, statistics, *_ = files
     network, reference = _inception(inception).to(device), read_statistics(statistics)
 
     @torch.no_grad()
@@ -32,9 +34,9 @@ def fid(inception: Path, statistics: Path, device: torch.device) -> SetMeasure:
     return SetMeasure(f"patched Inception {inception.name}, {statistics.name}", features, reference, FIRST)
 
 
-def to_originals(device: torch.device) -> SetMeasure:
+def to_originals(device: torch.device, files: Sequence[Path]) -> SetMeasure:
     """The distance between outputs and originals, on averaged features of EfficientNet-Lite0; needs no download."""
-    from ..scoring.backbones import efficientnet_lite
+    from ...scoring.backbones import efficientnet_lite
 
     network = efficientnet_lite("lite0").to(device)
 
@@ -103,3 +105,29 @@ def _inception(path: Path) -> nn.Module:
     with patch.object(inception, "load_url", lambda *_, **__: _read(path)), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return inception.InceptionV3([3], resize_input=True, normalize_input=False).eval()
+
+
+INCEPTION = released("mseitzer/pytorch-fid", "fid_weights/pt_inception-2015-12-05-6726825d.pth", "Apache-2.0")
+FFHQ_512 = Download("inception_FFHQ_512.pth", VQFR_DRIVE)
+
+PROTOCOLS = (
+    Protocol(
+        "fid/vqfr",
+        True,
+        "set",
+        fid,
+        needs=("basicsr",),
+        download=(INCEPTION, FFHQ_512),
+        note="patched Inception at 299 px, pictures in [-1, 1], statistics of FFHQ at 512 px, the first 3000 pictures; "
+        "biased where N is small, so compare at equal N only",
+    ),
+    Protocol(
+        "fd/efficientnet-lite0@originals",
+        True,
+        "set",
+        to_originals,
+        note="Fréchet distance of pooled EfficientNet-Lite0 features to those of the originals; no FID, and comparable "
+        "within one report only",
+        trained_on="its backbone is that of the perceptual loss",
+    ),
+)
