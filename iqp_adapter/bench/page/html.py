@@ -1,4 +1,4 @@
-"""Writes a benchmark's report as one HTML page that needs nothing else: all it uses is inside it."""
+"""Writes a report as one HTML page that needs no other file and no network."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from ..store.files import atomic_path
+from ...store.files import atomic_path
+from ..report import Report, differences, summary
+from ..writers import plain
 from .album import LONGEST_SIDE, Album, collect
-from .report import Report, differences, summary
-from .writers import plain
 
 PICTURE_BUDGET = 24_000_000
 """Bytes that the pictures of a page may take."""
 
 
 def write_page(report: Report, path: Path, budget: int = PICTURE_BUDGET) -> None:
-    """Writes the page whole or not at all; it asks the network for nothing, so it can be mailed and kept.
+    """Writes the page whole or not at all; it needs no network, so it can be mailed and kept.
 
-    Numbers keep six digits. Pictures are reduced copies; those that the budget has no room for are left out, and the
+    Numbers keep six digits. Pictures are reduced copies. Those that do not fit into the budget are left out, and the
     page says how many.
 
     Args:
-        report: relative paths of its images start at the folder of the page.
-        path: of the HTML file; what is there is replaced.
+        report: paths of its images are relative to the folder of the page.
+        path: of the HTML file; an earlier one is replaced.
         budget: bytes for pictures, as they stand in the file.
 
     Raises:
@@ -43,7 +43,7 @@ def write_page(report: Report, path: Path, budget: int = PICTURE_BUDGET) -> None
 
 
 def _page(report: Report, album: Album) -> str:
-    """The hashes let a browser refuse every style and script but ours, and every request."""
+    """With the hashes a browser refuses every other style or script, and every request."""
     style, script = _asset("page.css"), _asset("page.js")
     return Template(_asset("template.html")).substitute(
         title=escape(report.title),
@@ -57,7 +57,7 @@ def _page(report: Report, album: Album) -> str:
 
 
 def _asset(name: str) -> str:
-    return (resources.files(__package__) / "page" / name).read_text(encoding="utf-8")
+    return (resources.files(__package__) / name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:
@@ -81,7 +81,7 @@ def _parts(report: Report) -> dict[str, Report]:
 
 
 def _only(report: Report, dataset: str) -> Report:
-    """The report on one test set; values over the whole of all sets, as FID, have no share in it."""
+    """The report on one test set; values over all sets together, such as FID, are left out."""
     inside = [picture.dataset == dataset for picture in report.pictures]
 
     def kept(items: Sequence[Any]) -> list[Any]:

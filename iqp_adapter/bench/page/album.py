@@ -12,8 +12,8 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..pictures import rgb_of
-from .report import Report
+from ...pictures import rgb_of
+from ..report import Report
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,7 +31,7 @@ class Album:
 
     Attributes:
         uris: every picture once.
-        shown: method -> place in `uris` for every test picture, None where the page has none.
+        shown: method -> place in `uris` for every test picture; None where the page has none.
         kept: number of test pictures that the budget had room for.
         unreadable: names of files that could not be read.
     """
@@ -46,7 +46,7 @@ def collect(report: Report, folder: Path, budget: int) -> Album:
     """Takes test pictures, each with all methods' results, until the next one would not fit.
 
     Args:
-        report: its relative paths start at `folder`.
+        report: its paths are relative to `folder`.
         budget: bytes for all data URIs together.
     """
     album = Album(shown={role: [None] * len(report.pictures) for role in report.images})
