@@ -1,17 +1,18 @@
 """Test sets: folders of degraded faces, with or without originals, published ones, and good faces degraded by a seed.
 
-Pictures are paired by their stems, and anything without its counterpart is an error: a picture that is left out
-silently makes a mean better or worse than it is.
+Pictures are paired by their stems. A picture without its counterpart is an error: leaving it out silently would make a
+mean better or worse than it is. A new published set is one line in `PUBLISHED`; a new kind of degradation is one file
+and one line in `iqp_adapter.degradations.kinds`, and needs no change here.
 """
 
 from __future__ import annotations
 
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,9 +21,6 @@ from ..store import hub
 from ..store.files import IMAGE_SUFFIXES, list_images, sha256_of
 from .intervals import person_of
 from .outputs import is_made_of, write_png
-
-if TYPE_CHECKING:
-    from ..degradations.face import Degradation
 
 _HUB = f"{hub.DATASETS}LIAGM/DAEFR_test_datasets/"
 
@@ -41,6 +39,9 @@ PUBLISHED = {
     "wider-test": Published(f"{_HUB}Wider-Test.zip"),
 }
 """WebPhoto-Test and CelebChild are given as folders: no repository on the Hub has them under a stable name."""
+
+Degrade = Callable[[np.ndarray, int], np.ndarray]
+"""A picture (H, W, 3) float32 RGB in [0, 1] and a seed -> the degraded one; its `repr` says all that it depends on."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def published(name: str, cache: Path) -> list[Sample]:
 
     Raises:
         ValueError: for a name that is not known.
-        OSError: where it can not be fetched; says so.
+        OSError: where it cannot be fetched.
     """
     if name not in PUBLISHED:
         raise ValueError(f"no test set {name!r}; published: {', '.join(PUBLISHED)}; else give a folder")
@@ -107,15 +108,16 @@ def degraded(
         limit: so many faces, the first ones.
         size: side of both in pixels.
         draws: degradations of every face.
-        changes: attributes of `Degradation` that differ from `Degradation.for_resolution(size)`.
+        changes: `kind` of the degradation ("face" where it is not given), and those of its attributes that differ
+            from its default.
 
     Raises:
-        ValueError: for a face that is smaller than `size`, and for an attribute that does not exist.
+        ValueError: for a face that is smaller than `size`, and for a kind or attribute that does not exist.
     """
-    from ..degradations.face import Degradation
+    from ..degradations.kinds import degradation_of
     from ..degradations.rng import sample_seed
 
-    degradation = Degradation.for_resolution(size, **changes or {})
+    degradation = degradation_of(size, **changes or {})
     return [
         _degraded(
             face,
@@ -206,7 +208,7 @@ def _check_size(file: Path, original: Path) -> None:
             raise ValueError(f"{file} is {one.size} and its original {other.size}; bring them to one size first")
 
 
-def _degraded(face: Path, dataset: str, name: str, out: Path, degradation: Degradation, size: int, key: int) -> Sample:
+def _degraded(face: Path, dataset: str, name: str, out: Path, degradation: Degrade, size: int, key: int) -> Sample:
     """One degradation of one face; `key` decides its draws."""
     original, target = out / "originals" / f"{face.stem}.png", out / "inputs" / f"{name}.png"
     source = f"{sha256_of(face)} {size} px"

@@ -65,7 +65,8 @@ def bench(
     size: Annotated[int, typer.Option(min=64, help="Side of degraded pictures in pixels, of --hq.")] = 512,
     draws: Annotated[int, typer.Option(min=1, help="Degradations of every picture, of --hq.")] = 1,
     degradation: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Attribute of the degradation, of --hq.")
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Kind or attribute of the degradation of --hq, as kind=underwater."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the degradations.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="So many pictures of every test set, the first.")] = None,
@@ -229,6 +230,7 @@ def _list() -> None:
     from ..bench.ntire import THRESHOLDS
     from ..bench.protocols import PROTOCOLS
     from ..bench.test_sets import PUBLISHED
+    from ..degradations.kinds import DEGRADATIONS
 
     table = Table(Column("protocol", no_wrap=True), "better", "compares with", Column("needs", overflow="fold"), "note")
     for one in PROTOCOLS.values():
@@ -238,5 +240,6 @@ def _list() -> None:
     console = Console()
     console.print(table)
     console.print(
-        f"and every metric of pyiqa by its name; scores: {', '.join(THRESHOLDS)}; sets: {', '.join(PUBLISHED)}"
+        f"and every metric of pyiqa by its name; scores: {', '.join(THRESHOLDS)}; sets: {', '.join(PUBLISHED)}; "
+        f"degradations: {', '.join(DEGRADATIONS)}"
     )
