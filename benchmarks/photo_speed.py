@@ -24,16 +24,16 @@ import typer
 from PIL import Image
 from skimage.data import astronaut
 
-from benchmarks.memory import alone, peak_memory
-from benchmarks.native.report import ROOT, provenance, write_json
-from benchmarks.timing import in_turn, ratio
+from benchmarks.common.peak_memory import alone, peak_memory
+from benchmarks.common.results import RESULTS, provenance, write_json
+from benchmarks.common.timing import in_turn, ratio
 from iqp_adapter.native import IQPFR
 from iqp_adapter.photo import CenterFace, Faces, restore_files
 from iqp_adapter.photo.align import align, similarity, template
 from iqp_adapter.photo.paste import enlarge, paste
 from iqp_adapter.store.files import list_images
 
-RESULT = ROOT / "benchmarks" / "results" / "photo_speed.json"
+RESULT = RESULTS / "photo_speed.json"
 SIZES = {"1 megapixel": (1000, 1000), "12 megapixels": (3000, 4000)}
 LANDMARKS = np.array([[203.0, 98.5], [247.0, 102.0], [223.0, 122.5], [201.5, 142.5], [241.0, 145.5]])
 CORNERS = np.array([[0, 0], [480, 0], [0, 480], [480, 480]])

@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 
 from iqp_adapter.bench.writers import read_report
 from iqp_adapter.cli import app
-from iqp_adapter.cli.bench import command
+from iqp_adapter.cli.bench import options_of
 from iqp_adapter.degradations.kinds import DEGRADATIONS
 from iqp_adapter.pictures import read_pixels
+from iqp_adapter.provenance import command
 
 
 def bench(*words: object):
@@ -167,8 +168,11 @@ def test_the_list_names_every_protocol():
 
 
 def test_the_command_names_no_place_of_this_machine():
-    for start in (["/x/iqp", "bench"], ["/x/iqp", "--debug", "bench"], ["/x/benchmarks/compare.py"]):
-        assert command([*start, "--hq", "/a/b/faces/val", "-o", "out"]) == "iqp bench --hq faces/val -o out"
+    def typed(words):
+        return command("iqp bench", options_of(words))
+
+    for start in (["/x/iqp", "bench"], ["/x/iqp", "--debug", "bench"], ["/x/benchmarks/launch.py"]):
+        assert typed([*start, "--hq", "/a/b/faces/val", "-o", "out"]) == "iqp bench --hq faces/val -o out"
     words = [
         "iqp",
         "bench",
@@ -177,7 +181,7 @@ def test_the_command_names_no_place_of_this_machine():
         "--weights",
         "fid/vqfr=/a/b/c.pth",
     ]
-    assert command(words) == ("iqp bench --model 'cmd: b/python d/x.py {input} {output}' --weights fid/vqfr=b/c.pth")
-    assert command(["iqp", "bench", "--adapter", "owner/name", "--lq", "a/b/c"]) == (
+    assert typed(words) == ("iqp bench --model 'cmd: b/python d/x.py {input} {output}' --weights fid/vqfr=b/c.pth")
+    assert typed(["iqp", "bench", "--adapter", "owner/name", "--lq", "a/b/c"]) == (
         "iqp bench --adapter owner/name --lq a/b/c"
     )

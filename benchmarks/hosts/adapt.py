@@ -19,9 +19,9 @@ from typing import Annotated, Any
 import typer
 from torch import nn
 
+from benchmarks.common.filtering import BetterHalf
 from benchmarks.hosts import small
 from benchmarks.hosts.stages import HostStage
-from benchmarks.native.filtering import BetterHalf
 from iqp_adapter.cli.train import training_progress
 from iqp_adapter.hosts.codes import HostCodes
 from iqp_adapter.hosts.registry import hosts

@@ -23,16 +23,16 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 import iqp_adapter as iqp
+from benchmarks.common.inputs import FacesOption, SeedsOption, as_batch, astronaut_face, load_pictures
+from benchmarks.common.judges import panel_of
+from benchmarks.common.results import RESULTS, OutOption, provenance, write_json, write_text
+from benchmarks.common.sheets import write_sheet
 from benchmarks.hosts import small
 from benchmarks.hosts.adapt import load_host
 from benchmarks.hosts.compare import JUDGES
-from benchmarks.judges import Panel, Scores
-from benchmarks.native import report
-from benchmarks.native.astronaut import as_batch, astronaut_face
-from benchmarks.native.pictures import FacesOption, SeedsOption, load_pictures
-from benchmarks.native.sheet import write_sheet
 from iqp_adapter.bench.intervals import People
-from iqp_adapter.bench.writers import table as markdown
+from iqp_adapter.bench.panel import Panel, Scores
+from iqp_adapter.bench.text import table as markdown
 from iqp_adapter.core.codes import Codes, Optimisation, best_of, optimise
 from iqp_adapter.core.flags import fixed
 from iqp_adapter.degradations.face import Degradation
@@ -140,10 +140,10 @@ def main(
     drawn: Annotated[list[float], typer.Option(help=SIZES)] = DRAWN,
     continuous: Annotated[list[float], typer.Option(help=SIZES)] = CONTINUOUS,
     samples: Annotated[list[int], typer.Option(help="how many; may be repeated")] = SAMPLES,
-    out: report.OutOption = small.RESULTS,
+    out: OutOption = RESULTS / "hosts",
 ) -> None:
     """Every way at every strength, judged after every few steps."""
-    started, panel = time.perf_counter(), Panel(JUDGES)
+    started, panel = time.perf_counter(), panel_of(JUDGES)
     pictures = load_pictures(faces, small.RESOLUTION, seeds, **small.DEGRADATION)
     people, model = People(pictures.people), iqp.wrap(load_host(host, run))
     search = Search(steps, discrete, drawn, continuous, samples)
@@ -155,8 +155,8 @@ def main(
     content = {"host": host, "driving": DRIVING, "pictures": len(pictures.people), "rows": rows}
     equal = at_equal_rise(rows, panel)
     content |= {"at equal rise": equal, "judges": panel.describe(), "seconds": time.perf_counter() - started}
-    report.write_json(out / f"{host}-optimisation.json", content | report.provenance(0, faces))
-    report.write_text(out / f"{host}-optimisation.md", table(rows, equal, panel))
+    write_json(out / f"{host}-optimisation.json", content | provenance(0, faces))
+    write_text(out / f"{host}-optimisation.md", table(rows, equal, panel))
     draw(out / f"{host}-optimisation.png", rows, panel)
     write_sheet(out / f"{host}-optimisation-astronaut.png", astronaut(model, search, reward))
 

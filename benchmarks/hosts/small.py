@@ -10,10 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.native.report import ROOT
 from iqp_adapter.compat import make_importable
-
-RESULTS = ROOT / "benchmarks" / "results" / "hosts"
 
 RESOLUTION = 128
 """Side of the pictures of those that are built here."""

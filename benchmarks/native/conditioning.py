@@ -14,9 +14,9 @@ import torch
 import typer
 from torch import Tensor
 
-from benchmarks.native import report
-from benchmarks.native.pictures import FacesOption, Pictures, SeedsOption, load_model, load_pictures
-from benchmarks.native.report import RESULTS, OutOption
+from benchmarks.common.inputs import FacesOption, Pictures, SeedsOption, load_model, load_pictures
+from benchmarks.common.results import RESULTS, OutOption, provenance, write_json
+from iqp_adapter.bench.claims import claim, claims_list
 from iqp_adapter.bench.intervals import Interval, People
 from iqp_adapter.core.codes import Codes
 from iqp_adapter.core.quality import ANY
@@ -107,7 +107,7 @@ def main(
     faces: FacesOption,
     stage: Annotated[int, typer.Option(min=2, max=3, help="whose model is asked")] = 2,
     seeds: SeedsOption = 5,
-    out: OutOption = RESULTS,
+    out: OutOption = RESULTS / "native",
 ) -> None:
     """The loss of stage 2 on unseen people's faces at varied quality, paired over pictures."""
     started = time.perf_counter()
@@ -118,13 +118,13 @@ def main(
     total = {name: values.sum(0) for name, values in losses.items()}
     rise = {name: people.interval(total[name] - total["own"]) for name in ("shuffled", "any")}
     claims = [
-        report.claim("shuffled scores raise the code loss over the targets' own", rise["shuffled"]),
-        report.claim("no preference raises the code loss over the targets' own", rise["any"]),
+        claim("shuffled scores raise the code loss over the targets' own", rise["shuffled"]),
+        claim("no preference raises the code loss over the targets' own", rise["any"]),
     ]
     content = {"claims": claims, "losses": table(losses, people), "seconds": time.perf_counter() - started}
-    facts = report.provenance(0, faces, model=folder, tokenizer=run / "stage1" / "model")
-    report.write_json(out / "conditioning.json", content | facts)
-    typer.echo(report.claims_list(claims))
+    facts = provenance(0, faces, model=folder, tokenizer=run / "stage1" / "model")
+    write_json(out / "conditioning.json", content | facts)
+    typer.echo(claims_list(claims))
 
 
 if __name__ == "__main__":

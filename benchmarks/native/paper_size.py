@@ -12,8 +12,8 @@ from typing import Any
 import torch
 import typer
 
-from benchmarks.memory import alone, peak_memory
-from benchmarks.native.report import RESULTS, OutOption, provenance, write_json
+from benchmarks.common.peak_memory import alone, peak_memory
+from benchmarks.common.results import RESULTS, OutOption, provenance, write_json
 from iqp_adapter.native import IQPFR, Tokenizer, preset
 
 PRESET = "paper"
@@ -50,7 +50,7 @@ def measure(run: str, threads: int) -> dict[str, float]:
     return {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_MiB": peak_memory(), "peak_MiB_before": before}
 
 
-def main(threads: int = 2, out: OutOption = RESULTS) -> None:
+def main(threads: int = 2, out: OutOption = RESULTS / "native") -> None:
     """Batch 1, float32, CPU; the first call, as someone who restores one picture meets it."""
     config, load = preset(PRESET), os.getloadavg()[0]
     runs: dict[str, Any] = {run: alone(measure, run, threads) for run in RUNS}

@@ -20,10 +20,9 @@ import typer
 from torch import Tensor, nn
 
 import iqp_adapter as iqp
-from benchmarks.native.report import OutOption, provenance, write_json, write_text
+from benchmarks.common.results import RESULTS, OutOption, provenance, write_json, write_text
 from benchmarks.wrap.architectures import ARCHITECTURES, build, example
-from benchmarks.wrap.full_size import RESULTS
-from iqp_adapter.bench.writers import table as markdown
+from iqp_adapter.bench.text import table as markdown
 
 CLAIMS = {
     "bit_exact_at_init": "wrapped and untrained, it answers as the bare host",
@@ -139,7 +138,7 @@ def _versions_text() -> str:
 
 def main(
     only: Annotated[list[str] | None, typer.Option(help="Names of architectures; prints, writes nothing.")] = None,
-    out: OutOption = RESULTS,
+    out: OutOption = RESULTS / "wrap",
 ) -> None:
     """Judges, prints and writes."""
     results: dict[str, dict[str, Any]] = {package: {} for package in ARCHITECTURES}

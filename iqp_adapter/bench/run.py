@@ -26,7 +26,8 @@ from ..version import __version__
 from .cache import Cache, content_of, digest
 from .candidates import INPUT, Candidate
 from .findings import with_findings
-from .judging import Judge, NotRunError
+from .judging import Judge
+from .measuring import NotRunError
 from .outputs import is_made_of, write_png
 from .protocols import Kind, Protocol
 from .report import Column, Method, Picture, Report, Values

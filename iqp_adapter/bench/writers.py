@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from ..store.files import atomic_path
 from .intervals import Interval
 from .ntire import TERMS
 from .report import Column, Intervals, Method, Picture, Report, differences, summary
+from .text import json_text, plain, table
 
 _TEX = str.maketrans({sign: f"\\{sign}" for sign in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}"})
 
@@ -101,7 +102,7 @@ def values(report: Report) -> Iterator[dict[str, Any]]:
 def as_json(report: Report) -> str:
     """The whole report with its intervals; numbers keep six digits, and what is not finite becomes null."""
     content = asdict(report) | {"summary": summary(report), "differences": differences(report)}
-    return json.dumps(plain(content, Interval._asdict), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text(plain(content, Interval._asdict))
 
 
 def read_report(path: Path) -> Report:
@@ -147,12 +148,6 @@ def _set_gaps(report: Report) -> dict[str, dict[str, float]]:
         method: {column: value - base[column] for column, value in row.items() if column in base}
         for method, row in report.set_values.items()
     }
-
-
-def table(lines: Sequence[Sequence[str]]) -> str:
-    """Cells, the header first -> a Markdown table."""
-    head, *body = (f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |" for cells in lines)
-    return "\n".join([head, f"|{' --- |' * len(lines[0])}", *body])
 
 
 def _cell(report: Report, method: str, column: Column, found: Interval | None, sign: str) -> str:
@@ -267,21 +262,3 @@ def _digits(value: Any) -> Any:
 
 def _interval(given: Mapping[str, float | None]) -> Interval:
     return Interval(*(math.nan if given[name] is None else given[name] for name in Interval._fields))  # type: ignore
-
-
-def plain(value: Any, interval: Callable[[Interval], Any] = list) -> Any:
-    """The same for JSON: numbers with six digits, null where one is not finite, other objects as text.
-
-    Args:
-        interval: what becomes of an interval, by default mean, low and high.
-    """
-    if isinstance(value, Interval):
-        return plain(interval(value))
-    if isinstance(value, Mapping):
-        return {str(key): plain(item, interval) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item, interval) for item in value]
-    value = value.item() if hasattr(value, "item") else value  # a number of numpy or torch
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else None
-    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

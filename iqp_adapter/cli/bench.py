@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -82,6 +81,7 @@ def bench(
     from ..bench.candidates import candidates
     from ..bench.run import Benchmark, claim, place
     from ..bench.selection import chosen
+    from ..provenance import command
 
     claim(out)
     where = place(device)
@@ -103,19 +103,16 @@ def bench(
         baseline=baseline or _baseline(found),
         seed=seed,
         raised=frozenset(raised),
-        facts={"command": command(sys.argv)},
+        facts={"command": command("iqp bench", options_of(sys.argv))},
     )
     report = _run(benchmark)
     if report is not None:
         _write(report if pictures else replace(report, images={}), out)
 
 
-def command(words: Sequence[str]) -> str:
-    """The command that is running, without the places of this machine."""
-    from ..provenance import placeless
-
-    options = words[words.index("bench") + 1 :] if "bench" in words else words[1:]
-    return shlex.join(["iqp", "bench", *map(placeless, options)])
+def options_of(words: Sequence[str]) -> Sequence[str]:
+    """The options among the words of a command line, however this command was started."""
+    return words[words.index("bench") + 1 :] if "bench" in words else words[1:]
 
 
 def _samples(

@@ -15,7 +15,7 @@ from typing import Any
 
 from ...store.files import atomic_path
 from ..report import Report, differences, summary
-from ..writers import plain
+from ..text import plain
 from .album import LONGEST_SIDE, Album, collect
 
 PICTURE_BUDGET = 24_000_000

@@ -1,6 +1,6 @@
 """Tiles of the photos that packages ship, as a small data set of things that are not faces; split by photo.
 
-python -m benchmarks.underwater.photos OUT
+python -m benchmarks.underwater.packaged_photos OUT
 
 Writes OUT/train, OUT/val and OUT/photos.json with where every photo is from, and its licence.
 """

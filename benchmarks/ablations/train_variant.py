@@ -1,6 +1,6 @@
 """Trains one variant of the native model, or goes on with it.
 
-python -m benchmarks.ablations.train --run RUN --variant dual --seed 0 --hq FACES/train
+python -m benchmarks.ablations.train_variant --run RUN --variant dual --seed 0 --hq FACES/train
 
 Variants without codebooks of their own start from those of `dual`, which are trained first where they are not there.
 """
@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from benchmarks.ablations.variants import Variant, books_of, config_of
-from benchmarks.native.filtering import FilteredPrediction
+from benchmarks.common.filtering import FilteredPrediction
 from iqp_adapter.cli.train import training_progress
 from iqp_adapter.training.native import NativeTraining
 

@@ -75,3 +75,22 @@ def load_model(name: str | Path) -> IQPFR:
 def restore(model: IQPFR | WrappedHost, degraded: Tensor, batch: int = 10, **dial: Any) -> Tensor:
     """`model.restore` for any number of pictures (N, 3, R, R), on the CPU; `dial` is passed on."""
     return torch.cat([model.restore(part.to(model.device), **dial).cpu() for part in degraded.split(batch)])
+
+
+def astronaut_face(size: int) -> np.ndarray:
+    """Eileen Collins's face, aligned: (size, size, 3) float32 RGB in [0, 1]."""
+    from skimage.data import astronaut
+
+    from iqp_adapter.photo.align import align, similarity, template
+    from iqp_adapter.photo.detect import CenterFace
+
+    photo = astronaut()
+    matrix = similarity(CenterFace()(photo).landmarks[0], template(size))
+    assert matrix is not None
+    face = align(photo, matrix, size)
+    assert face is not None
+    return (face / 255).clip(0, 1)
+
+
+def as_batch(picture: np.ndarray) -> Tensor:
+    return torch.from_numpy(picture).permute(2, 0, 1)[None].contiguous()  # (H, W, 3) -> (1, 3, H, W)

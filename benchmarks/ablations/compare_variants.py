@@ -1,8 +1,8 @@
 """What do two codebooks, and a condition, contribute? Every variant on the same faces, with intervals over people.
 
-python -m benchmarks.ablations.compare --run RUN --faces FACES/val
+python -m benchmarks.ablations.compare_variants --run RUN --faces FACES/val
 
-Takes what `benchmarks.ablations.train` has left in RUN: every seed of every variant.
+Takes what `benchmarks.ablations.train_variant` has left in RUN: every seed of every variant.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ import torch
 import typer
 from torch import Tensor
 
-from benchmarks.ablations.variants import BOOKS, RESULTS, UNCONDITIONED, Variant
-from benchmarks.judges import Panel, Scores, mean_scores
-from benchmarks.native import report
+from benchmarks.ablations.variants import BOOKS, UNCONDITIONED, Variant
+from benchmarks.common.inputs import FacesOption, SeedsOption, load_model, load_pictures, restore
+from benchmarks.common.judges import panel_of
+from benchmarks.common.results import RESULTS, OutOption, provenance, write_json, write_text
 from benchmarks.native.conditioning import load_tokenizer
-from benchmarks.native.pictures import FacesOption, SeedsOption, load_model, load_pictures, restore
-from benchmarks.native.restoration import NEARNESS, Claim, Court
+from benchmarks.native.restoration import NEARNESS
+from iqp_adapter.bench.claims import Claim, Comparison, claims_list
 from iqp_adapter.bench.intervals import People
+from iqp_adapter.bench.panel import Scores, mean_scores, summary
 from iqp_adapter.native import IQPFR, Tokenizer
 
 JUDGES = ("iqp-lite", "niqe@512", "piqe", "psnr", "ssim", "perceptual-lite2", "identity")
@@ -40,13 +42,13 @@ def main(
     run: Annotated[Path, typer.Option(help="folder of the runs")],
     faces: FacesOption,
     seeds: SeedsOption = 2,
-    out: report.OutOption = RESULTS,
+    out: OutOption = RESULTS / "ablations",
 ) -> None:
     """Every judge on every variant, what of it may be claimed, and how well the codebooks alone say a picture."""
-    started, panel = time.perf_counter(), Panel(JUDGES)
+    started, panel = time.perf_counter(), panel_of(JUDGES)
     models = {variant: trained(run, variant) for variant in Variant}
     pictures = load_pictures(faces, models[Variant.DUAL][0].resolution, seeds)
-    court = Court(panel, People(pictures.people))
+    comparison = Comparison(panel, People(pictures.people))
 
     @cache
     def judged(variant: Variant, quality: str, fidelity: float = FIDELITY) -> Scores:
@@ -60,7 +62,7 @@ def main(
     best_at = {w: judged(Variant.DUAL, "best", w) for w in np.linspace(FIDELITY, 1, 5).tolist()}
     methods |= {f"{v}, best": judged(v, "best", FIDELITY) for v in BOOKS} | {"dual, any": judged(Variant.DUAL, "any")}
     methods |= {str(v): judged(v, "any") for v in UNCONDITIONED}
-    claims = verdicts(court, methods, best_at)
+    claims = claims_of(comparison, methods, best_at)
 
     originals = load_pictures(faces, pictures.original.shape[-1], 1)
     written = {
@@ -69,7 +71,7 @@ def main(
         )
         for variant in BOOKS
     }
-    rows, book_rows = report.summary(methods, court.people), report.summary(written, People(originals.people))
+    rows, book_rows = summary(methods, comparison.people), summary(written, People(originals.people))
     content = {
         "seeds of training": len(models[Variant.DUAL]),
         "methods": rows,
@@ -77,22 +79,20 @@ def main(
         "codebooks": book_rows,
     }
     content |= {"judges": panel.describe(), "seconds": time.perf_counter() - started}
-    report.write_json(out / "ablations.json", content | report.provenance(0, faces))
-    tables = [report.table("Ablations", rows, panel), report.claims_list(claims)]
-    tables += [report.table("Originals, written as codes and read back", book_rows, panel)]
-    report.write_text(out / "ablations.md", "\n".join(tables))
+    write_json(out / "ablations.json", content | provenance(0, faces))
+    tables = [panel.table("Ablations", rows), claims_list(claims)]
+    tables += [panel.table("Originals, written as codes and read back", book_rows)]
+    write_text(out / "ablations.md", "\n".join(tables))
 
 
-def verdicts(court: Court, methods: dict[str, Scores], best_at: dict[float, Scores]) -> list[Claim]:
+def claims_of(comparison: Comparison, methods: dict[str, Scores], best_at: dict[float, Scores]) -> list[Claim]:
     """Of `dual` at best against every other method, as it is and where it is no farther from the originals."""
     best, rivals = methods["dual, best"], [name for name in methods if name != "dual, best"]
-    claims = [
-        court.beats(f"dual, best beats {r}", judge, best, methods[r]) for r in rivals for judge in court.panel.judges
-    ]
+    claims = [one for r in rivals for one in comparison.better_by_all(f"dual, best beats {r}", best, methods[r])]
     for rival in rivals[1:]:
-        for nearness in [name for name in NEARNESS if name in court.panel.judges]:
+        for nearness in [name for name in NEARNESS if name in comparison.panel.judges]:
             text = f"dual, best beats {rival}"
-            claims.append(court.beats_at_equal(nearness, text, SECOND, best_at.items(), methods[rival]))
+            claims.append(comparison.better_at_equal(nearness, text, SECOND, best_at.items(), methods[rival]))
     return claims
 
 
@@ -100,7 +100,7 @@ def trained(run: Path, variant: Variant) -> list[IQPFR]:
     """The models of every seed."""
     found = [load_model(folder) for folder in sorted(run.glob(f"{variant}-*/stage2/model"))]
     if not found:
-        raise typer.BadParameter(f"there is no trained {variant} in {run}; train it with benchmarks.ablations.train")
+        raise typer.BadParameter(f"there is no trained {variant} in {run}; use benchmarks.ablations.train_variant")
     return found
 
 
