@@ -46,7 +46,7 @@ class TestFolders:
     def test_two_files_of_one_stem_are_an_error(self, tmp_path):
         inputs = folder_of(tmp_path / "lq")
         folder_of(inputs, PEOPLE[:1], suffix=".jpg")
-        with pytest.raises(ValueError, match=r"ann_1.jpg and ann_1.png; pictures are told by their stems"):
+        with pytest.raises(ValueError, match=r"ann_1.jpg and ann_1.png; stems must be unique"):
             from_folder(inputs)
 
     def test_another_size_of_the_original_is_an_error(self, tmp_path):

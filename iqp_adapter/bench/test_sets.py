@@ -41,7 +41,7 @@ PUBLISHED = {
 """WebPhoto-Test and CelebChild are given as folders: no repository on the Hub has them under a stable name."""
 
 Degrade = Callable[[np.ndarray, int], np.ndarray]
-"""A picture (H, W, 3) float32 RGB in [0, 1] and a seed -> the degraded one; its `repr` says all that it depends on."""
+"""A picture (H, W, 3) float32 RGB in [0, 1] and a seed -> the degraded one. Its `repr` names all settings."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,11 @@ class Sample:
 
 
 def from_folder(inputs: Path, originals: Path | None = None) -> list[Sample]:
-    """Degraded faces of a folder, or of its subfolders, which are test sets of their own then.
+    """Degraded faces of a folder, or of its subfolders, each of which is a test set then.
 
     Args:
         inputs: folder of pictures, or of folders of pictures.
-        originals: of the same form; with a picture of the same stem and size for every input and no others.
+        originals: of the same form, with exactly one picture of the same stem and size for every input.
 
     Raises:
         ValueError: where pictures do not match, naming them.
@@ -100,8 +100,8 @@ def degraded(
 ) -> list[Sample]:
     """Good faces and their seeded degradations, written as PNG files where they are not there yet.
 
-    A degradation is decided by the seed, the number of the draw and the content of the file: it is the same in any
-    folder, whatever its name and its neighbours are.
+    The seed, the number of the draw and the content of the file decide a degradation. The names of file and folder and
+    the other files do not count.
 
     Args:
         out: folder for the pictures, inputs and originals.
@@ -142,7 +142,7 @@ def by_stem(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for file in list_images([folder]):
         if file.stem in found:
-            raise ValueError(f"{folder} has {found[file.stem].name} and {file.name}; pictures are told by their stems")
+            raise ValueError(f"{folder} has {found[file.stem].name} and {file.name}; stems must be unique")
         found[file.stem] = file
     return found
 

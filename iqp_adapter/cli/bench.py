@@ -24,8 +24,7 @@ def bench(
         list[str] | None,
         typer.Option(
             help="tiny, a folder, a Hub id; a host: a weight file, a known name; 'cmd: PROGRAM {input} {output}'; "
-            "'dir: FOLDER' of outputs. By default tiny. May be repeated, as all "
-            "that follow."
+            "'dir: FOLDER' of outputs. By default tiny. This option and the lists below may be repeated."
         ),
     ] = None,
     adapter: Annotated[
@@ -34,8 +33,8 @@ def bench(
     quality: Annotated[
         list[str] | None, typer.Option(help="best, any or a number from 0 to 1; by default best and any.")
     ] = None,
-    dial: Annotated[int, typer.Option(help="So many levels from 0 to 1 besides, for the curve of the dial.")] = 0,
-    hq: Annotated[list[Path] | None, typer.Option(help="Folder of good faces, which are degraded, seeded.")] = None,
+    dial: Annotated[int, typer.Option(help="Number of qualities from 0 to 1 for the curve of the dial.")] = 0,
+    hq: Annotated[list[Path] | None, typer.Option(help="Folder of good faces, which are degraded by the seed.")] = None,
     lq: Annotated[
         list[str] | None,
         typer.Option(help="Folder of degraded faces, or of such folders; celeba-test, lfw-test, wider-test."),
@@ -54,43 +53,44 @@ def bench(
         typer.Option(metavar="PROTOCOL=FILE", help="Local file of a metric; of two files, in the order of --list."),
     ] = None,
     optimised: Annotated[
-        list[str] | None, typer.Option(help="Metric that some model was made to raise, besides those it shows itself.")
+        list[str] | None,
+        typer.Option(help="Metric that a model was made to raise, if the model does not state it."),
     ] = None,
     baseline: Annotated[
-        str | None, typer.Option(help="Row that differences are taken against; by default the bare host, else input.")
+        str | None, typer.Option(help="Row from which differences are taken; by default the bare host, else input.")
     ] = None,
     scale: Annotated[float, typer.Option(help="Strength of the quality's guidance; 1 is as trained.")] = 1.0,
     fidelity: Annotated[float | None, typer.Option(help="Weight between detail (0) and likeness (1).")] = None,
-    size: Annotated[int, typer.Option(min=64, help="Side of degraded pictures in pixels, of --hq.")] = 512,
-    draws: Annotated[int, typer.Option(min=1, help="Degradations of every picture, of --hq.")] = 1,
+    size: Annotated[int, typer.Option(min=64, help="Side of the pictures of --hq in pixels.")] = 512,
+    draws: Annotated[int, typer.Option(min=1, help="Degradations of every picture of --hq.")] = 1,
     degradation: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="Kind or attribute of the degradation of --hq, as kind=underwater."),
+        typer.Option(metavar="NAME=VALUE", help="Degradation of --hq: kind=underwater, or an attribute of it."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the degradations.")] = 0,
-    limit: Annotated[int | None, typer.Option(min=1, help="So many pictures of every test set, the first.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; by default the best there is.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only so many pictures of every test set.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; by default the best one available.")] = None,
     title: Annotated[str, typer.Option(help="Of the report.")] = "Face restoration",
     pictures: Annotated[bool, typer.Option(help="Show pictures in the report.")] = True,
     listing: Annotated[bool, typer.Option("--list", help="Show protocols and test sets, and run nothing.")] = False,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of report, pictures and scores.")] = Path("bench"),
 ) -> None:
-    """Compare restorers; an interrupted run goes on where it stopped, and a new metric costs only itself."""
+    """Compare restorers. An interrupted run continues where it stopped; a new metric costs only its own work."""
     if listing:
         return _list()
     from ..bench.candidates import candidates
-    from ..bench.run import Benchmark, claim, place
-    from ..bench.selection import chosen
+    from ..bench.run import Benchmark, place, take_folder
+    from ..bench.selection import select
     from ..provenance import command
 
-    claim(out)
+    take_folder(out)
     where = place(device)
     samples = _samples(hq or [], lq or [], gt or [], out, limit, size, seed, draws, _degradation(degradation or []))
     levels = [f"{step / max(dial - 1, 1):g}" for step in range(dial)]
     qualities = list(dict.fromkeys([*(quality or ["best", "any"]), *levels]))
     found = candidates(model or ["tiny"], adapter or [], qualities, where, scale, fidelity)
     raised = {name for one in found for name in one.conditioned_on} | set(optimised or [])
-    protocols = chosen(metric or [], protocol or [], raised, any(sample.original for sample in samples))
+    protocols = select(metric or [], protocol or [], raised, any(sample.original for sample in samples))
     benchmark = Benchmark(
         found,
         samples,
@@ -118,7 +118,7 @@ def options_of(words: Sequence[str]) -> Sequence[str]:
 def _samples(
     hq: list[Path], lq: list[str], gt: list[Path], out: Path, limit: int | None, *degradation: Any
 ) -> list[Sample]:
-    """Every test set that is named, or a line that says how to name one."""
+    """The samples of every named test set."""
     from ..bench.test_sets import PUBLISHED, degraded, from_folder, published
 
     if not hq and not lq:

@@ -19,7 +19,7 @@ from ...compat import make_importable
 from .base import VQFR_DRIVE, Download, Moments, Protocol, SetMeasure, released
 
 FIRST = 3000
-"""VQFR's code looks at no more pictures than these."""
+"""VQFR's code uses only this many pictures."""
 
 
 def fid(device: torch.device, files: Sequence[Path]) -> SetMeasure:
