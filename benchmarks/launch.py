@@ -1,4 +1,4 @@
-"""Compares restorers: `iqp bench` for those who run from the repository, or start several processes by accelerate.
+"""`iqp bench` as a module: to run it from the repository, or in several processes by accelerate.
 
 python -m benchmarks.launch --model tiny --hq FACES/val -o OUT
 accelerate launch --num_processes 2 -m benchmarks.launch --model tiny --hq FACES/val -o OUT      (one for each GPU)

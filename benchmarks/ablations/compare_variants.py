@@ -2,7 +2,7 @@
 
 python -m benchmarks.ablations.compare_variants --run RUN --faces FACES/val
 
-Takes what `benchmarks.ablations.train_variant` has left in RUN: every seed of every variant.
+Uses every seed of every variant that `benchmarks.ablations.train_variant` trained in RUN.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ JUDGES = ("iqp-lite", "niqe@512", "piqe", "psnr", "ssim", "perceptual-lite2", "i
 """The first one is the metric of the condition."""
 
 SECOND = "niqe@512"
-"""At equal nearness to the originals, quality is compared by this; chosen on dev for the hosts of this size."""
+"""Compares quality at equal nearness to the originals; chosen on dev for the hosts of this size."""
 
 FIDELITY = 0.5
 """Of the models as they are trained; at equal nearness, it and higher ones."""
@@ -44,7 +44,7 @@ def main(
     seeds: SeedsOption = 2,
     out: OutOption = RESULTS / "ablations",
 ) -> None:
-    """Every judge on every variant, what of it may be claimed, and how well the codebooks alone say a picture."""
+    """Every variant by every judge, the claims that hold, and how well the codebooks alone represent a picture."""
     started, panel = time.perf_counter(), panel_of(JUDGES)
     models = {variant: trained(run, variant) for variant in Variant}
     pictures = load_pictures(faces, models[Variant.DUAL][0].resolution, seeds)
@@ -86,7 +86,7 @@ def main(
 
 
 def claims_of(comparison: Comparison, methods: dict[str, Scores], best_at: dict[float, Scores]) -> list[Claim]:
-    """Of `dual` at best against every other method, as it is and where it is no farther from the originals."""
+    """`dual` at best against every other method, as it is and where it is no farther from the originals."""
     best, rivals = methods["dual, best"], [name for name in methods if name != "dual, best"]
     claims = [one for r in rivals for one in comparison.better_by_all(f"dual, best beats {r}", best, methods[r])]
     for rival in rivals[1:]:

@@ -1,8 +1,8 @@
-"""Trains one variant of the native model, or goes on with it.
+"""Trains one variant of the native model, or continues its training.
 
 python -m benchmarks.ablations.train_variant --run RUN --variant dual --seed 0 --hq FACES/train
 
-Variants without codebooks of their own start from those of `dual`, which are trained first where they are not there.
+Variants without their own codebooks start from those of `dual`, which are trained first where they are missing.
 """
 
 from __future__ import annotations

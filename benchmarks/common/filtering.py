@@ -1,4 +1,4 @@
-"""What restorers do who want better results without a condition: they leave the worse targets out."""
+"""Training without a condition on the better targets alone: the simple rival of a condition."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def better_half(batch: Batch) -> Batch:
 
 
 class BetterHalf(Stage):
-    """Lets the stage it stands before learn from the better half of batches twice as large."""
+    """Trains the stage that it is mixed into on the better half of batches twice as large."""
 
     def __init__(self, config: StageConfig, *given: Any):
         super().__init__(replace(config, batch=2 * config.batch), *given)

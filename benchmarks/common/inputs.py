@@ -1,4 +1,4 @@
-"""Faces and models as the benchmarks take them: known people, seeded degradations, batches."""
+"""What benchmarks restore, and with which model: faces of known people under seeded degradations."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Pictures:
 def load_pictures(
     faces: Path, resolution: int, seeds: int, ladder: Ladder | None = None, **degradation: Any
 ) -> Pictures:
-    """A folder's pictures, degraded `seeds` times each; a ladder makes originals vary in quality.
+    """The pictures of a folder, each degraded `seeds` times; a ladder varies the quality of the originals.
 
     The degradation is that of training at 256 px, but for the attributes that are given.
     """

@@ -1,4 +1,4 @@
-"""Peak memory, which only a process of its own tells."""
+"""Peak memory of a call, measured in a separate process."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ def peak_memory() -> float:
 
 
 def alone(call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """The call in a process of its own."""
+    """Runs the call in a separate process."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         return pool.submit(call, *arguments, **named).result()

@@ -37,7 +37,7 @@ def weights_file(model: str | Path) -> Path:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes a result and says so."""
+    """Writes a result and shows its path."""
     text.write_json(path, content)
     typer.echo(f"wrote {path}")
 

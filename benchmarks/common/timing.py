@@ -1,4 +1,4 @@
-"""Seconds of several ways to do a thing, called in turn, and how they compare pair by pair."""
+"""Seconds of several ways to do the same work, called in turn, and their ratios round by round."""
 
 from __future__ import annotations
 

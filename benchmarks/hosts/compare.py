@@ -1,8 +1,8 @@
-"""Does an adapter improve a host that exists? Against the bare host, and against the host that learned on without one.
+"""Does an adapter improve an existing host? Compared with the bare host, and with the host trained further without one.
 
 python -m benchmarks.hosts.compare --run RUN --host codeformer --faces FACES/val -o benchmarks/results/hosts
 
-Takes what `benchmarks.hosts.adapt` has left in the host's run: every seed of every variant.
+Uses every seed of every variant that `benchmarks.hosts.adapt` trained in the host's run.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main(
     dial_seeds: Annotated[int, typer.Option(min=1, help="degradations of each face for the dial")] = 5,
     out: OutOption = RESULTS / "hosts",
 ) -> None:
-    """Every judge on every method, what of it may be claimed, and the dial."""
+    """Every method by every judge, the claims that hold, and the dial."""
     started, panel = time.perf_counter(), panel_of(JUDGES)
     side = side_of(host, load_host(host, run))
     pictures = degraded(faces, side, seeds)
@@ -75,7 +75,7 @@ def degraded(faces: Path, side: int, seeds: int) -> Pictures:
 
 
 def adapters(host: str, run: Path) -> list[iqp.WrappedHost]:
-    """The host with every seed's adapter, as precise as they are shipped."""
+    """The host with the adapter of every seed, rounded to half precision."""
     models = [iqp.wrap(load_host(host, run), adapter=folder) for folder in finished(run, Variant.ADAPTER)]
     for model in models:
         model.adapters.half().float()

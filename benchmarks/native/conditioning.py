@@ -56,12 +56,12 @@ def wanted_codes(tokenizer: Tokenizer, hq: Tensor, quality: Tensor, batch: int =
 
 
 @torch.no_grad()
-def code_losses(model: IQPFR, lq: Tensor, asked: Tensor, codes: Codes, batch: int = 10) -> np.ndarray:
+def code_losses(model: IQPFR, lq: Tensor, quality: Tensor, codes: Codes, batch: int = 10) -> np.ndarray:
     """The cross-entropy of stage 2 for each picture, both codebooks: (2, N)."""
-    inputs = (lq, asked[:, None], *codes)
+    inputs = (lq, quality[:, None], *codes)
     losses = []
-    for images, quality, *wanted in zip(*(x.split(batch) for x in inputs), strict=True):
-        logits = model.predict(images.to(model.device), quality.to(model.device)).code_logits
+    for images, part, *wanted in zip(*(x.split(batch) for x in inputs), strict=True):
+        logits = model.predict(images.to(model.device), part.to(model.device)).code_logits
         losses.append([_each(x.cpu(), y) for x, y in zip(logits, wanted, strict=True)])
     return np.concatenate(losses, axis=1)
 
@@ -84,9 +84,9 @@ def measure(model: IQPFR, tokenizer: Tokenizer, pictures: Pictures) -> dict[str,
     """Losses (2, N) under the targets' own scores, under those of others and without a preference."""
     quality = qualities(model, pictures.original)
     codes = wanted_codes(tokenizer, pictures.original, quality)
-    asked = {"own": quality, "any": torch.full_like(quality, ANY)}
-    asked |= {f"shuffled {seed}": shuffled(quality, seed) for seed in range(SHUFFLES)}
-    losses = {name: code_losses(model, pictures.degraded, q, codes) for name, q in asked.items()}
+    conditions = {"own": quality, "any": torch.full_like(quality, ANY)}
+    conditions |= {f"shuffled {seed}": shuffled(quality, seed) for seed in range(SHUFFLES)}
+    losses = {name: code_losses(model, pictures.degraded, q, codes) for name, q in conditions.items()}
     return {
         "own": losses["own"],
         "any": losses["any"],
@@ -105,7 +105,7 @@ def table(losses: dict[str, np.ndarray], people: People) -> dict[str, dict[str, 
 def main(
     run: Annotated[Path, typer.Option(help="folder of a training run, with stage1/model and stage2/model")],
     faces: FacesOption,
-    stage: Annotated[int, typer.Option(min=2, max=3, help="whose model is asked")] = 2,
+    stage: Annotated[int, typer.Option(min=2, max=3, help="of the model that is measured")] = 2,
     seeds: SeedsOption = 5,
     out: OutOption = RESULTS / "native",
 ) -> None:

@@ -1,9 +1,9 @@
-"""What a model does that enhances more than sharpness: its inputs, its answers and its dial, by judges of your choice.
+"""How a model enhances more than sharpness: its inputs, outputs and dial, by the judges that you name.
 
     python -m benchmarks.native.enhancement --name colour --config examples/native_colour.yaml \\
         --model RUN/stage2/model --pictures FACES/val --judge ciede2000 --judge colourfulness --judge psnr
 
-The inputs are degraded as the configuration says with which the model was trained.
+The inputs are degraded by the configuration with which the model was trained.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Real degraded faces, to look at: input and three qualities in one sheet, with what the metrics say.
+"""Real degraded faces to look at: input and three qualities in one sheet, with a table of their scores.
 
 python -m benchmarks.native.photos --model tiny --faces PHOTOS/aligned -o OUTSIDE
 """

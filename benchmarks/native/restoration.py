@@ -1,4 +1,4 @@
-"""Does it restore? The model against its input, against itself without a preference and against a model without a dial.
+"""Does the model restore? Compared with its input, with itself without a preference, and with a model without a dial.
 
 python -m benchmarks.native.restoration --model tiny --faces FACES/val --unconditioned FOLDER
 """
@@ -23,11 +23,11 @@ from iqp_adapter.bench.panel import Scores, summary
 
 AGAINST_INPUT = ("iqp-lite", "niqe", "piqe", "perceptual-lite2")
 NEARNESS = ("perceptual-lite2", "identity")
-"""By these `best` and a rival are made equally near the originals before their quality is compared."""
+"""Judges by which `best` and a rival are equally near the originals before their quality is compared."""
 
 
 def judges(second: str) -> list[str]:
-    """All judges; of those for enlarged pictures only the chosen one."""
+    """All judges, but of those for enlarged pictures only the second metric."""
     return [name for name in JUDGES if "@" not in name or name == second]
 
 
@@ -38,7 +38,7 @@ def main(
     seeds: SeedsOption = 5,
     out: OutOption = RESULTS / "native",
 ) -> None:
-    """Every judge on every method, and what of it is certain enough to be claimed."""
+    """Every method by every judge, and the claims that hold."""
     started, second = time.perf_counter(), chosen(out)
     panel, network = panel_of(judges(second)), load_model(model)
     pictures = load_pictures(faces, network.resolution, seeds)

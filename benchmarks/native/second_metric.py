@@ -1,4 +1,4 @@
-"""Fixes the dial's second metric beforehand: which one that was never trained on sees known differences most reliably?
+"""Fixes the dial's second metric beforehand: the one without training here that orders known severities best.
 
 python -m benchmarks.native.second_metric --faces FACES/dev
 """
@@ -26,10 +26,10 @@ FILE = "second_metric.json"
 
 
 def chosen(folder: Path) -> str:
-    """The metric that was chosen.
+    """The second metric.
 
     Raises:
-        FileNotFoundError: when none was.
+        FileNotFoundError: when none was chosen yet.
     """
     if not (folder / FILE).exists():
         raise FileNotFoundError(f"no {FILE} in {folder}; run python -m benchmarks.native.second_metric first")

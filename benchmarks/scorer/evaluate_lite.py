@@ -19,7 +19,7 @@ from benchmarks.common.judges import panel_of
 from benchmarks.common.results import provenance, write_json, write_text
 from benchmarks.scorer.choose_default import EveryOption, FacesOption, compare, explained, short
 from benchmarks.scorer.distortions import UNSEEN, as_tensor, blur, distort, load_face
-from benchmarks.scorer.ladder import ladder, pooled
+from benchmarks.scorer.severities import ladder, pooled
 from benchmarks.scorer.train_lite import OUT
 from iqp_adapter.bench.intervals import People, person_of
 from iqp_adapter.bench.panel import summary
@@ -74,7 +74,7 @@ def on_outputs(model: str, faces: Path, seeds: int) -> Agreement:
 
 
 def under_attack(files: Sequence[Path], metric: str, size: int = 256) -> dict[str, Any]:
-    """Blurred faces whose pixels are pushed up the metric's gradient: what the metric says then, and what is true."""
+    """Blurred faces whose pixels follow the metric's gradient: its scores and those of other judges, before and after."""
     originals = torch.cat([as_tensor(load_face(file, size)) for file in files])
     start = torch.cat([_blurred(file, size) for file in files])
     scorer, panel = Scorer(metric, device="cpu"), panel_of([*METRICS, "psnr", "fsim", "gmsd"])
@@ -132,7 +132,7 @@ def _attacks(results: dict[str, Any]) -> str:
     ]
     return (
         f"\n## Under attack\n\n{markdown(lines)}\n\nBlurred faces, {ATTACK_STEPS} steps of Adam ({ATTACK_RATE}) on "
-        "their pixels to please the metric. A score that rises while fsim and gmsd tell of damage was fooled.\n"
+        "their pixels to raise the metric. If the score rises while fsim and gmsd get worse, the metric was fooled.\n"
     )
 
 

@@ -19,7 +19,7 @@ from benchmarks.common.results import provenance, write_json, write_text
 from benchmarks.scorer.discolourations import SEEN, UNSEEN
 from benchmarks.scorer.distortions import SEEN as NUISANCES
 from benchmarks.scorer.distortions import as_tensor, distort, load_face
-from benchmarks.scorer.ladder import SEVERITIES, follows, scores_on_ladders
+from benchmarks.scorer.severities import SEVERITIES, follows, scores_on_ladders
 from benchmarks.scorer.train_lite import OUT, STORE, DistortedFaces, Samples, agreement, fit, instruments, of_levels
 from iqp_adapter.bench.intervals import Interval, person_of
 from iqp_adapter.bench.text import table as markdown
@@ -36,7 +36,7 @@ SIDE = 256
 class DiscolouredFaces(DistortedFaces):
     """Faces of 128 and 256 px of which most have wrong colours; keyed by (seed, index).
 
-    Half of them are blurred, noisy or compressed besides, which says nothing of their colours.
+    Half of them are also blurred, noisy or compressed, which does not count as a wrong colour.
     """
 
     def __getitem__(self, index: int) -> Samples:

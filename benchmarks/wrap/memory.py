@@ -16,7 +16,7 @@ from benchmarks.common.results import RESULTS, OutOption, provenance, write_json
 from benchmarks.wrap.full_size import ALL, HOSTS, HostOption, build, pictures, wrapped
 
 WAYS: dict[str, dict[str, float] | None] = {"bare": None, "fixed quality": {}, "per-call quality": {"quality": 0.5}}
-"""What is asked of each call; nothing can be asked of the bare host."""
+"""The arguments of each call; the bare host takes none."""
 
 TARGET = 1.05
 
