@@ -3,8 +3,8 @@
 python -m benchmarks.hosts.optimisation --run RUN --host codeformer --faces FACES/val -o benchmarks/results/hosts
 
 The host is bare, without an adapter. Each way raises iqp-lite. The table shows the gains by the other judges after
-equal steps, the plots show them at equal rises of iqp-lite. Step sizes are chosen on dev: `--steps 20 --faces FACES/dev` with
-several of each, then one of each on val.
+equal steps, the plots show them at equal rises of iqp-lite. Step sizes are chosen on dev, by
+`--steps 20 --faces FACES/dev` with several of each; then one of each is run on val.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def on_outputs(model: str, faces: Path, seeds: int) -> Agreement:
 
 
 def under_attack(files: Sequence[Path], metric: str, size: int = 256) -> dict[str, Any]:
-    """Blurred faces whose pixels follow the metric's gradient: its scores and those of other judges, before and after."""
+    """Blurred faces whose pixels follow the metric's gradient: its scores and those of others, before and after."""
     originals = torch.cat([as_tensor(load_face(file, size)) for file in files])
     start = torch.cat([_blurred(file, size) for file in files])
     scorer, panel = Scorer(metric, device="cpu"), panel_of([*METRICS, "psnr", "fsim", "gmsd"])
