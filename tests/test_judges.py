@@ -19,6 +19,8 @@ from iqp_adapter.bench import protocols
 from iqp_adapter.bench.claims import Comparison, claim, claims_list
 from iqp_adapter.bench.curves import dial_result
 from iqp_adapter.bench.intervals import Interval, People, interval, person_of, spearman
+from iqp_adapter.bench.panel import Panel
+from iqp_adapter.bench.protocols import Protocol, find
 from iqp_adapter.bench.text import write_json
 from iqp_adapter.core.quality import ScoreScale
 from iqp_adapter.native import IQPFR, Tokenizer, preset
@@ -150,6 +152,14 @@ class TestPanel:
         assert panel.describe()["identity"] == {"skipped": "dlib, openpibo_dlib_models not installed"}
         assert "Skipped: identity, dlib" in panel.table("Title", {"row": {"psnr": Interval(1, 0, 2)}})
 
+    def test_a_judge_that_cannot_be_loaded_is_named_with_the_reason(self, face):
+        def load(device, files):
+            raise OSError("no weights here")
+
+        panel = Panel({"psnr": find("psnr"), "broken": Protocol("broken@native", False, "reference", load)})
+        assert list(panel(face, face * 0.9)) == ["psnr"]
+        assert panel.skipped == {"broken": "no weights here"}
+
 
 class TestIdentity:
     def test_a_picture_is_embedded_once(self):
@@ -207,6 +217,13 @@ class TestComparison:
         assert comparison.better("low beats high", "gmsd", low, high)["holds"]
         assert not comparison.better("high beats low", "gmsd", high, low)["holds"]
         assert not comparison.better("a draw", "gmsd", low, low)["holds"]
+
+    def test_every_judge_of_the_panel_has_its_claim(self, comparison):
+        near, far = ({"psnr": np.full(4, psnr), "gmsd": np.full(4, 0.1)} for psnr in (30.0, 20.0))
+        claims = comparison.better_by_all("near beats far", near, far)
+        assert [(one["claim"], one["holds"]) for one in claims] == [
+            ("near beats far on psnr ↑ †", True), ("near beats far on gmsd ↓", False)
+        ]  # fmt: skip
 
     def test_quality_is_compared_where_nearness_is_equal(self, comparison):
         theirs = {"psnr": np.full(4, 25.0), "gmsd": np.full(4, 0.2)}

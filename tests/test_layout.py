@@ -107,6 +107,17 @@ def test_files_of_the_benchmark_import_each_other_in_one_direction():
     assert len(list(TopologicalSorter(graph).static_order())) == len(files) > 15
 
 
+def test_results_of_benchmarks_are_numbers_tables_and_pictures(root):
+    files = [file for file in (root / "benchmarks" / "results").rglob("*") if file.is_file()]
+    assert {file.suffix for file in files} == {".json", ".md", ".png"}
+    assert sum(file.stat().st_size for file in files) < 5_000_000
+
+
+def test_every_benchmark_has_a_name_of_its_own(root):
+    names = [file.name for file in (root / "benchmarks").rglob("*.py")]
+    assert len(names) == len(set(names)) > 30
+
+
 @pytest.mark.parametrize("part", sorted(TORCH_ONLY))
 def test_the_core_needs_torch_alone(part):
     file = PACKAGE / f"{part}.py"
