@@ -1,4 +1,4 @@
-"""The run: nothing is done twice, what can not be run is said, and numbers are those of the metrics."""
+"""The run: nothing is done twice, what cannot be run is reported, and numbers are those of the metrics."""
 
 from __future__ import annotations
 
@@ -434,10 +434,10 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 import torch
 from bench_pieces import brighter
-from iqp_adapter.bench.datasets import from_folder
-from iqp_adapter.bench.models import the_input
+from iqp_adapter.bench.candidates import the_input
 from iqp_adapter.bench.protocols import find
 from iqp_adapter.bench.run import Benchmark, run
+from iqp_adapter.bench.test_sets import from_folder
 if __name__ == "__main__":
     torch.set_num_threads(1)
     candidate = brighter(1.5)
