@@ -99,25 +99,6 @@ def test_imports_point_down(file):
     assert not wrong, f"{own} must not import {wrong}"
 
 
-def test_files_of_the_benchmark_import_each_other_in_one_direction():
-    """Imports inside of functions count as well; a circle is an error of the sorter, which names its files."""
-    files = {".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts): file for file in FILES}
-    files = {name.removesuffix(".__init__"): file for name, file in files.items() if ".bench" in name}
-    graph = {name: {found for found, _ in imports(file)} & files.keys() for name, file in files.items()}
-    assert len(list(TopologicalSorter(graph).static_order())) == len(files) > 15
-
-
-def test_results_of_benchmarks_are_numbers_tables_and_pictures(root):
-    files = [file for file in (root / "benchmarks" / "results").rglob("*") if file.is_file()]
-    assert {file.suffix for file in files} == {".json", ".md", ".png"}
-    assert sum(file.stat().st_size for file in files) < 5_000_000
-
-
-def test_every_benchmark_has_a_name_of_its_own(root):
-    names = [file.name for file in (root / "benchmarks").rglob("*.py")]
-    assert len(names) == len(set(names)) > 30
-
-
 @pytest.mark.parametrize("part", sorted(TORCH_ONLY))
 def test_the_core_needs_torch_alone(part):
     file = PACKAGE / f"{part}.py"
@@ -169,3 +150,22 @@ def test_an_unknown_name_is_said_in_one_line():
     with pytest.raises(AttributeError, match="has no attribute 'IQPRF'; it has .*IQPFR"):
         iqp_adapter.IQPRF  # noqa: B018 - looked up for its error
     assert set(iqp_adapter.__all__) <= set(dir(iqp_adapter))
+
+
+def test_files_of_the_benchmark_import_each_other_in_one_direction():
+    """Imports inside of functions count as well; a circle is an error of the sorter, which names its files."""
+    files = {".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts): file for file in FILES}
+    files = {name.removesuffix(".__init__"): file for name, file in files.items() if ".bench" in name}
+    graph = {name: {found for found, _ in imports(file)} & files.keys() for name, file in files.items()}
+    assert len(list(TopologicalSorter(graph).static_order())) == len(files) > 15
+
+
+def test_results_of_benchmarks_are_numbers_tables_and_pictures(root):
+    files = [file for file in (root / "benchmarks" / "results").rglob("*") if file.is_file()]
+    assert {file.suffix for file in files} == {".json", ".md", ".png"}
+    assert sum(file.stat().st_size for file in files) < 5_000_000
+
+
+def test_every_benchmark_has_a_name_of_its_own(root):
+    names = [file.name for file in (root / "benchmarks").rglob("*.py")]
+    assert len(names) == len(set(names)) > 30
