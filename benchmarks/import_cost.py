@@ -16,10 +16,10 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.native.report import ROOT, provenance, write_json
-from benchmarks.timing import in_turn, ratio
+from benchmarks.common.results import RESULTS, ROOT, provenance, write_json
+from benchmarks.common.timing import in_turn, ratio
 
-RESULT = ROOT / "benchmarks" / "results" / "import_cost.json"
+RESULT = RESULTS / "import_cost.json"
 TORCH = "import torch"
 OURS = {
     "import iqp_adapter": "import iqp_adapter",

@@ -4,7 +4,7 @@
 
 Pasting stands beside facexlib's helper, given the same photo, landmarks and faces: four astronauts in photos of
 1 and 12 megapixels, in turn (facexlib, ours, facexlib, ours, ...), without the network; the ratio is the median over
-pairs, with its 95 % interval by bootstrap. Memory is the peak of a process of its own. Runs go from files to files.
+pairs, with its 95 % interval by bootstrap. Memory is the peak of a separate process. Runs read files and write files.
 Nothing else should run meanwhile.
 """
 
@@ -24,16 +24,16 @@ import typer
 from PIL import Image
 from skimage.data import astronaut
 
-from benchmarks.memory import alone, peak_memory
-from benchmarks.native.report import ROOT, provenance, write_json
-from benchmarks.timing import in_turn, ratio
+from benchmarks.common.peak_memory import alone, peak_memory
+from benchmarks.common.results import RESULTS, provenance, write_json
+from benchmarks.common.timing import in_turn, ratio
 from iqp_adapter.native import IQPFR
 from iqp_adapter.photo import CenterFace, Faces, restore_files
 from iqp_adapter.photo.align import align, similarity, template
 from iqp_adapter.photo.paste import enlarge, paste
 from iqp_adapter.store.files import list_images
 
-RESULT = ROOT / "benchmarks" / "results" / "photo_speed.json"
+RESULT = RESULTS / "photo_speed.json"
 SIZES = {"1 megapixel": (1000, 1000), "12 megapixels": (3000, 4000)}
 LANDMARKS = np.array([[203.0, 98.5], [247.0, 102.0], [223.0, 122.5], [201.5, 142.5], [241.0, 145.5]])
 CORNERS = np.array([[0, 0], [480, 0], [0, 480], [480, 480]])
@@ -99,7 +99,7 @@ def pasting(pairs: int) -> dict[str, Any]:
 
 
 def write_photos(folder: Path, count: int) -> list[Path]:
-    """One astronaut in each photo of a megapixel, at a place of its own."""
+    """Photos of a megapixel with one astronaut each, at different places."""
     rng = np.random.default_rng(0)
     for index in range(count):
         photo = np.full((1000, 1000, 3), 128, np.uint8)
@@ -143,9 +143,9 @@ class Timed(torch.nn.Module):
         self.seconds = 0.0
         self.resolution = model.resolution
 
-    def restore(self, lq: torch.Tensor, **asked: Any) -> torch.Tensor:
+    def restore(self, lq: torch.Tensor, **options: Any) -> torch.Tensor:
         started = time.perf_counter()
-        restored = self.model.restore(lq, **asked)
+        restored = self.model.restore(lq, **options)
         self.seconds += time.perf_counter() - started
         return restored
 

@@ -6,7 +6,8 @@ import hashlib
 import os
 import platform
 import re
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,11 @@ def environment(seed: int) -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "packages": dict(_versions()),
     }
+
+
+def command(program: str, options: Sequence[str]) -> str:
+    """A command with its options as it is typed, without the places of this machine."""
+    return shlex.join([*program.split(), *map(placeless, options)])
 
 
 def placeless(text: str) -> str:

@@ -10,10 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.ablations import compare, train, variants
+from benchmarks.ablations import compare_variants, train_variant, variants
 from benchmarks.ablations.variants import BOOKS, UNCONDITIONED, Variant, config_of
-from benchmarks.native import enhancement, record
-from benchmarks.native.filtering import better_half
+from benchmarks.common import records
+from benchmarks.common.filtering import better_half
+from benchmarks.native import enhancement
 from iqp_adapter.native import Tokenizer, preset
 from iqp_adapter.native.tokenizer import NULL
 from iqp_adapter.training.stages import Batch
@@ -86,18 +87,18 @@ def test_the_better_half_are_the_pictures_of_the_higher_quality():
 def test_every_variant_trains_and_is_compared(quick, album, tmp_path):
     run, out = tmp_path / "run", tmp_path / "out"
     for variant in Variant:
-        train.main(run, album, variant)
+        train_variant.main(run, album, variant)
     first = [
         (run / f"{v}-0" / "stage1" / "model" / "model.safetensors").read_bytes() for v in (Variant.DUAL, *UNCONDITIONED)
     ]
     assert len(set(first)) == 1  # one set of codebooks
-    compare.main(run, album, seeds=1, out=out)
+    compare_variants.main(run, album, seeds=1, out=out)
     result = json.loads((out / "ablations.json").read_text())
     rivals = {"input", "single, best", "unreserved, best", "dual, any", "unconditioned", "filtered"}
     assert set(result["methods"]) == rivals | {"dual, best"}
     assert all(any(rival in claim["claim"] for claim in result["claims"]) for rival in rivals)
     assert set(result["codebooks"]) == {f"codes of {variant}" for variant in BOOKS}
-    record.main(run, tmp_path / "kept")
+    records.main(run, tmp_path / "kept")
     kept = {path.relative_to(tmp_path / "kept") for path in (tmp_path / "kept").rglob("log.jsonl")}
     assert kept == {path.relative_to(run) for path in run.rglob("log.jsonl")} and len(kept) == 8
     assert not list((tmp_path / "kept").rglob("*.safetensors"))
@@ -106,7 +107,7 @@ def test_every_variant_trains_and_is_compared(quick, album, tmp_path):
 
 @pytest.mark.slow
 def test_a_report_of_any_judges(quick, album, tmp_path, root):
-    train.main(tmp_path / "run", album, Variant.DUAL)
+    train_variant.main(tmp_path / "run", album, Variant.DUAL)
     config, model = root / "examples" / "native_colour.yaml", str(tmp_path / "run" / "dual-0" / "stage2" / "model")
     enhancement.main("colours", config, model, album, ["psnr"], seeds=1, out=tmp_path / "out")
     result = json.loads((tmp_path / "out" / "colours.json").read_text())

@@ -6,13 +6,17 @@ import csv
 import json
 import socket
 
+import numpy as np
 import pytest
 from bench_pieces import folder_of
 from typer.testing import CliRunner
 
 from iqp_adapter.bench.writers import read_report
 from iqp_adapter.cli import app
-from iqp_adapter.cli.bench import command
+from iqp_adapter.cli.bench import options_of
+from iqp_adapter.degradations.kinds import DEGRADATIONS
+from iqp_adapter.pictures import read_pixels
+from iqp_adapter.provenance import command
 
 
 def bench(*words: object):
@@ -96,6 +100,22 @@ def test_a_second_time_gives_the_same_and_computes_nothing(ran, monkeypatch):
     assert (place / "out" / "report.json").read_text() == before
 
 
+def test_a_kind_of_degradation_that_comes_later_needs_no_change_here(tmp_path, monkeypatch):
+    class Dark:
+        @classmethod
+        def for_resolution(cls, px, share=0.5):
+            return lambda hq, seed: hq * share
+
+    monkeypatch.setitem(DEGRADATIONS, "dark", Dark)
+    faces, out = folder_of(tmp_path / "faces"), tmp_path / "out"
+    words = ["--hq", faces, "--size", 128, "--model", f"dir: {faces}", "-m", "psnr", "--device", "cpu", "-o", out]
+    result = bench(*words, "--degradation", "kind=dark", "--degradation", "share=0.25")
+    assert result.exit_code == 0, result.output
+    inputs, originals = (read_pixels(out / "data" / "faces" / part / "ann_1.png") for part in ("inputs", "originals"))
+    np.testing.assert_allclose(inputs, originals / 4, atol=0.5)
+    assert "degradations: face, underwater, dark" in " ".join(bench("--list").output.split())
+
+
 def test_pictures_may_be_left_out(ran):
     place, words, _ = ran
     assert bench(*words, "--no-pictures").exit_code == 0
@@ -114,6 +134,7 @@ def test_pictures_may_be_left_out(ran):
         (["--hq", "FACES", "--size", "128", "--baseline", "x"], "no candidate 'x' to be the baseline"),
         (["--hq", "FACES", "--size", "128", "--model", "tinny"], "'tinny'"),
         (["--hq", "FACES", "--size", "128", "--degradation", "noise"], "--degradation 'noise' has no '='"),
+        (["--hq", "FACES", "--size", "128", "--degradation", "kind=fog"], "kind 'fog'; available: face, underwater"),
         (["--hq", "FACES", "--size", "128", "--weights", "niqe=no.mat"], "no weight file no.mat for niqe"),
     ],
 )
@@ -147,8 +168,11 @@ def test_the_list_names_every_protocol():
 
 
 def test_the_command_names_no_place_of_this_machine():
-    for start in (["/x/iqp", "bench"], ["/x/iqp", "--debug", "bench"], ["/x/benchmarks/compare.py"]):
-        assert command([*start, "--hq", "/a/b/faces/val", "-o", "out"]) == "iqp bench --hq faces/val -o out"
+    def typed(words):
+        return command("iqp bench", options_of(words))
+
+    for start in (["/x/iqp", "bench"], ["/x/iqp", "--debug", "bench"], ["/x/benchmarks/launch.py"]):
+        assert typed([*start, "--hq", "/a/b/faces/val", "-o", "out"]) == "iqp bench --hq faces/val -o out"
     words = [
         "iqp",
         "bench",
@@ -157,7 +181,7 @@ def test_the_command_names_no_place_of_this_machine():
         "--weights",
         "fid/vqfr=/a/b/c.pth",
     ]
-    assert command(words) == ("iqp bench --model 'cmd: b/python d/x.py {input} {output}' --weights fid/vqfr=b/c.pth")
-    assert command(["iqp", "bench", "--adapter", "owner/name", "--lq", "a/b/c"]) == (
+    assert typed(words) == ("iqp bench --model 'cmd: b/python d/x.py {input} {output}' --weights fid/vqfr=b/c.pth")
+    assert typed(["iqp", "bench", "--adapter", "owner/name", "--lq", "a/b/c"]) == (
         "iqp bench --adapter owner/name --lq a/b/c"
     )

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from iqp_adapter.bench import colour
-from iqp_adapter.bench.protocols import find
+from iqp_adapter.bench.protocols import colour, find
 
 BLIND = (colour.colourfulness, colour.uciqe, colour.uiqm)
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from iqp_adapter.bench.outputs import is_made_of, write_png
 from iqp_adapter.bench.test_sets import PUBLISHED, degraded, from_folder, published
-from iqp_adapter.degradations.face import Degradation
+from iqp_adapter.degradations.kinds import DEGRADATIONS, degradation_of
 from iqp_adapter.degradations.rng import sample_seed
 from iqp_adapter.pictures import read_pixels
 from iqp_adapter.store import hub
@@ -46,7 +46,7 @@ class TestFolders:
     def test_two_files_of_one_stem_are_an_error(self, tmp_path):
         inputs = folder_of(tmp_path / "lq")
         folder_of(inputs, PEOPLE[:1], suffix=".jpg")
-        with pytest.raises(ValueError, match=r"ann_1.jpg and ann_1.png; pictures are told by their stems"):
+        with pytest.raises(ValueError, match=r"ann_1.jpg and ann_1.png; stems must be unique"):
             from_folder(inputs)
 
     def test_another_size_of_the_original_is_an_error(self, tmp_path):
@@ -72,14 +72,15 @@ class TestFolders:
 
 
 class TestDegraded:
-    def test_it_is_the_degradation_of_the_seed(self, tmp_path):
+    @pytest.mark.parametrize("kind", DEGRADATIONS)
+    def test_it_is_the_degradation_of_the_seed_of_any_kind(self, tmp_path, kind):
         faces = folder_of(tmp_path / "faces")
-        [sample] = degraded(faces, tmp_path / "out", limit=1, size=128, seed=7)
+        [sample] = degraded(faces, tmp_path / "out", limit=1, size=128, seed=7, changes={"kind": kind})
         assert sample.original is not None
         clean = read_pixels(sample.original)
         np.testing.assert_array_equal(clean, photo(0))
         key = sample_seed(7, 0, 0, "degradation", sha256_of(faces / "ann_1.png"))
-        expected = Degradation.for_resolution(128)(clean.astype(np.float32) / 255, key)
+        expected = degradation_of(128, kind)(clean.astype(np.float32) / 255, key)
         np.testing.assert_array_equal(read_pixels(sample.input), (expected * 255).round().astype(np.uint8))
 
     def test_neighbours_and_names_change_nothing_and_the_seed_does(self, tmp_path):

@@ -20,9 +20,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from iqp_adapter.bench.album import order
 from iqp_adapter.bench.intervals import Interval
 from iqp_adapter.bench.page import write_page
+from iqp_adapter.bench.page.album import order
 from iqp_adapter.bench.report import Column, Method, Picture, Report, differences, summary
 
 EVIL = "</script><img src=x onerror=alert(1)>'\"&<!--"
@@ -245,7 +245,7 @@ def test_a_picture_that_cannot_be_read_is_named(report, folder, caplog):
 
 def test_a_failure_leaves_the_old_page(page, report, folder, monkeypatch):
     before = page.read_bytes()
-    monkeypatch.setattr("iqp_adapter.bench.page.differences", lambda report: 1 / 0)
+    monkeypatch.setattr("iqp_adapter.bench.page.html.differences", lambda report: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_page(report, page)
     assert page.read_bytes() == before and not list(folder.glob(".page.*"))

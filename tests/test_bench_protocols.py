@@ -11,8 +11,8 @@ import torch
 from bench_pieces import photo
 from torch.nn.functional import interpolate
 
-from iqp_adapter.bench import faces, frechet, protocols
-from iqp_adapter.bench.protocols import PROTOCOLS, Download, Protocol, Remembered, find
+from iqp_adapter.bench.protocols import PROTOCOLS, Download, Protocol, Remembered, faces, find, frechet, likeness
+from iqp_adapter.bench.protocols.adaface import AdaFace
 from iqp_adapter.compat import make_importable
 from iqp_adapter.photo.align import template
 
@@ -191,39 +191,39 @@ class TestLandmarks:
         from skimage.transform import SimilarityTransform
 
         points = template(512) + np.random.default_rng(0).normal(0, 8, (5, 2))
-        expected = SimilarityTransform.from_estimate(points, faces.NTIRE_TEMPLATE).params[:2]
-        np.testing.assert_allclose(faces.least_squares(points, faces.NTIRE_TEMPLATE), expected, atol=1e-6)
+        expected = SimilarityTransform.from_estimate(points, likeness.TEMPLATE).params[:2]
+        np.testing.assert_allclose(likeness.least_squares(points, likeness.TEMPLATE), expected, atol=1e-6)
 
     def test_a_crop_scales_with_the_picture(self):
         import cv2
 
         large = cv2.resize(photo(0, 128), (512, 512), interpolation=cv2.INTER_CUBIC)
-        one, other = faces.ntire_crop(large, template(512)), faces.ntire_crop(photo(0, 128), template(512))
+        one, other = likeness.ntire_crop(large, template(512)), likeness.ntire_crop(photo(0, 128), template(512))
         assert one.shape == (112, 112, 3) and np.abs(one.astype(int) - other).mean() < 8
 
     def test_the_table_of_the_challenge_is_read(self, tmp_path):
-        names = [f"{point}_{axis}" for point in faces._POINTS for axis in "xy"]
+        names = [f"{point}_{axis}" for point in likeness.POINTS for axis in "xy"]
         with (tmp_path / "faces.csv").open("w", newline="") as stream:
             table = csv.writer(stream)
             table.writerow(["filename", "dataset", *names])
             table.writerow(["ann", "CelebA", *range(10)])
-        known = faces.read_landmarks(tmp_path / "faces.csv")
-        assert faces.landmarks_of("ann", known).tolist() == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
-        np.testing.assert_array_equal(faces.landmarks_of("bob", None), template(512))
+        known = likeness.read_landmarks(tmp_path / "faces.csv")
+        assert likeness.landmarks_of("ann", known).tolist() == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
+        np.testing.assert_array_equal(likeness.landmarks_of("bob", None), template(512))
         with pytest.raises(ValueError, match="the landmarks have no 'bob'"):
-            faces.landmarks_of("bob", known)
+            likeness.landmarks_of("bob", known)
 
     def test_another_table_is_refused(self, tmp_path):
         (tmp_path / "other.csv").write_text("filename,age\nann,3\n")
         with pytest.raises(ValueError, match="is no table of landmarks"):
-            faces.read_landmarks(tmp_path / "other.csv")
+            likeness.read_landmarks(tmp_path / "other.csv")
 
 
 @pytest.mark.slow
 def test_likeness_is_a_cosine_and_reads_weights_as_lightning_names_them(tmp_path):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = faces.AdaFace().eval()
+        network = AdaFace().eval()
     state = {f"model.{key}": value for key, value in network.state_dict().items()} | {"head.kernel": torch.ones(2)}
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / "adaface.ckpt")
     measure = find("identity/adaface-ir50@ntire").load(CPU, [tmp_path / "adaface.ckpt"])
@@ -308,4 +308,4 @@ def test_pyiqas_metrics_take_a_local_file(tmp_path):
     torch.save({"params": {"some.weight": torch.ones(1)}}, tmp_path / "wrong.pth")
     with pytest.raises(ValueError, match="does not take these weights"):
         find("cnniqa").load(CPU, [tmp_path / "wrong.pth"])
-    assert protocols.OTHER_PERSON == 0.6
+    assert faces.OTHER_PERSON == 0.6

@@ -1,4 +1,4 @@
-"""The run: nothing is done twice, what can not be run is said, and numbers are those of the metrics."""
+"""The run: nothing is done twice, what cannot be run is reported, and numbers are those of the metrics."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from torch import nn
 from iqp_adapter.bench import protocols
 from iqp_adapter.bench.candidates import INPUT, candidates, command, outputs, the_input
 from iqp_adapter.bench.protocols import Measure, Protocol, find
-from iqp_adapter.bench.run import Benchmark, claim, run
-from iqp_adapter.bench.selection import chosen
+from iqp_adapter.bench.run import Benchmark, run, take_folder
+from iqp_adapter.bench.selection import select
 from iqp_adapter.bench.test_sets import from_folder
 from iqp_adapter.core.quality import ScoreScale
 from iqp_adapter.hosts.wrap import wrap
@@ -258,33 +258,33 @@ class TestRefused:
         (tmp_path / "mine").mkdir()
         (tmp_path / "mine" / "thesis.txt").touch()
         with pytest.raises(FileExistsError, match="is not empty and holds no benchmark"):
-            claim(tmp_path / "mine")
-        claim(tmp_path / "new")
+            take_folder(tmp_path / "mine")
+        take_folder(tmp_path / "new")
         (tmp_path / "new" / "report.md").touch()
-        claim(tmp_path / "new")
+        take_folder(tmp_path / "new")
 
 
 class TestChoice:
     def test_a_raised_metric_brings_its_companions(self):
-        ids = [protocol.id for protocol in chosen(["iqp-lite"], [], {"iqp-lite"}, originals=True)]
+        ids = [protocol.id for protocol in select(["iqp-lite"], [], {"iqp-lite"}, originals=True)]
         assert ids[0] == "iqp-lite@native" and {"niqe/basicsr@native", "identity/dlib"} < set(ids)
-        blind = [protocol.id for protocol in chosen(["iqp-lite"], [], {"iqp-lite"}, originals=False)]
+        blind = [protocol.id for protocol in select(["iqp-lite"], [], {"iqp-lite"}, originals=False)]
         assert "identity/dlib@input" in blind and "identity/dlib" not in blind
 
     def test_a_companion_is_not_raised_itself(self):
-        ids = [protocol.id for protocol in chosen(["iqp-lite"], [], {"iqp-lite", "niqe"}, originals=True)]
+        ids = [protocol.id for protocol in select(["iqp-lite"], [], {"iqp-lite", "niqe"}, originals=True)]
         assert "niqe/basicsr@native" not in ids and "identity/dlib" in ids
 
     def test_without_a_raised_metric_there_is_what_was_named(self):
-        assert [protocol.id for protocol in chosen(["psnr"], [], set(), originals=True)] == ["psnr/rgb@native"]
+        assert [protocol.id for protocol in select(["psnr"], [], set(), originals=True)] == ["psnr/rgb@native"]
 
     def test_a_score_brings_its_metrics(self):
-        ids = {protocol.id for protocol in chosen([], ["ntire2025"], set(), originals=False)}
+        ids = {protocol.id for protocol in select([], ["ntire2025"], set(), originals=False)}
         assert {"fid/vqfr", "qalign/one-align@native", "identity/adaface-ir50@ntire"} < ids
 
     def test_an_unknown_score(self):
         with pytest.raises(ValueError, match="unknown score 'ntire'; there are ntire2025"):
-            chosen([], ["ntire"], set(), originals=True)
+            select([], ["ntire"], set(), originals=True)
 
     def test_what_is_raised_is_marked_in_the_report(self, make):
         metric = Counting()
@@ -434,10 +434,10 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 import torch
 from bench_pieces import brighter
-from iqp_adapter.bench.datasets import from_folder
-from iqp_adapter.bench.models import the_input
+from iqp_adapter.bench.candidates import the_input
 from iqp_adapter.bench.protocols import find
 from iqp_adapter.bench.run import Benchmark, run
+from iqp_adapter.bench.test_sets import from_folder
 if __name__ == "__main__":
     torch.set_num_threads(1)
     candidate = brighter(1.5)

@@ -6,9 +6,9 @@ import stand_ins
 import torch
 
 import iqp_adapter as iqp
+from benchmarks.common.judges import panel_of
 from benchmarks.hosts import optimisation
 from benchmarks.hosts.optimisation import DRIVING, Search, at_equal_rise
-from benchmarks.judges import Panel
 from iqp_adapter.bench.intervals import Interval
 
 
@@ -19,7 +19,7 @@ def row(way: str, rise: float, other: float) -> dict:
 def test_ways_are_compared_where_they_have_risen_equally(monkeypatch):
     monkeypatch.setattr(optimisation, "RISES", (4.0, 6.0))
     rows = [row("codes", 2, -1), row("codes", 4, -3), row("latent", 8, -8), row("latent", 16, -9)]
-    equal = at_equal_rise(rows, Panel([DRIVING, "psnr"]))
+    equal = at_equal_rise(rows, panel_of([DRIVING, "psnr"]))
     assert equal[4.0]["codes"] == {DRIVING: 4, "psnr": -3}
     assert equal[4.0]["latent"] == {DRIVING: 4, "psnr": -4}  # half way to its first row
     assert equal[6.0] == {"latent": {DRIVING: 6, "psnr": -6}}  # codes do not get so far

@@ -1,4 +1,4 @@
-"""The judges of the benchmarks and their intervals: right direction, right uncertainty, nothing hidden."""
+"""The judges of the benchmarks, their intervals and claims: right direction, right uncertainty, nothing hidden."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from scipy.stats import spearmanr
 from torch.nn.functional import avg_pool2d, interpolate
 from typer import BadParameter
 
-from benchmarks.judges import JUDGES, Panel
-from benchmarks.native import conditioning, dial, fidelity, paper_size, photos, report, restoration, second_metric
-from benchmarks.native.restoration import Court
-from benchmarks.native.sheet import GAP, write_sheet
+from benchmarks.common import results
+from benchmarks.common.judges import JUDGES, panel_of
+from benchmarks.common.sheets import GAP, write_sheet
+from benchmarks.native import conditioning, dial, fidelity, paper_size, photos, restoration, second_metric
 from iqp_adapter.bench import protocols
+from iqp_adapter.bench.claims import Comparison, claim, claims_list
+from iqp_adapter.bench.curves import dial_result
 from iqp_adapter.bench.intervals import Interval, People, interval, person_of, spearman
+from iqp_adapter.bench.panel import Panel
+from iqp_adapter.bench.protocols import Protocol, find
+from iqp_adapter.bench.text import write_json
 from iqp_adapter.core.quality import ScoreScale
 from iqp_adapter.native import IQPFR, Tokenizer, preset
 from iqp_adapter.store import checkpoint
@@ -106,7 +111,7 @@ def test_spearman_is_scipys():
 
 class TestPanel:
     def test_every_judge_prefers_the_original(self, face):
-        panel = Panel([name for name in JUDGES if name != "iqp-colour"])  # it does not see blur
+        panel = panel_of([name for name in JUDGES if name != "iqp-colour"])  # it does not see blur
         noise = 0.002 * torch.randn(face.shape, generator=torch.Generator().manual_seed(0))
         pictures = torch.cat([face + noise, avg_pool2d(face, 7, 1, 3)]).clamp(0, 1)
         scores = panel(pictures, face.expand(2, -1, -1, -1))
@@ -115,13 +120,13 @@ class TestPanel:
         assert set(panel.judges) | set(panel.skipped) | {"iqp-colour"} == set(JUDGES)
 
     def test_judges_of_colour_prefer_right_colours(self, face):
-        panel = Panel(["iqp-colour", "ciede2000", "colourfulness", "uciqe"])
+        panel = panel_of(["iqp-colour", "ciede2000", "colourfulness", "uciqe"])
         pictures = torch.cat([face, 0.5 * (face + face.mean(1, keepdim=True))])
         scores = panel(pictures, face.expand(2, -1, -1, -1))
         assert all(panel.gain(name, *scores[name]) > 0 for name in panel.judges)
 
     def test_what_shares_anything_with_a_loss_or_the_scorer_is_marked(self):
-        panel = Panel(["iqp-lite", "psnr", "ssim"])
+        panel = panel_of(["iqp-lite", "psnr", "ssim"])
         assert {name for name, judge in JUDGES.items() if judge.trained_on} == {
             "iqp-lite", "iqp-colour", "psnr", "perceptual-lite0", "vif", "nlpd", "ciede2000"
         }  # fmt: skip
@@ -130,7 +135,7 @@ class TestPanel:
         assert "iqp-lite/v" in panel.describe()["iqp-lite"]["protocol"]
 
     def test_a_batch_changes_nothing(self, face):
-        panel = Panel(["niqe", "ssim", "perceptual-lite2"])
+        panel = panel_of(["niqe", "ssim", "perceptual-lite2"])
         pictures = torch.cat([face, face.flip(3), avg_pool2d(face, 3, 1, 1)])
         original = face.expand(3, -1, -1, -1)
         together, alone = panel(pictures, original), panel(pictures, original, batch=1)
@@ -138,14 +143,22 @@ class TestPanel:
             np.testing.assert_allclose(together[name], alone[name], rtol=1e-4, atol=1e-5)
 
     def test_only_some_may_be_asked(self, face):
-        assert list(Panel(["psnr", "gmsd"])(face, face * 0.9, only=["gmsd"])) == ["gmsd"]
+        assert list(panel_of(["psnr", "gmsd"])(face, face * 0.9, only=["gmsd"])) == ["gmsd"]
 
     def test_a_judge_that_is_not_installed_is_named(self, monkeypatch):
-        monkeypatch.setattr(protocols, "find_spec", lambda name: None)
-        panel = Panel(["psnr", "identity"])
+        monkeypatch.setattr(protocols.base, "find_spec", lambda name: None)
+        panel = panel_of(["psnr", "identity"])
         assert list(panel.judges) == ["psnr"]
         assert panel.describe()["identity"] == {"skipped": "dlib, openpibo_dlib_models not installed"}
-        assert "Skipped: identity, dlib" in report.table("Title", {"row": {"psnr": Interval(1, 0, 2)}}, panel)
+        assert "Skipped: identity, dlib" in panel.table("Title", {"row": {"psnr": Interval(1, 0, 2)}})
+
+    def test_a_judge_that_cannot_be_loaded_is_named_with_the_reason(self, face):
+        def load(device, files):
+            raise OSError("no weights here")
+
+        panel = Panel({"psnr": find("psnr"), "broken": Protocol("broken@native", False, "reference", load)})
+        assert list(panel(face, face * 0.9)) == ["psnr"]
+        assert panel.skipped == {"broken": "no weights here"}
 
 
 class TestIdentity:
@@ -165,7 +178,7 @@ class TestIdentity:
         one, smiling, other = (
             read_tensor(faces / "dev" / f"london_{take}.jpg") for take in ("009_03", "009_08", "019_03")
         )
-        same, alike, strange = Panel(["identity"])(torch.stack([one, smiling, other]), one.expand(3, -1, -1, -1))[
+        same, alike, strange = panel_of(["identity"])(torch.stack([one, smiling, other]), one.expand(3, -1, -1, -1))[
             "identity"
         ]
         assert same == 0 < alike < 0.4 < 0.5 < strange
@@ -175,37 +188,44 @@ class TestDial:
     RISING = np.linspace(0, 1, 9)[:, None] + np.random.default_rng(0).normal(0, 0.01, (9, 4))
 
     def test_a_rising_dial_holds(self):
-        verdict = dial.judge(self.RISING, People(PEOPLE))
-        assert verdict["holds"]
-        assert verdict["spearman"].mean > 0.99
-        assert verdict["top - bottom"].mean == pytest.approx(1, abs=0.05)
+        result = dial_result(self.RISING, People(PEOPLE))
+        assert result["holds"]
+        assert result["spearman"].mean > 0.99
+        assert result["top - bottom"].mean == pytest.approx(1, abs=0.05)
 
     def test_a_falling_dial_does_not(self):
-        assert not dial.judge(-self.RISING, People(PEOPLE))["holds"]
+        assert not dial_result(-self.RISING, People(PEOPLE))["holds"]
 
     def test_one_that_rises_for_some_people_only_does_not(self):
-        verdict = dial.judge(self.RISING * [3, 3, -1, -1], People(PEOPLE))
-        assert verdict["spearman"].mean > 0.9
-        assert not verdict["holds"]
+        result = dial_result(self.RISING * [3, 3, -1, -1], People(PEOPLE))
+        assert result["spearman"].mean > 0.9
+        assert not result["holds"]
 
     def test_one_that_goes_to_and_fro_does_not(self):
-        verdict = dial.judge(self.RISING[[0, 3, 1, 5, 2, 7, 4, 6, 8]], People(PEOPLE))
-        assert verdict["top - bottom"].low > 0
-        assert not verdict["holds"]
+        result = dial_result(self.RISING[[0, 3, 1, 5, 2, 7, 4, 6, 8]], People(PEOPLE))
+        assert result["top - bottom"].low > 0
+        assert not result["holds"]
 
 
-class TestCourt:
+class TestComparison:
     @pytest.fixture
-    def court(self):
-        return Court(Panel(["psnr", "gmsd"]), People(PEOPLE))
+    def comparison(self):
+        return Comparison(panel_of(["psnr", "gmsd"]), People(PEOPLE))
 
-    def test_lower_is_better_where_it_is(self, court):
+    def test_lower_is_better_where_it_is(self, comparison):
         low, high = {"gmsd": np.full(4, 0.1)}, {"gmsd": np.full(4, 0.2)}
-        assert court.beats("low beats high", "gmsd", low, high)["holds"]
-        assert not court.beats("high beats low", "gmsd", high, low)["holds"]
-        assert not court.beats("a draw", "gmsd", low, low)["holds"]
+        assert comparison.better("low beats high", "gmsd", low, high)["holds"]
+        assert not comparison.better("high beats low", "gmsd", high, low)["holds"]
+        assert not comparison.better("a draw", "gmsd", low, low)["holds"]
 
-    def test_quality_is_compared_where_nearness_is_equal(self, court):
+    def test_every_judge_of_the_panel_has_its_claim(self, comparison):
+        near, far = ({"psnr": np.full(4, psnr), "gmsd": np.full(4, 0.1)} for psnr in (30.0, 20.0))
+        claims = comparison.better_by_all("near beats far", near, far)
+        assert [(one["claim"], one["holds"]) for one in claims] == [
+            ("near beats far on psnr ↑ †", True), ("near beats far on gmsd ↓", False)
+        ]  # fmt: skip
+
+    def test_quality_is_compared_where_nearness_is_equal(self, comparison):
         theirs = {"psnr": np.full(4, 25.0), "gmsd": np.full(4, 0.2)}
 
         def ours():
@@ -213,47 +233,47 @@ class TestCourt:
                 yield weight, {"psnr": np.full(4, psnr), "gmsd": np.full(4, gmsd)}
             raise AssertionError("no fidelity beyond the first that is near enough")
 
-        verdict = court.beats_at_equal("psnr", "best beats any", "gmsd", ours(), theirs)
-        assert verdict["holds"]
-        assert "by psnr (fidelity 0.75)" in verdict["claim"]
-        assert verdict["gain"].mean == pytest.approx(0.05)
+        result = comparison.better_at_equal("psnr", "best beats any", "gmsd", ours(), theirs)
+        assert result["holds"]
+        assert "by psnr (fidelity 0.75)" in result["claim"]
+        assert result["gain"].mean == pytest.approx(0.05)
 
-    def test_never_near_enough_does_not_hold(self, court):
+    def test_never_near_enough_does_not_hold(self, comparison):
         far = {"psnr": np.full(4, 20.0), "gmsd": np.full(4, 0.0)}
-        verdict = court.beats_at_equal("psnr", "best beats any", "gmsd", [(1.0, far)], {"psnr": np.full(4, 25.0)})
-        assert not verdict["holds"]
-        assert "does not hold" in report.claims_list([verdict])
-        assert "farther at every fidelity" in report.claims_list([verdict])
+        result = comparison.better_at_equal("psnr", "best beats any", "gmsd", [(1.0, far)], {"psnr": np.full(4, 25.0)})
+        assert not result["holds"]
+        assert "does not hold" in claims_list([result])
+        assert "farther at every fidelity" in claims_list([result])
 
 
 class TestReport:
     def test_json_is_rounded_and_finite(self, tmp_path):
-        report.write_json(tmp_path / "new" / "r.json", {"gain": Interval(1 / 3, 0, 1), "levels": np.array([0.1, 0.2])})
+        write_json(tmp_path / "new" / "r.json", {"gain": Interval(1 / 3, 0, 1), "levels": np.array([0.1, 0.2])})
         assert json.loads((tmp_path / "new" / "r.json").read_text()) == {
             "gain": {"mean": 0.333333, "low": 0.0, "high": 1.0}, "levels": [0.1, 0.2]
         }  # fmt: skip
         with pytest.raises(ValueError, match="JSON compliant"):
-            report.write_json(tmp_path / "nan.json", {"value": float("nan")})
+            write_json(tmp_path / "nan.json", {"value": float("nan")})
         assert not (tmp_path / "nan.json").exists()
 
     def test_the_command_names_no_place_of_this_machine(self, monkeypatch, album):
-        script = report.ROOT / "benchmarks" / "native" / "dial.py"
+        script = results.ROOT / "benchmarks" / "native" / "dial.py"
         monkeypatch.setattr("sys.argv", [str(script), "--model", "tiny", "--faces", str(album), "-o", "/not/yet/there"])
-        command = report.command()
+        command = results.provenance(0)["command"]
         assert command.startswith("python -m benchmarks.native.dial --model tiny --faces ")
         assert command.endswith("/faces -o yet/there")
         assert str(album.parent.parent) not in command
 
     def test_provenance_names_data_and_weights(self, album, tmp_path):
         small_model().save_pretrained(tmp_path / "model")
-        facts = report.provenance(0, album, model=tmp_path / "model", unconditioned=None)
+        facts = results.provenance(0, album, model=tmp_path / "model", unconditioned=None)
         assert facts["data"]["pictures"], facts["data"]["people"] == (4, 2)
         assert list(facts["weights"]) == ["model"]
         assert {len(facts["data"]["sha256"]), len(facts["weights"]["model"])} == {64}
 
     def test_a_claim_holds_above_zero_only(self):
-        assert report.claim("", Interval(1, 0.1, 2))["holds"]
-        assert not report.claim("", Interval(1, -0.1, 2))["holds"]
+        assert claim("", Interval(1, 0.1, 2))["holds"]
+        assert not claim("", Interval(1, -0.1, 2))["holds"]
 
 
 class TestConditioning:
@@ -320,11 +340,11 @@ def test_the_benchmarks_run(album, tmp_path, monkeypatch):
     conditioning.main(tmp_path / "run", album, seeds=1, out=out)
     fidelity.main(model, album, seeds=1, out=out)
     names = {"second_metric", "dial", "restoration", "conditioning", "fidelity"}
-    results = {name: json.loads((out / f"{name}.json").read_text()) for name in names}
-    assert all(result["data"]["people"] == 2 and "dlib" not in result["command"] for result in results.values())
-    assert set(results["restoration"]["methods"]) == {"bicubic", "best", "any", "unconditioned"}
-    installed = [name for name in restoration.NEARNESS if name in results["restoration"]["methods"]["best"]]
-    assert len(results["restoration"]["claims"]) == 4 + 2 * len(installed) >= 6
+    written = {name: json.loads((out / f"{name}.json").read_text()) for name in names}
+    assert all(result["data"]["people"] == 2 and "dlib" not in result["command"] for result in written.values())
+    assert set(written["restoration"]["methods"]) == {"bicubic", "best", "any", "unconditioned"}
+    installed = [name for name in restoration.NEARNESS if name in written["restoration"]["methods"]["best"]]
+    assert len(written["restoration"]["claims"]) == 4 + 2 * len(installed) >= 6
     assert (out / "dial.png").stat().st_size > 1000
 
 

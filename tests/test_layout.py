@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -53,8 +54,14 @@ def imports(file: Path) -> Iterator[tuple[str, bool]]:
         elif isinstance(node, ast.ImportFrom):
             base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
             module = ".".join(filter(None, (base, node.module)))
-            inside = module == "iqp_adapter"
-            yield from ((f"{module}.{name.name}" if inside else module, eager) for name in node.names)
+            yield from ((home_of(name.name, module), eager) for name in node.names)
+
+
+def home_of(name: str, module: str) -> str:
+    """The module behind `from module import name`: a public name of the package, a module of a package, or `module`."""
+    path = PACKAGE.parent.joinpath(*module.split("."), name)
+    found = module == "iqp_adapter" or path.is_dir() or path.with_name(f"{name}.py").is_file()
+    return f"{module}.{name}" if found else module
 
 
 def walk(node: ast.AST, eager: bool) -> Iterator[tuple[ast.AST, bool]]:
@@ -183,3 +190,22 @@ def test_an_unknown_name_is_said_in_one_line():
     with pytest.raises(AttributeError, match="has no attribute 'IQPRF'; it has .*IQPFR"):
         iqp_adapter.IQPRF  # noqa: B018 - looked up for its error
     assert set(iqp_adapter.__all__) <= set(dir(iqp_adapter))
+
+
+def test_files_of_the_benchmark_import_each_other_in_one_direction():
+    """Imports inside of functions count as well; a circle is an error of the sorter, which names its files."""
+    files = {".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts): file for file in FILES}
+    files = {name.removesuffix(".__init__"): file for name, file in files.items() if ".bench" in name}
+    graph = {name: {found for found, _ in imports(file)} & files.keys() for name, file in files.items()}
+    assert len(list(TopologicalSorter(graph).static_order())) == len(files) > 15
+
+
+def test_results_of_benchmarks_are_numbers_tables_and_pictures(root):
+    files = [file for file in (root / "benchmarks" / "results").rglob("*") if file.is_file()]
+    assert {file.suffix for file in files} == {".json", ".md", ".png"}
+    assert sum(file.stat().st_size for file in files) < 5_000_000
+
+
+def test_every_benchmark_has_a_name_of_its_own(root):
+    names = [file.name for file in (root / "benchmarks").rglob("*.py")]
+    assert len(names) == len(set(names)) > 30

@@ -21,7 +21,8 @@ from importlib import resources
 import iqp_adapter
 from iqp_adapter.hosts.registry import hosts
 hosts = {name: spec.source for name, spec in hosts().items()}
-inside = [path.name for folder in ("", "weights") for path in (resources.files("iqp_adapter") / folder).iterdir()]
+root, folders = resources.files("iqp_adapter"), ("", "weights", "bench/page")
+inside = [path.name for folder in folders for path in (root / folder).iterdir()]
 print(json.dumps({"file": iqp_adapter.__file__, "hosts": hosts, "inside": inside}))
 """
 HOST = """
@@ -84,7 +85,7 @@ def look(python: Path, cwd: Path, home: Path, **settings: str) -> None:
     assert Path(seen["file"]).is_relative_to(home)
     expected = {path.stem for path in (Path(__file__).parents[1] / "adapters").glob("*.py")} | {"toyhost"}
     assert set(seen["hosts"]) == expected and seen["hosts"]["toyhost"] == "by toyhost"
-    assert {"py.typed", "iqp-lite", "iqp-colour"} <= set(seen["inside"])
+    assert {"py.typed", "iqp-lite", "iqp-colour"} | {"page.css", "page.js", "template.html"} <= set(seen["inside"])
 
 
 def test_wheel(source, wheel, environment, tmp_path):

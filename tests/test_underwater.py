@@ -9,7 +9,7 @@ import pytest
 import typer
 from PIL import Image
 
-from benchmarks.underwater import photos
+from benchmarks.underwater import packaged_photos
 from iqp_adapter.degradations.underwater import TRANSMITTANCE, UnderwaterDegradation, relief, under_water
 
 CLEAR = -np.log(TRANSMITTANCE["I"])
@@ -95,24 +95,24 @@ def test_other_pictures_are_refused(hq):
 
 
 def test_no_photo_is_on_both_sides():
-    assert len({photo.name for photo in photos.PHOTOS}) == len(photos.PHOTOS)
-    assert {photo.part for photo in photos.PHOTOS} == {"train", "val"}
+    assert len({photo.name for photo in packaged_photos.PHOTOS}) == len(packaged_photos.PHOTOS)
+    assert {photo.part for photo in packaged_photos.PHOTOS} == {"train", "val"}
 
 
 def test_tiles_of_photos_come_with_their_licence(tmp_path, monkeypatch):
-    mine = [photo for photo in photos.PHOTOS if photo.package == "scikit-image"]
-    monkeypatch.setattr(photos, "PHOTOS", mine)
-    photos.main(tmp_path)
+    mine = [photo for photo in packaged_photos.PHOTOS if photo.package == "scikit-image"]
+    monkeypatch.setattr(packaged_photos, "PHOTOS", mine)
+    packaged_photos.main(tmp_path)
     facts = json.loads((tmp_path / "photos.json").read_text())
     assert [fact["name"] for fact in facts] == [photo.name for photo in mine]
     assert all(fact["licence"] and fact["author"] and fact["version"] for fact in facts)
     for fact in facts:
         tiles = sorted((tmp_path / fact["part"]).glob(f"{fact['name']}_*.png"))
         assert len(tiles) == fact["tiles"] >= 4
-        assert Image.open(tiles[0]).size == (photos.SIDE, photos.SIDE)
+        assert Image.open(tiles[0]).size == (packaged_photos.SIDE, packaged_photos.SIDE)
 
 
 def test_a_photo_whose_package_is_not_there_says_what_to_install():
-    lost = photos.Photo("moon", "train", "lunar-photos", "lunar_photos/moon.jpg", "CC0", "nobody")
+    lost = packaged_photos.Photo("moon", "train", "lunar-photos", "lunar_photos/moon.jpg", "CC0", "nobody")
     with pytest.raises(typer.BadParameter, match="moon is part of lunar-photos: pip install lunar-photos"):
-        photos.opened(lost)
+        packaged_photos.opened(lost)

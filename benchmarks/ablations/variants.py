@@ -12,10 +12,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any
 
-from benchmarks.native.report import ROOT
 from iqp_adapter.training.config import StageConfig, TrainConfig
-
-RESULTS = ROOT / "benchmarks" / "results" / "ablations"
 
 
 class Variant(str, Enum):

@@ -1,10 +1,10 @@
-"""Trains on top of a small host: its adapter, or the host itself without a condition, for equally many steps.
+"""Trains an adapter for a small host, or the host itself without a condition, for equally many steps.
 
 python -m benchmarks.hosts.adapt --run RUN --host codeformer --variant adapter --seed 0 --hq FACES/train
 
-The variants: `adapter` learns on the frozen host from the metric, and `imitating` from targets at their quality;
-`finetuned` is the bare host that learns on from targets, `filtered` from the better half of twice as many. Each goes
-into a folder of its own in the host's run.
+The variants: `adapter` learns on the frozen host from the metric, `imitating` from targets at their quality.
+`finetuned` trains the bare host further on targets, `filtered` on the better half of twice as many. Each variant and
+seed has its own folder in the host's run.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import Annotated, Any
 import typer
 from torch import nn
 
+from benchmarks.common.filtering import BetterHalf
 from benchmarks.hosts import small
 from benchmarks.hosts.stages import HostStage
-from benchmarks.native.filtering import BetterHalf
 from iqp_adapter.cli.train import training_progress
 from iqp_adapter.hosts.codes import HostCodes
 from iqp_adapter.hosts.registry import hosts
@@ -55,7 +55,7 @@ ADAPTED = {Variant.ADAPTER: {"reward": REWARD}, Variant.IMITATING: {"imitation":
 
 
 class FineTuning(HostStage):
-    """The bare host learns on from targets, without a condition. Terms: code, or l1 and perceptual.
+    """Trains the bare host further on targets, without a condition. Terms: code, or l1 and perceptual.
 
     Args:
         teacher: of a code host, as for `CodeImitation`; without one the host learns from pictures.
@@ -84,7 +84,7 @@ class Filtering(BetterHalf, FineTuning):
 
 
 def load_host(name: str, run: Path, folder: str = "") -> nn.Module:
-    """A trained small host, in eval mode and as precise as it is shipped; of a variant's folder, the one there."""
+    """A trained small host, in eval mode and rounded to half precision; with `folder`, the host of a variant."""
     host = getattr(small, name)()
     _, state = checkpoint.load(run / (folder or name) / "model")
     checkpoint.load_strict(host, {key: value.float() for key, value in state.items()}, source=str(run))
@@ -99,7 +99,7 @@ def side_of(name: str, host: nn.Module) -> int:
 
 
 def vqgan_of(run: Path) -> Path | None:
-    """What a code host was made from; None for others."""
+    """The VQGAN that a code host started from; None for other hosts."""
     path = run / "dictionary" / "model" / "model.safetensors"
     return path if path.exists() else None
 

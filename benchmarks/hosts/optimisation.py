@@ -1,10 +1,10 @@
-"""Raising a metric at test time: by choosing other codes, by moving the latent freely, or by drawing codes.
+"""Raises a metric at test time: by other codes, by a free latent, or by drawing codes.
 
 python -m benchmarks.hosts.optimisation --run RUN --host codeformer --faces FACES/val -o benchmarks/results/hosts
 
-On a bare host, no adapter: what its owner has on the first day. Each way raises iqp-lite; the table has what the
-other judges say of it after equal steps, the picture shows it where the metric has risen equally. Step sizes are chosen
-on dev: `--steps 20 --faces FACES/dev` with several of each, then one of each on val.
+The host is bare, without an adapter. Each way raises iqp-lite. The table shows the gains by the other judges after
+equal steps, the plots show them at equal rises of iqp-lite. Step sizes are chosen on dev, by
+`--steps 20 --faces FACES/dev` with several of each; then one of each is run on val.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 import iqp_adapter as iqp
+from benchmarks.common.inputs import FacesOption, SeedsOption, as_batch, astronaut_face, load_pictures
+from benchmarks.common.judges import panel_of
+from benchmarks.common.results import RESULTS, OutOption, provenance, write_json, write_text
+from benchmarks.common.sheets import write_sheet
 from benchmarks.hosts import small
 from benchmarks.hosts.adapt import load_host
 from benchmarks.hosts.compare import JUDGES
-from benchmarks.judges import Panel, Scores
-from benchmarks.native import report
-from benchmarks.native.astronaut import as_batch, astronaut_face
-from benchmarks.native.pictures import FacesOption, SeedsOption, load_pictures
-from benchmarks.native.sheet import write_sheet
 from iqp_adapter.bench.intervals import People
-from iqp_adapter.bench.writers import table as markdown
+from iqp_adapter.bench.panel import Panel, Scores
+from iqp_adapter.bench.text import table as markdown
 from iqp_adapter.core.codes import Codes, Optimisation, best_of, optimise
 from iqp_adapter.core.flags import fixed
 from iqp_adapter.degradations.face import Degradation
@@ -43,7 +43,7 @@ from iqp_adapter.store.files import atomic_path
 DRIVING = JUDGES[0]
 STEPS, DISCRETE, DRAWN, CONTINUOUS, SAMPLES = [5, 10, 20, 40], [0.3], [0.3], [0.03], [4, 16]
 RISES = (3.0, 10.0, 20.0, 30.0, 40.0)
-"""Of the metric that is optimised, at which the ways are compared."""
+"""Rises of the optimised metric at which the ways are compared."""
 
 SIZES = "step size; may be repeated"
 
@@ -51,7 +51,7 @@ Reward = Callable[[Tensor], Tensor]
 
 
 class Try(NamedTuple):
-    """One way at one strength after some steps (or draws), and what it made of the pictures."""
+    """The pictures after one way at one strength and some steps (or draws)."""
 
     way: str
     strength: float
@@ -96,11 +96,11 @@ def discrete(
 
 
 def continuous(codes: HostCodes, reward: Reward, steps: list[int], rate: float) -> Iterator[Try]:
-    """Adam on what is added to the looked-up codes, which then are codes no longer."""
+    """Adam on a change that is added to the looked-up codes; the sums are no codes any more."""
     moved = Moved()
     handle = codes.host.get_submodule(codes.access.entry.path).register_forward_pre_hook(moved)
     try:
-        codes.restore()  # only now is it known how large what is added has to be
+        codes.restore()  # the first call shows how large the change has to be
         adam = torch.optim.Adam([moved.delta], lr=rate)
         for step in range(max(steps) + 1):
             restored = codes.restore().clamp(0, 1)
@@ -114,7 +114,7 @@ def continuous(codes: HostCodes, reward: Reward, steps: list[int], rate: float) 
 
 
 class Moved:
-    """A hook that adds what is learned to a module's first argument."""
+    """A hook that adds a learned change to a module's first argument."""
 
     delta: Tensor
 
@@ -140,10 +140,10 @@ def main(
     drawn: Annotated[list[float], typer.Option(help=SIZES)] = DRAWN,
     continuous: Annotated[list[float], typer.Option(help=SIZES)] = CONTINUOUS,
     samples: Annotated[list[int], typer.Option(help="how many; may be repeated")] = SAMPLES,
-    out: report.OutOption = small.RESULTS,
+    out: OutOption = RESULTS / "hosts",
 ) -> None:
     """Every way at every strength, judged after every few steps."""
-    started, panel = time.perf_counter(), Panel(JUDGES)
+    started, panel = time.perf_counter(), panel_of(JUDGES)
     pictures = load_pictures(faces, small.RESOLUTION, seeds, **small.DEGRADATION)
     people, model = People(pictures.people), iqp.wrap(load_host(host, run))
     search = Search(steps, discrete, drawn, continuous, samples)
@@ -155,20 +155,20 @@ def main(
     content = {"host": host, "driving": DRIVING, "pictures": len(pictures.people), "rows": rows}
     equal = at_equal_rise(rows, panel)
     content |= {"at equal rise": equal, "judges": panel.describe(), "seconds": time.perf_counter() - started}
-    report.write_json(out / f"{host}-optimisation.json", content | report.provenance(0, faces))
-    report.write_text(out / f"{host}-optimisation.md", table(rows, equal, panel))
+    write_json(out / f"{host}-optimisation.json", content | provenance(0, faces))
+    write_text(out / f"{host}-optimisation.md", table(rows, equal, panel))
     draw(out / f"{host}-optimisation.png", rows, panel)
     write_sheet(out / f"{host}-optimisation-astronaut.png", astronaut(model, search, reward))
 
 
 def row(tried: Try, panel: Panel, people: People, scores: Scores, before: Scores) -> dict[str, Any]:
-    """By how much every judge prefers the pictures to the bare host's, with its interval."""
+    """The gain over the bare host by every judge, with its interval."""
     gains = {name: people.interval(panel.gain(name, scores[name], before[name])) for name in panel.judges}
     return {"way": tried.way, "strength": tried.strength, "steps": tried.steps, **gains}
 
 
 def at_equal_rise(rows: list[dict[str, Any]], panel: Panel) -> dict[float, dict[str, dict[str, float]]]:
-    """Mean gain by every judge, by rise and way: between a way's rows, where it has raised the metric so far."""
+    """Rise -> way -> mean gain by every judge; ways that do not rise so far are left out."""
     paths = {way: [one for one in rows if one["way"] == way] for way in dict.fromkeys(one["way"] for one in rows)}
     return {
         rise: {way: gains for way, path in paths.items() if (gains := gains_at(rise, path, panel))} for rise in RISES
@@ -176,7 +176,7 @@ def at_equal_rise(rows: list[dict[str, Any]], panel: Panel) -> dict[float, dict[
 
 
 def gains_at(rise: float, path: list[dict[str, Any]], panel: Panel) -> dict[str, float]:
-    """Of one way's rows, which start at no rise; nothing where it does not get so far."""
+    """Gains at a rise, between the rows of one way; empty where the way does not rise so far."""
     rises = np.array([0.0, *(one[DRIVING].mean for one in path)])
     if rise > rises.max():
         return {}
@@ -222,7 +222,7 @@ def draw(path: Path, rows: list[dict[str, Any]], panel: Panel) -> None:
 
 
 def astronaut(model: iqp.WrappedHost, search: Search, reward: Reward) -> dict[str, Tensor]:
-    """What the ways make of one picture after most steps, by way."""
+    """One picture after the last step of every way."""
     original = astronaut_face(small.RESOLUTION)
     lq = as_batch(Degradation.for_resolution(256, **small.DEGRADATION)(original, seed=0))
     made = {tried.way: tried.restored for tried in search.tries(model, lq, reward)}

@@ -1,6 +1,6 @@
-"""Small hosts of the real classes, as data: what they are built with and how they are trained.
+"""Small hosts of the real classes, as data: their sizes and the degradation of their inputs.
 
-Weights of the official hosts can not be had without a download, so that the plug-and-play claim is tested on these.
+We could not download the official weights, so we trained small versions of the real architectures.
 """
 
 from __future__ import annotations
@@ -10,13 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.native.report import ROOT
 from iqp_adapter.compat import make_importable
 
-RESULTS = ROOT / "benchmarks" / "results" / "hosts"
-
 RESOLUTION = 128
-"""Side of the pictures of those that are built here."""
+"""Side of the pictures of the hosts that are built here."""
 
 DEGRADATION: dict[str, Any] = {
     "kernel_size": 21,
@@ -24,7 +21,7 @@ DEGRADATION: dict[str, Any] = {
     "downsample": [1.0, 8.0],
     "strength": [0.5, 1.0],
 }
-"""Of their inputs: what is usual at twice the size, since at this size the usual one leaves little to restore."""
+"""Of the inputs: the usual one for twice the size, since the usual one for this size leaves little to restore."""
 
 RESTOREFORMER: dict[str, Any] = {
     "n_embed": 512,
@@ -48,14 +45,14 @@ def restoreformer() -> nn.Module:
 
 
 CODEFORMER: dict[str, Any] = {"nf": 32, "ch_mult": [1, 2, 2, 4], "res_blocks": 1, "codebook_size": 512}
-"""Its autoencoder; the grid is 16 x 16 and codes have 256 numbers, since its forward counts on both."""
+"""Its autoencoder. Its forward needs a grid of 16 x 16 and codes of 256 numbers."""
 
 LAYERS, HEADS, WIDTH = 3, 8, 256
-"""Of its Transformer; the width is that of the codes, so that it can start from them."""
+"""Of its Transformer. The width is that of the codes, so that training can start from them."""
 
 
 def codeformer() -> nn.Module:
-    """spandrel's class, put together at a size that its constructor has not."""
+    """spandrel's class, assembled at a size that its constructor does not offer."""
     from spandrel_extra_arches.architectures.CodeFormer.__arch import codeformer as theirs
 
     host = theirs.CodeFormer.__new__(theirs.CodeFormer)
@@ -71,7 +68,7 @@ def codeformer() -> nn.Module:
 
 
 def iqpfr() -> nn.Module:
-    """The native model of the size that is shipped, without a condition of its own; at 256 px."""
+    """The native model in the shipped size, without a condition, at 256 px."""
     from iqp_adapter.native import IQPFR, preset
 
     return IQPFR(preset("tiny", condition=False))

@@ -1,4 +1,4 @@
-"""How the small hosts learn: each of these is a stage of the project's own loop, around a host of a real class."""
+"""How the small hosts are trained: stages of the training loop around a host of a real class."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class HostStage(Stage):
     """A host that learns on its own, without adapter or condition.
 
     Args:
-        host: what learns, or the parts of it that `learning` names.
+        host: it learns in the parts that `learning` names.
     """
 
     term_names = ("l1", "perceptual")
@@ -45,7 +45,7 @@ class HostStage(Stage):
 
 
 class Quantising(HostStage):
-    """What learns a codebook. Terms: l1, perceptual, and what the host's own codebook asks for."""
+    """A host that learns a codebook. Terms: l1, perceptual, and the loss of the host's own codebook."""
 
     term_names = ("l1", "perceptual", "codebook")
     defaults = {"revive_every": 50, "revive_until": 600}
@@ -67,7 +67,7 @@ class Quantising(HostStage):
 
     @torch.no_grad()
     def after_step(self, step: int) -> Terms:
-        """Codes that this batch has not used become tokens of it, early on; the first time these are nearly all."""
+        """Early in training, codes that this batch has not used become tokens of it; at first nearly all do."""
         book = self.host.quantize.embedding.weight
         unused = torch.bincount(self.quantised.codes, minlength=len(book)) == 0
         if step % self.options["revive_every"] == 0 and step <= self.options["revive_until"]:
@@ -77,15 +77,15 @@ class Quantising(HostStage):
 
 
 class _Quantised:
-    """What a host's codebook said of the last batch."""
+    """The output of a host's codebook for the last batch."""
 
     loss: Tensor
     codes: Tensor
     tokens: Tensor
 
     def keep(self, module: nn.Module, arguments: tuple[Tensor, ...], output: Any) -> None:
-        _, self.loss, said = output
-        self.codes = (said["min_encoding_indices"] if isinstance(said, dict) else said[2]).flatten()
+        _, self.loss, info = output
+        self.codes = (info["min_encoding_indices"] if isinstance(info, dict) else info[2]).flatten()
         self.tokens = arguments[0].detach().permute(0, 2, 3, 1).flatten(0, 2)  # (B, D, h, w) -> (B * h * w, D)
 
 
@@ -108,8 +108,8 @@ def _autoencoded(host: nn.Module, hq: Tensor) -> Tensor:
 class Prediction(HostStage):
     """CodeFormer's second stage: encoder and Transformer find the target's codes in the lq. Terms: code, feature.
 
-    Differs from the original: code logits start as similarities of the features to the codes, which spares most of
-    the training.
+    Differs from the original: code logits start as similarities of the features to the codes, which shortens the
+    training.
     """
 
     term_names = ("code", "feature", "right")
@@ -135,11 +135,11 @@ class Prediction(HostStage):
     @torch.no_grad()
     def wanted(self, hq: Tensor) -> tuple[Tensor, Tensor]:
         feature = self.encoder(2 * hq.contiguous() - 1).float()
-        quantised, _, said = self.host.quantize(feature)
-        return said["min_encoding_indices"].reshape(len(hq), -1), quantised
+        quantised, _, info = self.host.quantize(feature)
+        return info["min_encoding_indices"].reshape(len(hq), -1), quantised
 
     def logits(self, feature: Tensor) -> Tensor:
-        """As the host's own forward has them, without its decoder: (B, 256, h, w) -> (B, L, K)."""
+        """As in the host's own forward, without its decoder: (B, 256, h, w) -> (B, L, K)."""
         position = self.host.position_emb.unsqueeze(1).repeat(1, len(feature), 1)
         tokens = self.host.feat_emb(feature.flatten(2).permute(2, 0, 1))  # (B, D, h, w) -> (L, B, D)
         for layer in self.host.ft_layers:

@@ -2,9 +2,8 @@
 
 python -m benchmarks.hosts.train --host codeformer --hq FACES/train --watch FACES/dev -o RUN
 
-Differs from the papers: no adversary anywhere, and a RestoreFormer learns in one stage from scratch instead of from a
-dictionary of good faces, so that two cores are done in half an hour each. The same command again goes on after an
-interruption.
+Differs from the papers: there is no adversary, and a RestoreFormer learns in one stage from scratch instead of from a
+dictionary of good faces. So each host takes half an hour on two cores. The same command continues an interrupted run.
 """
 
 from __future__ import annotations

@@ -18,11 +18,10 @@ import typer
 from torch import nn
 
 import iqp_adapter as iqp
+from benchmarks.common.peak_memory import alone, peak_memory
+from benchmarks.common.results import RESULTS, OutOption, provenance, write_json
+from benchmarks.common.timing import in_turn, ratio
 from benchmarks.hosts.adapt import FineTuning
-from benchmarks.hosts.small import RESULTS
-from benchmarks.memory import alone, peak_memory
-from benchmarks.native.report import OutOption, provenance, write_json
-from benchmarks.timing import in_turn, ratio
 from benchmarks.wrap.full_size import build, pictures
 from iqp_adapter.hosts.registry import hosts
 from iqp_adapter.scoring.scorer import Scorer
@@ -84,7 +83,7 @@ def main(
     batch: Annotated[int, typer.Option(min=1)] = 1,
     rounds: Annotated[int, typer.Option(min=1)] = 15,
     threads: int = 2,
-    out: OutOption = RESULTS,
+    out: OutOption = RESULTS / "hosts",
 ) -> None:
     """Measures, prints and writes."""
     torch.set_num_threads(threads)

@@ -14,9 +14,9 @@ import torch
 import typer
 from torch import Tensor
 
-from benchmarks.native import report
-from benchmarks.native.pictures import FacesOption, Pictures, SeedsOption, load_model, load_pictures
-from benchmarks.native.report import RESULTS, OutOption
+from benchmarks.common.inputs import FacesOption, Pictures, SeedsOption, load_model, load_pictures
+from benchmarks.common.results import RESULTS, OutOption, provenance, write_json
+from iqp_adapter.bench.claims import claim, claims_list
 from iqp_adapter.bench.intervals import Interval, People
 from iqp_adapter.core.codes import Codes
 from iqp_adapter.core.quality import ANY
@@ -56,12 +56,12 @@ def wanted_codes(tokenizer: Tokenizer, hq: Tensor, quality: Tensor, batch: int =
 
 
 @torch.no_grad()
-def code_losses(model: IQPFR, lq: Tensor, asked: Tensor, codes: Codes, batch: int = 10) -> np.ndarray:
+def code_losses(model: IQPFR, lq: Tensor, quality: Tensor, codes: Codes, batch: int = 10) -> np.ndarray:
     """The cross-entropy of stage 2 for each picture, both codebooks: (2, N)."""
-    inputs = (lq, asked[:, None], *codes)
+    inputs = (lq, quality[:, None], *codes)
     losses = []
-    for images, quality, *wanted in zip(*(x.split(batch) for x in inputs), strict=True):
-        logits = model.predict(images.to(model.device), quality.to(model.device)).code_logits
+    for images, part, *wanted in zip(*(x.split(batch) for x in inputs), strict=True):
+        logits = model.predict(images.to(model.device), part.to(model.device)).code_logits
         losses.append([_each(x.cpu(), y) for x, y in zip(logits, wanted, strict=True)])
     return np.concatenate(losses, axis=1)
 
@@ -84,9 +84,9 @@ def measure(model: IQPFR, tokenizer: Tokenizer, pictures: Pictures) -> dict[str,
     """Losses (2, N) under the targets' own scores, under those of others and without a preference."""
     quality = qualities(model, pictures.original)
     codes = wanted_codes(tokenizer, pictures.original, quality)
-    asked = {"own": quality, "any": torch.full_like(quality, ANY)}
-    asked |= {f"shuffled {seed}": shuffled(quality, seed) for seed in range(SHUFFLES)}
-    losses = {name: code_losses(model, pictures.degraded, q, codes) for name, q in asked.items()}
+    conditions = {"own": quality, "any": torch.full_like(quality, ANY)}
+    conditions |= {f"shuffled {seed}": shuffled(quality, seed) for seed in range(SHUFFLES)}
+    losses = {name: code_losses(model, pictures.degraded, q, codes) for name, q in conditions.items()}
     return {
         "own": losses["own"],
         "any": losses["any"],
@@ -105,9 +105,9 @@ def table(losses: dict[str, np.ndarray], people: People) -> dict[str, dict[str, 
 def main(
     run: Annotated[Path, typer.Option(help="folder of a training run, with stage1/model and stage2/model")],
     faces: FacesOption,
-    stage: Annotated[int, typer.Option(min=2, max=3, help="whose model is asked")] = 2,
+    stage: Annotated[int, typer.Option(min=2, max=3, help="of the model that is measured")] = 2,
     seeds: SeedsOption = 5,
-    out: OutOption = RESULTS,
+    out: OutOption = RESULTS / "native",
 ) -> None:
     """The loss of stage 2 on unseen people's faces at varied quality, paired over pictures."""
     started = time.perf_counter()
@@ -118,13 +118,13 @@ def main(
     total = {name: values.sum(0) for name, values in losses.items()}
     rise = {name: people.interval(total[name] - total["own"]) for name in ("shuffled", "any")}
     claims = [
-        report.claim("shuffled scores raise the code loss over the targets' own", rise["shuffled"]),
-        report.claim("no preference raises the code loss over the targets' own", rise["any"]),
+        claim("shuffled scores raise the code loss over the targets' own", rise["shuffled"]),
+        claim("no preference raises the code loss over the targets' own", rise["any"]),
     ]
     content = {"claims": claims, "losses": table(losses, people), "seconds": time.perf_counter() - started}
-    facts = report.provenance(0, faces, model=folder, tokenizer=run / "stage1" / "model")
-    report.write_json(out / "conditioning.json", content | facts)
-    typer.echo(report.claims_list(claims))
+    facts = provenance(0, faces, model=folder, tokenizer=run / "stage1" / "model")
+    write_json(out / "conditioning.json", content | facts)
+    typer.echo(claims_list(claims))
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 import typer
 
-from benchmarks.memory import alone, peak_memory
-from benchmarks.native.report import RESULTS, OutOption, provenance, write_json
+from benchmarks.common.peak_memory import alone, peak_memory
+from benchmarks.common.results import RESULTS, OutOption, provenance, write_json
 from iqp_adapter.native import IQPFR, Tokenizer, preset
 
 PRESET = "paper"
@@ -39,7 +39,7 @@ RUNS = {"restore": restore, "forward and backward": train}
 
 
 def measure(run: str, threads: int) -> dict[str, float]:
-    """One run in a process of its own: seconds of clock and of processors, and peak memory at its end and before it."""
+    """One run in a separate process: seconds of clock and of processors, and peak memory before and after it."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     model = IQPFR(preset(PRESET))
@@ -50,8 +50,8 @@ def measure(run: str, threads: int) -> dict[str, float]:
     return {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_MiB": peak_memory(), "peak_MiB_before": before}
 
 
-def main(threads: int = 2, out: OutOption = RESULTS) -> None:
-    """Batch 1, float32, CPU; the first call, as someone who restores one picture meets it."""
+def main(threads: int = 2, out: OutOption = RESULTS / "native") -> None:
+    """Batch 1, float32, CPU; the first call, which is the one that a single picture takes."""
     config, load = preset(PRESET), os.getloadavg()[0]
     runs: dict[str, Any] = {run: alone(measure, run, threads) for run in RUNS}
     content = {

@@ -1,4 +1,4 @@
-"""Real degraded faces, to look at: input and three qualities in one sheet, with what the metrics say.
+"""Real degraded faces to look at: input and three qualities in one sheet, with a table of their scores.
 
 python -m benchmarks.native.photos --model tiny --faces PHOTOS/aligned -o OUTSIDE
 """
@@ -12,11 +12,11 @@ import torch
 import typer
 from torch import Tensor
 
-from benchmarks.judges import Panel
-from benchmarks.native.pictures import FacesOption, ModelOption, load_model, restore
-from benchmarks.native.report import ROOT, write_text
-from benchmarks.native.sheet import write_sheet
-from iqp_adapter.bench.writers import table as markdown
+from benchmarks.common.inputs import FacesOption, ModelOption, load_model, restore
+from benchmarks.common.judges import panel_of
+from benchmarks.common.results import ROOT, write_text
+from benchmarks.common.sheets import write_sheet
+from iqp_adapter.bench.text import table as markdown
 from iqp_adapter.pictures import read_tensor, resize
 from iqp_adapter.store.files import list_images
 
@@ -40,7 +40,7 @@ def main(
     """A sheet and a table of scores; nothing for the repository."""
     if out.resolve().is_relative_to(ROOT):
         raise typer.BadParameter(f"{out} is inside the repository; the pictures are not ours to publish, go elsewhere")
-    network, panel = load_model(model), Panel(JUDGES)
+    network, panel = load_model(model), panel_of(JUDGES)
     lq = load(faces, network.resolution)
     images = {"input": lq} | {name: restore(network, lq, quality=quality) for name, quality in QUALITIES.items()}
     write_sheet(out / "photos.png", images)

@@ -1,4 +1,4 @@
-"""Fixes the dial's second metric beforehand: which one that was never trained on sees known differences most reliably?
+"""Fixes the dial's second metric beforehand: the one without training here that orders known severities best.
 
 python -m benchmarks.native.second_metric --faces FACES/dev
 """
@@ -12,10 +12,11 @@ import numpy as np
 import torch
 import typer
 
-from benchmarks.judges import Panel, Scores
-from benchmarks.native.pictures import FacesOption, SeedsOption
-from benchmarks.native.report import RESULTS, OutOption, provenance, write_json
+from benchmarks.common.inputs import FacesOption, SeedsOption
+from benchmarks.common.judges import panel_of
+from benchmarks.common.results import RESULTS, OutOption, provenance, write_json
 from iqp_adapter.bench.intervals import People, person_of, spearman
+from iqp_adapter.bench.panel import Panel, Scores
 from iqp_adapter.degradations.ladder import Ladder
 from iqp_adapter.training.dataset import FaceFolder
 
@@ -25,10 +26,10 @@ FILE = "second_metric.json"
 
 
 def chosen(folder: Path) -> str:
-    """The metric that was chosen.
+    """The second metric.
 
     Raises:
-        FileNotFoundError: when none was.
+        FileNotFoundError: when none was chosen yet.
     """
     if not (folder / FILE).exists():
         raise FileNotFoundError(f"no {FILE} in {folder}; run python -m benchmarks.native.second_metric first")
@@ -48,9 +49,11 @@ def measure(folder: FaceFolder, seeds: int, panel: Panel) -> list[Scores]:
     return [panel(at(severity), original) for severity in SEVERITIES]
 
 
-def main(faces: FacesOption, seeds: SeedsOption = 2, resolution: int = 256, out: OutOption = RESULTS) -> None:
+def main(
+    faces: FacesOption, seeds: SeedsOption = 2, resolution: int = 256, out: OutOption = RESULTS / "native"
+) -> None:
     """Rank correlation of each candidate with the severity of the training targets' ladder, picture by picture."""
-    folder, panel = FaceFolder(faces, resolution), Panel(CANDIDATES)
+    folder, panel = FaceFolder(faces, resolution), panel_of(CANDIDATES)
     levels = measure(folder, seeds, panel)
     people = People([person_of(path) for path in folder.paths] * seeds)
     values = {name: np.stack([scores[name] for scores in levels]) for name in CANDIDATES}  # (S, N)

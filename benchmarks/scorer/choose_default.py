@@ -12,11 +12,11 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from benchmarks.native.report import provenance, write_json, write_text
-from benchmarks.scorer.ladder import GROUPS, SEVERITIES, by_distortion, follows, scores_on_ladders
-from benchmarks.scorer.train_lite import RESULTS
+from benchmarks.common.results import provenance, write_json, write_text
+from benchmarks.scorer.severities import GROUPS, SEVERITIES, by_distortion, follows, scores_on_ladders
+from benchmarks.scorer.train_lite import OUT
 from iqp_adapter.bench.intervals import Interval, person_of
-from iqp_adapter.bench.writers import table as markdown
+from iqp_adapter.bench.text import table as markdown
 from iqp_adapter.scoring.scorer import Scorer
 from iqp_adapter.store.files import list_images
 
@@ -33,10 +33,8 @@ def main(faces: FacesOption, every: EveryOption = 2) -> None:
     scorers = [Scorer(metric, device="cpu") for metric in CANDIDATES]
     results = compare(files, scorers)
     facts = provenance(0, faces) | {"protocols": [scorer.protocol for scorer in scorers], "severities": SEVERITIES}
-    write_json(RESULTS / "choose_default.json", facts | {"faces": len(files), "sizes": results})
-    write_text(
-        RESULTS / "choose_default.md", f"# Scores against severity on {faces.name}\n\n{explained(results, files)}"
-    )
+    write_json(OUT / "choose_default.json", facts | {"faces": len(files), "sizes": results})
+    write_text(OUT / "choose_default.md", f"# Scores against severity on {faces.name}\n\n{explained(results, files)}")
 
 
 def compare(files: Sequence[Path], scorers: Sequence[Scorer]) -> dict[int, Any]:

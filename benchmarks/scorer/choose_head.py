@@ -13,9 +13,9 @@ from typing import Annotated
 import torch
 import typer
 
-from benchmarks.native.report import provenance, write_json, write_text
-from benchmarks.scorer.train_lite import RESULTS, STORE, DistortedFaces, Target, agreement, fit, of_levels
-from iqp_adapter.bench.writers import table as markdown
+from benchmarks.common.results import provenance, write_json, write_text
+from benchmarks.scorer.train_lite import OUT, STORE, DistortedFaces, Target, agreement, fit, of_levels
+from iqp_adapter.bench.text import table as markdown
 
 HEADS = {
     "levels 0-4": ((0, 1, 2, 3, 4), 128),
@@ -43,10 +43,10 @@ def main(
         head = fit(of_levels(train["statistics"], levels), target(train), width, seed=seed)
         size = sum(value.numel() for value in head.state_dict().values())
         results[name] = {"numbers": size} | agreement(head, of_levels(dev["statistics"], levels), target(dev))
-    write_json(RESULTS / "choose_head.json", provenance(seed, faces / "dev") | {"images": count, "heads": results})
+    write_json(OUT / "choose_head.json", provenance(seed, faces / "dev") | {"images": count, "heads": results})
     lines = [["head", *(key.replace("_", " ") for key in next(iter(results.values())))]]
     lines += [[name, *(f"{value:.4g}" for value in row.values())] for name, row in results.items()]
-    write_text(RESULTS / "choose_head.md", f"# Heads of iqp-lite on 500 distorted faces of dev\n\n{markdown(lines)}\n")
+    write_text(OUT / "choose_head.md", f"# Heads of iqp-lite on 500 distorted faces of dev\n\n{markdown(lines)}\n")
 
 
 if __name__ == "__main__":

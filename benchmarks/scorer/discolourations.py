@@ -42,7 +42,7 @@ def turned_hue(image: np.ndarray, severity: float, rng: Rng) -> np.ndarray:
 
 
 def crossed_curves(image: np.ndarray, severity: float, rng: Rng) -> np.ndarray:
-    """A gamma of its own for every channel, as aged film has."""
+    """Another gamma for every channel, as in aged film."""
     return image ** np.exp(geometric(0.03, 0.6, severity) * rng.uniform(-1, 1, 3))
 
 

@@ -14,15 +14,16 @@ import torch
 import typer
 from torch import Tensor
 
-from benchmarks.judges import Panel
-from benchmarks.native.pictures import load_model, load_pictures, restore
-from benchmarks.native.report import provenance, write_json, write_text
+from benchmarks.common.inputs import load_model, load_pictures, restore
+from benchmarks.common.judges import panel_of
+from benchmarks.common.results import provenance, write_json, write_text
 from benchmarks.scorer.choose_default import EveryOption, FacesOption, compare, explained, short
 from benchmarks.scorer.distortions import UNSEEN, as_tensor, blur, distort, load_face
-from benchmarks.scorer.ladder import ladder, pooled
-from benchmarks.scorer.train_lite import RESULTS
+from benchmarks.scorer.severities import ladder, pooled
+from benchmarks.scorer.train_lite import OUT
 from iqp_adapter.bench.intervals import People, person_of
-from iqp_adapter.bench.writers import table as markdown
+from iqp_adapter.bench.panel import summary
+from iqp_adapter.bench.text import table as markdown
 from iqp_adapter.scoring.scorer import Scorer
 from iqp_adapter.store.files import list_images
 
@@ -44,10 +45,10 @@ def agreement(images: Tensor, originals: Tensor, people: Sequence[str]) -> Agree
         originals: (N, 3, H, W).
         people: who is on each picture (N,).
     """
-    panel = Panel([*METRICS, *TRUTHS])
-    verdicts = [panel(version, originals) for version in images]
+    panel = panel_of([*METRICS, *TRUTHS])
+    scores = [panel(version, originals) for version in images]
     better = {
-        name: np.stack([verdict[name] for verdict in verdicts]) * (-1 if panel.judges[name].lower_better else 1)
+        name: np.stack([of[name] for of in scores]) * (-1 if panel.judges[name].lower_better else 1)
         for name in panel.judges
     }
     return {metric: {truth: pooled(better[metric], better[truth], people) for truth in TRUTHS} for metric in METRICS}
@@ -73,10 +74,10 @@ def on_outputs(model: str, faces: Path, seeds: int) -> Agreement:
 
 
 def under_attack(files: Sequence[Path], metric: str, size: int = 256) -> dict[str, Any]:
-    """Blurred faces whose pixels are pushed up the metric's gradient: what the metric says then, and what is true."""
+    """Blurred faces whose pixels follow the metric's gradient: its scores and those of others, before and after."""
     originals = torch.cat([as_tensor(load_face(file, size)) for file in files])
     start = torch.cat([_blurred(file, size) for file in files])
-    scorer, panel = Scorer(metric, device="cpu"), Panel([*METRICS, "psnr", "fsim", "gmsd"])
+    scorer, panel = Scorer(metric, device="cpu"), panel_of([*METRICS, "psnr", "fsim", "gmsd"])
     pushed = start.clone().requires_grad_()
     optimizer = torch.optim.Adam([pushed], lr=ATTACK_RATE, maximize=not scorer.lower_better)
     for _ in range(ATTACK_STEPS):
@@ -85,8 +86,7 @@ def under_attack(files: Sequence[Path], metric: str, size: int = 256) -> dict[st
         optimizer.step()
     people = People([person_of(file) for file in files])
     images = {"before": start, "after": pushed.detach().clamp(0, 1)}
-    verdicts = {name: panel(image, originals) for name, image in images.items()}
-    return {name: {judge: people.interval(v) for judge, v in verdict.items()} for name, verdict in verdicts.items()}
+    return summary({name: panel(image, originals) for name, image in images.items()}, people)
 
 
 def _blurred(file: Path, size: int) -> Tensor:
@@ -107,11 +107,11 @@ def main(
         agreements["outputs of the model"] = on_outputs(model, faces, seeds)
     attacks = {metric: under_attack(files, metric) for metric in ("iqp-lite", "niqe")}
     content = {"faces": len(files), "ladders": ladders, "agreement": agreements, "attacks": attacks}
-    write_json(RESULTS / f"evaluate_lite_{faces.name}.json", content | provenance(0, faces, model=model))
+    write_json(OUT / f"evaluate_lite_{faces.name}.json", content | provenance(0, faces, model=model))
     text = (
         f"# iqp-lite on {faces.name}\n\n## Against severity\n\n{explained(ladders, files)}\n{_agreements(agreements)}"
     )
-    write_text(RESULTS / f"evaluate_lite_{faces.name}.md", text + _attacks(attacks))
+    write_text(OUT / f"evaluate_lite_{faces.name}.md", text + _attacks(attacks))
 
 
 def _agreements(results: dict[str, Agreement]) -> str:
@@ -132,7 +132,7 @@ def _attacks(results: dict[str, Any]) -> str:
     ]
     return (
         f"\n## Under attack\n\n{markdown(lines)}\n\nBlurred faces, {ATTACK_STEPS} steps of Adam ({ATTACK_RATE}) on "
-        "their pixels to please the metric. A score that rises while fsim and gmsd tell of damage was fooled.\n"
+        "their pixels to raise the metric. If the score rises while fsim and gmsd get worse, the metric was fooled.\n"
     )
 
 

@@ -15,14 +15,14 @@ import numpy as np
 import torch
 import typer
 
-from benchmarks.native.report import provenance, write_json, write_text
+from benchmarks.common.results import provenance, write_json, write_text
 from benchmarks.scorer.discolourations import SEEN, UNSEEN
 from benchmarks.scorer.distortions import SEEN as NUISANCES
 from benchmarks.scorer.distortions import as_tensor, distort, load_face
-from benchmarks.scorer.ladder import SEVERITIES, follows, scores_on_ladders
-from benchmarks.scorer.train_lite import RESULTS, STORE, DistortedFaces, Samples, agreement, fit, instruments, of_levels
+from benchmarks.scorer.severities import SEVERITIES, follows, scores_on_ladders
+from benchmarks.scorer.train_lite import OUT, STORE, DistortedFaces, Samples, agreement, fit, instruments, of_levels
 from iqp_adapter.bench.intervals import Interval, person_of
-from iqp_adapter.bench.writers import table as markdown
+from iqp_adapter.bench.text import table as markdown
 from iqp_adapter.core.quality import ScoreScale
 from iqp_adapter.scoring.scorer import Scorer
 from iqp_adapter.store.checkpoint import save
@@ -36,7 +36,7 @@ SIDE = 256
 class DiscolouredFaces(DistortedFaces):
     """Faces of 128 and 256 px of which most have wrong colours; keyed by (seed, index).
 
-    Half of them are blurred, noisy or compressed besides, which says nothing of their colours.
+    Half of them are also blurred, noisy or compressed, which does not count as a wrong colour.
     """
 
     def __getitem__(self, index: int) -> Samples:
@@ -112,8 +112,8 @@ def main(
     head = fit(train["statistics"], targets[0], width, seed=seed)
     save(output, head.state_dict(), {"scorer": "iqp-colour", "version": 1, "levels": list(LEVELS), "width": width})
     content = {"images": count, "dev": agreement(head, dev["statistics"], targets[1]), "val": on_ladders(faces / "val")}
-    write_json(RESULTS / "train_colour.json", content | provenance(seed, faces / "train"))
-    write_text(RESULTS / "train_colour.md", report(content["val"]))
+    write_json(OUT / "train_colour.json", content | provenance(seed, faces / "train"))
+    write_text(OUT / "train_colour.md", report(content["val"]))
 
 
 def of_levels_measured(pictures: DiscolouredFaces, store: Path) -> Samples:

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from benchmarks.native.report import provenance, write_json
+from benchmarks.common.results import RESULTS, provenance, write_json
 from benchmarks.scorer.distortions import SEEN, as_tensor, distort, load_face
 from iqp_adapter.core.quality import ScoreScale
 from iqp_adapter.scoring.lite import IqpLite, LiteHead
@@ -31,8 +31,8 @@ Samples = dict[str, Tensor]
 """N distorted faces: `statistics` (N, C) of all feature levels, for heads, and the teachers `vif`, `nlpd` (N,)."""
 
 ALL_LEVELS = (0, 1, 2, 3, 4)
+OUT = RESULTS / "scorer"
 STORE = Path.home() / ".cache" / "iqp_adapter" / "distorted-faces"
-RESULTS = Path(__file__).resolve().parents[1] / "results" / "scorer"
 
 
 class DistortedFaces(Dataset):
@@ -171,7 +171,7 @@ def main(
     head = fit(of_levels(train["statistics"], levels), target(train), width, seed=seed)
     save(output, head.state_dict(), {"scorer": "iqp-lite", "version": 1, "levels": levels, "width": width})
     on_dev = agreement(head, of_levels(dev["statistics"], levels), target(dev))
-    write_json(RESULTS / "train_lite.json", provenance(seed, faces / "train") | {"images": count, "dev": on_dev})
+    write_json(OUT / "train_lite.json", provenance(seed, faces / "train") | {"images": count, "dev": on_dev})
 
 
 if __name__ == "__main__":

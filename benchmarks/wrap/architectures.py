@@ -213,7 +213,7 @@ ARCHITECTURES: dict[str, dict[str, Small]] = {
             {},
             shape=(3, 512, 512),
             masked=True,
-            note="can not be built small; takes a picture and a mask, and no batches, as its latent has one row",
+            note="cannot be built small; takes a picture and a mask, and no batches, as its latent has one row",
         ),
         "MIRNet2": Small({"n_feat": 16, "n_MRB": 1}),
         "MPRNet": Small({"n_feat": 16, "scale_unetfeats": 8, "scale_orsnetfeats": 8, "num_cab": 2}),

@@ -2,7 +2,7 @@
 
 python -m benchmarks.wrap.auto_sites
 
-Each runs in a process of its own, so that one that crashes is a row of the table like any other.
+Each runs in its own process, so that a crash becomes a row of the table like any other result.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ import typer
 from torch import Tensor, nn
 
 import iqp_adapter as iqp
-from benchmarks.native.report import OutOption, provenance, write_json, write_text
+from benchmarks.common.results import RESULTS, OutOption, provenance, write_json, write_text
 from benchmarks.wrap.architectures import ARCHITECTURES, build, example
-from benchmarks.wrap.full_size import RESULTS
-from iqp_adapter.bench.writers import table as markdown
+from iqp_adapter.bench.text import table as markdown
 
 CLAIMS = {
     "bit_exact_at_init": "wrapped and untrained, it answers as the bare host",
@@ -31,16 +30,16 @@ CLAIMS = {
     "keys_stay": "its state dict has the same keys and values while wrapped",
     "unwrap_bit_exact": "unwrapped, it answers as before and has its own hooks alone",
 }
-"""What is asked of every model. That every site has run is checked by each call of a wrapped host."""
+"""The checks of every model. Each call of a wrapped host also checks that every site has run."""
 
 
 def judge(package: str, name: str) -> dict[str, Any]:
-    """Builds, wraps and asks one architecture; what it raises becomes the reason."""
+    """Builds, wraps and checks one architecture; an error becomes the reason."""
     torch.set_num_threads(1)
     started = time.perf_counter()
     try:
         host = build(package, name)
-        facts = {"parameters": sum(x.numel() for x in host.parameters())} | _asked(host, example(package, name))
+        facts = {"parameters": sum(x.numel() for x in host.parameters())} | _checked(host, example(package, name))
         failed = [f"does not hold: {CLAIMS[claim]}" for claim, holds in facts["claims"].items() if not holds]
     except Exception as error:
         facts, failed = {}, [str(error).partition("\n")[0] or type(error).__name__]
@@ -48,8 +47,8 @@ def judge(package: str, name: str) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _asked(host: nn.Module, given: tuple[Tensor, ...]) -> dict[str, Any]:
-    """The sites that were chosen, and which of the claims hold."""
+def _checked(host: nn.Module, given: tuple[Tensor, ...]) -> dict[str, Any]:
+    """The sites that were found, and which of the claims hold."""
     bare = _answer(host, given)
     state, hooks = {name: value.clone() for name, value in host.state_dict().items()}, _hooks(host)
     model = iqp.wrap(host, sites="auto", example=given)
@@ -95,7 +94,7 @@ def _hooks(host: nn.Module) -> int:
 
 
 def judged_apart(package: str, name: str) -> dict[str, Any]:
-    """`judge` in a process of its own, whose end is a reason as well."""
+    """`judge` in its own process; a crash is a reason as well."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         try:
             return pool.submit(judge, package, name).result()
@@ -139,7 +138,7 @@ def _versions_text() -> str:
 
 def main(
     only: Annotated[list[str] | None, typer.Option(help="Names of architectures; prints, writes nothing.")] = None,
-    out: OutOption = RESULTS,
+    out: OutOption = RESULTS / "wrap",
 ) -> None:
     """Judges, prints and writes."""
     results: dict[str, dict[str, Any]] = {package: {} for package in ARCHITECTURES}

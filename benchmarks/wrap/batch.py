@@ -18,9 +18,9 @@ import typer
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from benchmarks.native.report import OutOption, provenance, write_json
-from benchmarks.timing import in_turn, ratio
-from benchmarks.wrap.full_size import ALL, HOSTS, RESULTS, HostOption, build, pictures, wrapped
+from benchmarks.common.results import RESULTS, OutOption, provenance, write_json
+from benchmarks.common.timing import in_turn, ratio
+from benchmarks.wrap.full_size import ALL, HOSTS, HostOption, build, pictures, wrapped
 from iqp_adapter import Site, WrappedHost
 
 CERTAIN = 100.0
@@ -92,7 +92,7 @@ def main(
     size: Annotated[int, typer.Option(min=2, help="Pictures in the batch.")] = 8,
     rounds: Annotated[int, typer.Option(min=1, help="Of the throughput; at least 15 for numbers that are kept.")] = 15,
     threads: int = 2,
-    out: OutOption = RESULTS,
+    out: OutOption = RESULTS / "wrap",
 ) -> None:
     """Measures, prints and writes."""
     torch.set_num_threads(threads)

@@ -11,10 +11,8 @@ import typer
 from torch import Tensor, nn
 
 import iqp_adapter as iqp
-from benchmarks.native.report import ROOT
 from iqp_adapter.compat import make_importable
 
-RESULTS = ROOT / "benchmarks" / "results" / "wrap"
 SIDE = 512
 GATE = 0.1
 """How far the gates of the adapters are open: what is added is then neither nothing nor all."""

@@ -16,9 +16,9 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from benchmarks.native.report import OutOption, provenance, write_json
-from benchmarks.timing import in_turn, ratio
-from benchmarks.wrap.full_size import ALL, HOSTS, RESULTS, HostOption, build, pictures, wrapped
+from benchmarks.common.results import RESULTS, OutOption, provenance, write_json
+from benchmarks.common.timing import in_turn, ratio
+from benchmarks.wrap.full_size import ALL, HOSTS, HostOption, build, pictures, wrapped
 
 TARGETS = {"fixed quality": 1.02, "per-call quality": 1.03}
 
@@ -45,7 +45,7 @@ def main(
     host: HostOption = ALL,
     rounds: Annotated[int, typer.Option(min=1, help="At least 15 for numbers that are kept.")] = 15,
     threads: int = 2,
-    out: OutOption = RESULTS,
+    out: OutOption = RESULTS / "wrap",
 ) -> None:
     """Measures, prints and writes the ratios."""
     torch.set_num_threads(threads)

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 import typer
 
-from benchmarks.memory import alone, peak_memory
-from benchmarks.native.report import OutOption, provenance, write_json
-from benchmarks.wrap.full_size import ALL, HOSTS, RESULTS, HostOption, build, pictures, wrapped
+from benchmarks.common.peak_memory import alone, peak_memory
+from benchmarks.common.results import RESULTS, OutOption, provenance, write_json
+from benchmarks.wrap.full_size import ALL, HOSTS, HostOption, build, pictures, wrapped
 
 WAYS: dict[str, dict[str, float] | None] = {"bare": None, "fixed quality": {}, "per-call quality": {"quality": 0.5}}
-"""What is asked of each call; nothing can be asked of the bare host."""
+"""The arguments of each call; the bare host takes none."""
 
 TARGET = 1.05
 
@@ -48,7 +48,7 @@ def main(
     host: HostOption = ALL,
     rounds: Annotated[int, typer.Option(min=1)] = 3,
     threads: int = 2,
-    out: OutOption = RESULTS,
+    out: OutOption = RESULTS / "wrap",
 ) -> None:
     """Measures, prints and writes the peaks."""
     results = {name: compare(name, rounds, threads) for name in host}

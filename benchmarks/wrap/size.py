@@ -13,8 +13,8 @@ import torch
 import typer
 from torch import nn
 
-from benchmarks.native.report import OutOption, provenance, write_json
-from benchmarks.wrap.full_size import ALL, RESULTS, HostOption, build, wrapped
+from benchmarks.common.results import RESULTS, OutOption, provenance, write_json
+from benchmarks.wrap.full_size import ALL, HostOption, build, wrapped
 from iqp_adapter import WrappedHost
 
 TARGET = 0.05
@@ -45,7 +45,7 @@ def measure(name: str) -> dict[str, Any]:
     }
 
 
-def main(host: HostOption = ALL, out: OutOption = RESULTS) -> None:
+def main(host: HostOption = ALL, out: OutOption = RESULTS / "wrap") -> None:
     """Counts, prints and writes."""
     results = {name: measure(name) for name in host}
     for name, facts in results.items():

@@ -13,9 +13,9 @@ import typer
 from torch import nn
 
 import iqp_adapter as iqp
-from benchmarks.native.report import OutOption, provenance, write_json
-from benchmarks.timing import in_turn, seconds
-from benchmarks.wrap.full_size import ALL, RESULTS, HostOption, build
+from benchmarks.common.results import RESULTS, OutOption, provenance, write_json
+from benchmarks.common.timing import in_turn, seconds
+from benchmarks.wrap.full_size import ALL, HostOption, build
 
 TARGET = 0.2
 """Seconds."""
@@ -48,7 +48,7 @@ def main(
     host: HostOption = ALL,
     rounds: Annotated[int, typer.Option(min=1, help="At least 15 for numbers that are kept.")] = 25,
     threads: int = 2,
-    out: OutOption = RESULTS,
+    out: OutOption = RESULTS / "wrap",
 ) -> None:
     """Measures, prints and writes."""
     torch.set_num_threads(threads)

@@ -1,4 +1,4 @@
-"""Scores that were computed before, by the content of the pictures and all that the score depends on."""
+"""Scores that were computed before, by the content of the pictures and everything that the score depends on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NO_VALUE = math.inf
 
 
 class Cache:
-    """Keeps a value for every (content, protocol); every `put` is a transaction, and processes may share the file.
+    """Keeps a value for every (content, protocol). Every `put` is a transaction, so processes can share the file.
 
     Args:
         folder: of the benchmark.
@@ -25,7 +25,7 @@ class Cache:
         self._scores = ScoreCache(folder / "scores.sqlite")
 
     def get(self, content: str, protocol: str) -> float | None:
-        """The value, NaN where the protocol gives none, None where nobody knows."""
+        """The value; NaN where the protocol gives none, None where it is not known yet."""
         value = self._scores.get(content, protocol)
         return math.nan if value == _NO_VALUE else value
 
@@ -39,11 +39,11 @@ def content_of(*paths: Path) -> str:
 
 
 def digest(*parts: str) -> str:
-    """A hash of texts, which tells ("ab", "c") from ("a", "bc")."""
+    """A hash of texts that differs between ("ab", "c") and ("a", "bc")."""
     return hashlib.sha256("\n".join(hashlib.sha256(part.encode()).hexdigest() for part in parts).encode()).hexdigest()
 
 
 @lru_cache(maxsize=1 << 16)
 def _content(path: Path, modified: int, size: int) -> str:
-    """A file is read once, as long as it does not change."""
+    """Reads a file once, as long as it does not change."""
     return sha256_of(path)

@@ -1,11 +1,11 @@
-"""What restores: nothing at all, a model of this library, a host with or without its adapter, a command, or a folder.
+"""What a benchmark compares: the input itself, models, hosts with and without adapters, commands, and folders.
 
-`candidates` reads the words of the command line:
+`candidates` reads these words of the command line:
 
     tiny | FOLDER | owner/name            a model of this library
     FILE.pth | NAME | owner/name/file     a host, as `iqp_adapter.wrap` takes it
     cmd: python x.py {input} {output}     a command that restores a folder into another one
-    dir: FOLDER                           outputs that are there already
+    dir: FOLDER                           outputs that exist already
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Work = Callable[[Sequence[Sample]], Iterator[np.ndarray]]
 
 
 def _fits_any(samples: Sequence[Sample]) -> None:
-    """A model restores whatever it is given."""
+    """A model restores any pictures."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ class Candidate:
     Attributes:
         name: of the row.
         model: what several qualities share.
-        quality: what is asked of it; None where it has no dial.
+        quality: that it is asked for; None where it has no dial.
         key: hash of weights and settings; equal keys make equal pictures of equal inputs.
         work: the restoring.
-        check: raises ValueError where it has not one output for each test picture; asked before any work.
-        conditioned_on: metrics that it is conditioned by, and so raises.
+        check: raises ValueError unless there is one output for each test picture; called before any work.
+        conditioned_on: metrics that it is conditioned on, and so raises.
         facts: for the reader.
     """
 
@@ -83,15 +83,15 @@ def candidates(
     """The bare input, and every model at every quality that it knows.
 
     Args:
-        models: as the head of this file says.
-        adapters: folders or Hub ids; the first one is for the first host, and so on. A host with an adapter is there
-            bare as well.
+        models: see the head of this file.
+        adapters: folders or Hub ids; the first one is for the first host, and so on. A host with an adapter is compared
+            without it as well.
         qualities: "best", "any" or numbers from 0 to 1.
         scale, fidelity: for every model that takes them.
 
     Raises:
         ValueError: for an adapter without a host, a name that two rows would have, and what models refuse.
-        OSError: where a model can not be fetched.
+        OSError: where a model cannot be fetched.
     """
     waiting, found = list(adapters), [the_input()]
     for model in models:
@@ -107,7 +107,7 @@ def candidates(
 
 
 def the_input() -> Candidate:
-    """What comes out where nothing is done."""
+    """The inputs as they are."""
     return Candidate(INPUT, INPUT, None, INPUT, lambda samples: (read_pixels(sample.input) for sample in samples))
 
 
@@ -215,8 +215,8 @@ def _ran_on(text: str, samples: Sequence[Sample]) -> Iterator[np.ndarray]:
         words = [word.replace("{input}", str(given)).replace("{output}", str(made)) for word in shlex.split(text)]
         done = subprocess.run(words, capture_output=True, text=True)
         if done.returncode:
-            said = (done.stderr or done.stdout).strip().splitlines()
-            raise OSError(f"{words[0]} ended with status {done.returncode}: {said[-1] if said else 'it said nothing'}")
+            lines = (done.stderr or done.stdout).strip().splitlines()
+            raise OSError(f"{words[0]} ended with status {done.returncode}: {lines[-1] if lines else 'no output'}")
         outputs = {stem: output for stem, _, output in paired(given, made)}
         yield from (read_pixels(outputs[sample.name]) for sample in samples)
 

@@ -1,4 +1,4 @@
-"""What follows from the values of a report: the curve of the dial, guards of raised metrics, and named scores."""
+"""What follows from the values of a report: the curve of the dial, companions of raised metrics, and named scores."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import replace
 from typing import Any
 
 from . import ntire
-from .protocols import OTHER_PERSON
+from .protocols.faces import OTHER_PERSON
 from .report import Report, summary
 
 IDENTITIES = ("identity/dlib", "identity/dlib@input")
-"""By the first of these that was run the faces of another person are counted."""
+"""The first of these that was run counts the faces of another person."""
 
 
 def with_findings(report: Report, variants: Sequence[str]) -> Report:
-    """The report with its dial, companions and named scores, which are asked for by `variants`."""
+    """The report with its dial, its companions, and the named scores of `variants`."""
     datasets = [picture.dataset for picture in report.pictures]
     scores = {
         variant: {
@@ -31,7 +31,7 @@ def with_findings(report: Report, variants: Sequence[str]) -> Report:
 
 
 def _dial(report: Report) -> dict[str, list[dict[str, Any]]]:
-    """The means of every model that was run at two numbers or more."""
+    """The means of every model that was run at two or more numeric qualities."""
     means, curves = summary(report), defaultdict(list)
     for method in report.methods:
         if (level := _level(method.quality)) is not None:
@@ -49,13 +49,13 @@ def _level(quality: str | None) -> float | None:
 
 
 def _companions(report: Report) -> dict[str, dict[str, Any]]:
-    """For every metric that a method raises: metrics that nobody raises or learns from, and lost identities."""
+    """For every metric that a method raises: metrics that no method raises or learned from, and changed faces."""
     held_out = [column.id for column in report.columns if not (column.optimised or column.trained_on)]
     judge = next((name for name in IDENTITIES if any(name in row for row in report.values.values())), None)
-    lost = {
+    changed = {
         method: sum(value is not None and value > OTHER_PERSON for value in row[judge])
         for method, row in report.values.items()
         if judge in row
     }
-    guard = {"held out": held_out, "under identity threshold": lost, "threshold": OTHER_PERSON, "identity": judge}
+    guard = {"held out": held_out, "under identity threshold": changed, "threshold": OTHER_PERSON, "identity": judge}
     return {column.id: guard for column in report.columns if column.optimised}

@@ -1,4 +1,4 @@
-"""How sure we may be of a mean over test pictures: bootstrap intervals over the people that they show."""
+"""How certain a mean over test pictures is: bootstrap intervals over the people that the pictures show."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Interval(NamedTuple):
 
 
 class People:
-    """Draws people with replacement, with all their pictures: pictures of one person are no independent evidence.
+    """Draws people with replacement, with all their pictures: pictures of one person are not independent evidence.
 
     Args:
         people: who is on each picture (N,).
         draws: number of resamples.
-        seed: of the draws; equal people and seeds resample alike, so that differences are paired.
+        seed: of the draws; equal people and seeds give equal resamples, so that differences are paired.
 
     Raises:
         ValueError: when there is only one person.

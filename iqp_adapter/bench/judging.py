@@ -1,31 +1,26 @@
-"""A protocol at work on files: what it said before is remembered, and where it can not be run it says why."""
+"""A protocol that judges files: known values are taken from the cache, and it says why where it cannot be run."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..degradations.rng import global_seed
 from ..pictures import read_tensor
 from ..provenance import environment
 from ..version import __version__
 from .cache import Cache, content_of, digest
-from .frechet import frechet, moments
+from .measuring import NotRunError, not_run_on, values_of
 from .protocols import Kind, Measure, Moments, Protocol, SetMeasure
+from .protocols.frechet import frechet, moments
 from .test_sets import Sample
 
 logger = logging.getLogger(__name__)
-
-
-class NotRunError(Exception):
-    """A protocol can not be run here; the message says why."""
 
 
 class Judge:
@@ -36,31 +31,26 @@ class Judge:
         key: hash of all that a value depends on besides the pictures.
 
     Args:
-        given: files of the user's in the place of the published ones.
+        given: the user's own files instead of the published ones.
 
     Raises:
-        NotRunError: where the protocol needs what is not there; so do `value` and `distance`.
+        NotRunError: where something that the protocol needs is missing; `value` and `distance` raise it too.
     """
 
     def __init__(self, protocol: Protocol, device: torch.device, cache: Cache, given: Sequence[Path] = ()) -> None:
         self.protocol, self.device, self.cache, self.given = protocol, device, cache, given
         self._moments: dict[str, Moments] = {}
-        try:
+        with not_run_on(OSError, ImportError):
             self.files = protocol.files(given)
-        except (OSError, ImportError) as error:
-            raise NotRunError(_line(error)) from error
         packages = repr(sorted(environment(0)["packages"].items()))
         self.key = digest(protocol.id, __version__, packages, self.device.type, *map(content_of, self.files))
 
     @cached_property
     def measure(self) -> Any:
-        """The loaded protocol; weights that the user gives and that do not fit are the user's error."""
-        try:
+        """The loaded protocol; the user's own weights that do not fit are an error."""
+        errors = () if self.given else (OSError, ImportError, ValueError)
+        with not_run_on(*errors):
             return self.protocol.load(self.device, self.files)
-        except (OSError, ImportError, ValueError) as error:
-            if self.given:
-                raise
-            raise NotRunError(_line(error)) from error
 
     def value(self, sample: Sample, output: Path) -> float | None:
         """The value of one output; None where there is none."""
@@ -82,14 +72,12 @@ class Judge:
             self.cache.put(content, self.key, known)
         return known
 
-    @torch.no_grad()
     def _measured(self, name: str, output: Path, other: Path | None = None) -> float:
         picture = read_tensor(output)[None]
         reference = read_tensor(other)[None] if other else picture
-        measure: Measure = self.measure  # loaded out here: what is wrong with weights is not wrong with the picture
+        measure: Measure = self.measure  # loaded out here: an error of the weights is no error of the picture
         try:
-            with _repeatable():
-                return float(measure.values(picture, reference, [name])[0])
+            return float(values_of(measure, picture, reference, [name])[0])
         except ValueError as error:
             logger.warning("no %s of %s: %s", self.protocol.id, output, error)
             return math.nan
@@ -98,14 +86,12 @@ class Judge:
         measure: SetMeasure = self.measure
         if measure.reference is None and not originals:
             raise NotRunError("needs originals, and not every test picture has one")
-        try:
+        with not_run_on(ValueError):
             reference = measure.reference or self._moments_of(originals)
             return frechet(*self._moments_of(outputs[: measure.first]), *reference)
-        except ValueError as error:
-            raise NotRunError(_line(error)) from error
 
     def _moments_of(self, files: Sequence[Path]) -> Moments:
-        """Those of the originals are asked for by every candidate."""
+        """Kept, since every candidate needs those of the originals."""
         key = content_of(*files)
         if key not in self._moments:
             self._moments[key] = moments(torch.cat([self.measure.features(read_tensor(file)[None]) for file in files]))
@@ -118,16 +104,3 @@ def _pair(kind: Kind, sample: Sample, output: Path) -> tuple[Path, ...] | None:
         return (output,)
     other = sample.original if kind == "reference" else sample.input
     return None if other is None else (output, other)
-
-
-@contextmanager
-def _repeatable() -> Iterator[None]:
-    """Metrics that draw patches draw the same ones every time, and leave the global generators as they were."""
-    with global_seed(0), torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-
-
-def _line(error: Exception) -> str:
-    """An error in one line, without the name of this user's home."""
-    return (" ".join(str(error).split()) or type(error).__name__).replace(str(Path.home()), "~")

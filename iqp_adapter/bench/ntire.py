@@ -3,9 +3,9 @@
     score = CLIPIQA + MANIQA + MUSIQ / 100 + max(0, (10 - NIQE) / 10) + QALIGN / 5 + max(0, (100 - FID) / 100)
 
 Every metric is averaged over each test set, the means are weighted by the sizes of the sets, and FID is taken once over
-all outputs. The gate is no part of the score: an entry is invalid where more than ten faces are less like their input
-than the threshold of their set, which is told by its name (`SIZES`). The years differ in the thresholds alone, and 2026
-has two of them: those of its evaluation code (`ntire2026`) and those of its README (`ntire2026-readme`).
+all outputs. The gate is not part of the score: an entry is invalid where more than ten faces are less like their input
+than the threshold of their test set. Test sets are known by their names (`SIZES`). The years differ only in the
+thresholds. 2026 has two sets of them: of its evaluation code (`ntire2026`) and of its README (`ntire2026-readme`).
 
 Sources: eval.py and README of zhengchen1999/NTIRE2025_RealWorld_Face_Restoration and of
 jkwang28/NTIRE2026_RealWorld_Face_Restoration (both MIT); arXiv 2504.14600 and 2604.10532.
@@ -33,11 +33,11 @@ THRESHOLDS = {
     "ntire2026": _STRICT | {"Wider-Test": 0.2, "WebPhoto-Test": 0.25},
     "ntire2026-readme": _STRICT | {"Wider-Test": 0.3, "WebPhoto-Test": 0.3},
 }
-"""Least likeness to the input, by variant of the score and test set."""
+"""The lowest valid likeness to the input, by variant of the score and test set."""
 
 
 class Term(NamedTuple):
-    """One summand: the protocol it comes from, and what becomes of the protocol's mean."""
+    """One summand: its protocol, and how it follows from the protocol's mean."""
 
     protocol: str
     of: Callable[[float], float]
@@ -53,7 +53,7 @@ TERMS = {
 }
 
 PROTOCOLS = [*(term.protocol for term in TERMS.values()), GATE]
-"""What has to be run for the score and its gate."""
+"""The protocols of the score and its gate."""
 
 
 def score(
@@ -64,7 +64,7 @@ def score(
 ) -> dict[str, Any]:
     """The score of one method, with its terms, those that were not run, and the gate.
 
-    Where terms are missing, the score is the sum of the others, and `complete` says so.
+    Where terms are missing, the score is the sum of the others, and `complete` is False.
 
     Args:
         variant: a key of `THRESHOLDS`.
@@ -106,7 +106,7 @@ def aggregate(values: Sequence[float | None], datasets: Sequence[str]) -> float 
 def gate(
     thresholds: Mapping[str, float], likeness: Sequence[float | None] | None, datasets: Sequence[str]
 ) -> dict[str, Any]:
-    """How many faces are below the threshold of their set, and whether that is few enough; else why nobody knows."""
+    """How many faces are below the threshold of their set, and whether so many are allowed; else why it was not run."""
     strange = sorted(set(datasets) - thresholds.keys())
     if strange:
         return {"not run": f"no threshold for the test set {', '.join(strange)}"}

@@ -1,6 +1,7 @@
-"""Pictures as the benchmark keeps them: 8-bit PNG files that say in a text chunk what they were made of.
+"""Pictures as the benchmark keeps them: 8-bit PNG files with a text chunk that names what they were made of.
 
-By that a later run knows which it may take over; a picture without the chunk is somebody's, and is never replaced.
+From the chunk a later run knows which pictures it can use again. A picture without the chunk belongs to somebody else
+and is never replaced.
 """
 
 from __future__ import annotations
@@ -17,25 +18,25 @@ _CHUNK = "iqp_adapter bench"
 
 
 def write_png(path: Path, pixels: np.ndarray, source: str) -> None:
-    """Writes (H, W, 3) uint8 whole or not at all, in the place of an earlier one of ours but of no other file.
+    """Writes (H, W, 3) uint8 whole or not at all; replaces an earlier picture of the benchmark, but no other file.
 
     Args:
-        source: all that the picture was made of, in words.
+        source: everything that the picture depends on, as text.
 
     Raises:
-        FileExistsError: where the path holds a picture that is not ours.
+        FileExistsError: where the path holds a picture that the benchmark did not write.
     """
     if path.exists() and _made_of(path) is None:
         raise FileExistsError(f"{path} exists and is no picture of this benchmark; choose another folder")
     path.parent.mkdir(parents=True, exist_ok=True)
-    said = PngImagePlugin.PngInfo()
-    said.add_text(_CHUNK, _digest(source))
+    info = PngImagePlugin.PngInfo()
+    info.add_text(_CHUNK, _digest(source))
     with atomic_path(path) as partial:
-        Image.fromarray(pixels).save(partial, "PNG", pnginfo=said)
+        Image.fromarray(pixels).save(partial, "PNG", pnginfo=info)
 
 
 def is_made_of(path: Path, source: str) -> bool:
-    """Whether `write_png` has written this file of the same source."""
+    """Whether `write_png` wrote this file from the same source."""
     return path.is_file() and _made_of(path) == _digest(source)
 
 

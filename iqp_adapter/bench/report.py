@@ -26,7 +26,7 @@ class Column:
         id: of the protocol, with everything that its numbers depend on.
         label: for people.
         lower_better: True where a lower value is a better picture.
-        trained_on: why its verdict is not independent; empty where it is.
+        trained_on: why it is not independent evidence; empty where it is.
         optimised: whether a method of this report raises this very metric.
         skipped: why it was not run; empty where it was.
     """
@@ -54,7 +54,7 @@ class Picture:
     """One test picture.
 
     Attributes:
-        group: who is on it; pictures of one group are no independent evidence.
+        group: who is on it; pictures of one group are not independent evidence.
         dataset: the test set that it belongs to.
     """
 
@@ -65,12 +65,12 @@ class Picture:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that the tables, the files and the page are made from.
+    """Everything that the tables, files and page show.
 
     Attributes:
         values: method -> column id -> one value per picture; None where it has none.
         set_values: method -> column id -> value over the whole set (FID).
-        baseline: the method that paired differences are taken against.
+        baseline: the method from which paired differences are taken.
         dial: model -> for each quality `{"quality": q, "means": {column id: Interval}}`.
         companions: optimised column id -> its held-out columns, and how many faces of each method are below the
             identity threshold: `{"held out": [...], "under identity threshold": {method: count}, "threshold": x}`.
@@ -103,7 +103,7 @@ def summary(report: Report) -> Intervals:
 
 
 def differences(report: Report) -> Intervals:
-    """By how much every method differs from the baseline on the same pictures, with its interval over people."""
+    """The mean difference of every method from the baseline on the same pictures, with its interval over people."""
     people, base = _groups(report), report.values[report.baseline]
     return {
         method: {column: _interval(_minus(row[column], base[column]), people) for column in row if column in base}
@@ -121,7 +121,7 @@ def _minus(values: Sequence[float | None], base: Sequence[float | None]) -> list
 
 
 def _interval(values: Sequence[float | None], groups: Sequence[str]) -> Interval:
-    """Over the pictures that have a value; of one person alone there is a mean but no interval, which is NaN."""
+    """Over the pictures that have a value. Pictures of a single person give a mean, and NaN for the interval."""
     there = [(value, group) for value, group in zip(values, groups, strict=True) if value is not None]
     if not there:
         return Interval(np.nan, np.nan, np.nan)

@@ -1,8 +1,8 @@
-"""Runs a benchmark: restores what is not restored yet, judges what is not judged yet, and puts a report together.
+"""Runs a benchmark: restores what is not restored yet, judges what is not judged yet, and makes a report.
 
-Whatever is done is in files as soon as it is done, by content: a run that was killed goes on where it stopped, another
-metric or model costs its own work alone, and processes share the work by filling the same cache. The report is then
-made by one of them, which finds everything there.
+Every result is written to a file at once, under a key made from its content. So a run that was stopped continues where
+it stopped, another metric or model costs only its own work, and several processes share the work by filling the same
+cache. One of them then makes the report from the cache.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ from ..version import __version__
 from .cache import Cache, content_of, digest
 from .candidates import INPUT, Candidate
 from .findings import with_findings
-from .judging import Judge, NotRunError
+from .judging import Judge
+from .measuring import NotRunError
 from .outputs import is_made_of, write_png
 from .protocols import Kind, Protocol
 from .report import Column, Method, Picture, Report, Values
 from .test_sets import Sample
 
-Tell = Callable[[str, int, int], None]
-"""Is told what is going on, how much of it is done, and how much there is."""
+Progress = Callable[[str, int, int], None]
+"""Called with the name of the current task, the number of finished parts, and their total."""
 
 PICTURES, MARK = "pictures", ".iqp-bench"
 
@@ -46,13 +47,13 @@ class Benchmark:
         candidates: what restores.
         samples: the test pictures.
         protocols: the metrics.
-        folder: of restored pictures and scores; everything that is there already is taken over.
+        folder: of restored pictures and scores; those that are there already are used again.
         scores: named scores, of `ntire.THRESHOLDS`.
-        weights: protocol id -> files of the user's in the place of the published ones.
+        weights: protocol id -> the user's own files instead of the published ones.
         device: where metrics run.
-        baseline: the row that differences are taken against.
-        seed: what the degradations were drawn from.
-        raised: metrics that some candidate is conditioned on, or was made to raise.
+        baseline: the row from which differences are taken.
+        seed: of the degradations.
+        raised: metrics that a candidate is conditioned on, or was made to raise.
         facts: more about the environment, for the report.
 
     Raises:
@@ -82,8 +83,8 @@ class Benchmark:
             candidate.check(self.samples)
 
 
-def run(benchmark: Benchmark, tell: Tell = lambda what, done, of: None) -> Report | None:
-    """Restores, judges and reports; started by accelerate, it splits the pictures over the processes.
+def run(benchmark: Benchmark, progress: Progress = lambda what, done, of: None) -> Report | None:
+    """Restores, judges and reports; the processes of accelerate share the pictures.
 
     Returns:
         the report, in the main process; None in the others.
@@ -92,26 +93,26 @@ def run(benchmark: Benchmark, tell: Tell = lambda what, done, of: None) -> Repor
         ValueError: where an output is missing, or not as large as its input.
         OSError: where the folder holds something else, and where a command fails.
     """
-    claim(benchmark.folder)
-    return _together(benchmark, tell) if _many() else _Work(benchmark, benchmark.samples, tell).report()
+    take_folder(benchmark.folder)
+    return _together(benchmark, progress) if _many() else _Work(benchmark, benchmark.samples, progress).report()
 
 
-def _together(benchmark: Benchmark, tell: Tell) -> Report | None:
-    """Every process does its share; the main one waits for all, and finds everything done."""
+def _together(benchmark: Benchmark, progress: Progress) -> Report | None:
+    """Every process does its share; the main one waits for all, then reports from the shared cache."""
     state = _processes()
-    _Work(benchmark, benchmark.samples[state.process_index :: state.num_processes], tell).values()
+    _Work(benchmark, benchmark.samples[state.process_index :: state.num_processes], progress).values()
     state.wait_for_everyone()
-    return _Work(benchmark, benchmark.samples, tell).report() if state.is_main_process else None
+    return _Work(benchmark, benchmark.samples, progress).report() if state.is_main_process else None
 
 
 def place(device: str | None = None) -> torch.device:
-    """Where to compute: what is named, else this process's accelerator, else the CPU."""
+    """The device to compute on: the named one, else this process's accelerator, else the CPU."""
     if device is not None:
         return torch.device(device)
     return _processes().device if _many() else default_device()
 
 
-def claim(folder: Path) -> None:
+def take_folder(folder: Path) -> None:
     """Takes a folder for a benchmark.
 
     Raises:
@@ -139,14 +140,14 @@ def _processes() -> Any:
 class _Work:
     """A benchmark on some of its pictures."""
 
-    def __init__(self, benchmark: Benchmark, samples: Sequence[Sample], tell: Tell) -> None:
-        self.benchmark, self.samples, self.tell = benchmark, samples, tell
+    def __init__(self, benchmark: Benchmark, samples: Sequence[Sample], progress: Progress) -> None:
+        self.benchmark, self.samples, self.progress = benchmark, samples, progress
         self.cache = Cache(benchmark.folder)
         self.skipped: dict[str, str] = {}
         self.weights: dict[str, dict[str, str]] = {}
 
     def values(self) -> Values:
-        """Everything that one picture alone decides: method -> protocol -> one value per picture."""
+        """Values of single pictures: method -> protocol -> one value per picture."""
         outputs = {candidate.name: self._restored(candidate) for candidate in self.benchmark.candidates}
         values: Values = {name: {} for name in outputs}
         for protocol in self._of_kind("no-reference", "reference", "input"):
@@ -181,7 +182,7 @@ class _Work:
         return self.benchmark.folder / PICTURES / f"{slug}-{candidate.key[:8]}" / sample.dataset / f"{sample.name}.png"
 
     def _restored(self, candidate: Candidate) -> list[Path]:
-        """The outputs of a candidate; those that are not there yet are made."""
+        """The outputs of a candidate; missing ones are made."""
         places = [self._place(candidate, sample) for sample in self.samples]
         sources = [f"{candidate.key} {content_of(sample.input)}" for sample in self.samples]
         todo = [
@@ -192,7 +193,7 @@ class _Work:
         started = time.perf_counter()
         pictures = candidate.work([sample for sample, _, _ in todo]) if todo else ()
         for done, ((sample, place, source), pixels) in enumerate(zip(todo, pictures, strict=True)):
-            self.tell(f"restoring: {candidate.name}", done, len(todo))
+            self.progress(f"restoring: {candidate.name}", done, len(todo))
             _check_size(candidate, sample, pixels)
             write_png(place, pixels, source)
             self.cache.put(content_of(sample.input), f"seconds {candidate.key}", time.perf_counter() - started)
@@ -200,7 +201,7 @@ class _Work:
         return places
 
     def _judged(self, protocol: Protocol, outputs: Mapping[str, Sequence[Path]]) -> dict[str, list[float | None]]:
-        """Method -> values; nothing where the protocol can not be run, which is noted."""
+        """Method -> values; nothing where the protocol cannot be run, which is noted."""
         if protocol.kind == "reference" and not any(sample.original for sample in self.samples):
             self.skipped[protocol.id] = "needs originals, and the test pictures have none"
             return {}
@@ -210,7 +211,7 @@ class _Work:
             rows: dict[str, list[float | None]] = {name: [] for name in outputs}
             for name, places in outputs.items():
                 for sample, place in zip(self.samples, places, strict=True):
-                    self.tell(f"judging: {protocol.label}", sum(map(len, rows.values())), total)
+                    self.progress(f"judging: {protocol.label}", sum(map(len, rows.values())), total)
                     rows[name].append(judge.value(sample, place))
         except NotRunError as reason:
             self.skipped[protocol.id] = str(reason)
@@ -232,7 +233,7 @@ class _Work:
             try:
                 judge = self._judge(protocol)
                 for done, candidate in enumerate(self.benchmark.candidates):
-                    self.tell(f"judging: {protocol.label}", done, len(values))
+                    self.progress(f"judging: {protocol.label}", done, len(values))
                     outputs = [self._place(candidate, sample) for sample in self.samples]
                     values[candidate.name][protocol.id] = judge.distance(outputs, known)
             except NotRunError as reason:
@@ -254,8 +255,8 @@ class _Work:
         seconds = [self.cache.get(content_of(one.input), f"seconds {candidate.key}") for one in self.samples]
         if candidate.model != INPUT and None not in seconds:
             facts["seconds per picture"] = float(np.mean(seconds))  # type: ignore[arg-type]
-        if lost := {name: values.count(None) for name, values in row.items() if None in values}:
-            facts["pictures without a value"] = lost
+        if missing := {name: values.count(None) for name, values in row.items() if None in values}:
+            facts["pictures without a value"] = missing
         return Method(candidate.name, candidate.model, candidate.quality, facts)
 
     def _images(self) -> dict[str, list[str]]:
@@ -277,12 +278,12 @@ class _Work:
             dict(benchmark.facts)
             | {"iqp_adapter": __version__, "metrics on": benchmark.device.type}
             | {"data": {name: _described(part) for name, part in _by_set(self.samples).items()}}
-            | {"protocols": {one.id: self._said(one) for one in benchmark.protocols}}
+            | {"protocols": {one.id: self._description(one) for one in benchmark.protocols}}
             | environment(benchmark.seed)
         )
 
-    def _said(self, protocol: Protocol) -> dict[str, Any]:
-        """All that a reader of its numbers should know."""
+    def _description(self, protocol: Protocol) -> dict[str, Any]:
+        """What a reader of its numbers should know."""
         return {
             "better": "lower" if protocol.lower_better else "higher",
             "compares with": "" if protocol.kind == "no-reference" else protocol.kind,

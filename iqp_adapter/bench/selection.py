@@ -1,4 +1,4 @@
-"""Which protocols a benchmark runs: those that are named, and beside a metric that is raised, some that are not."""
+"""Which protocols a benchmark runs: the named ones, and for a metric that a candidate raises, companions."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from .protocols import PROTOCOLS, Protocol, find
 
 COMPANIONS = ("niqe/basicsr@native", "perceptual/efficientnet-lite2@native", "identity/dlib")
 BLIND_COMPANIONS = ("niqe/basicsr@native", "identity/dlib@input")
-"""What is judged beside a metric that a candidate raises, with originals and without."""
+"""Run beside a metric that a candidate raises: with originals, and without."""
 
 DEFAULTS = ("iqp-lite", "niqe", "piqe", "psnr", "ssim", "perceptual/efficientnet-lite2", "identity")
 BLIND_DEFAULTS = ("iqp-lite", "niqe", "piqe", "identity@input")
-"""What is run where nothing is named: no download, with originals and without."""
+"""Run where nothing is named, all without downloads: with originals, and without."""
 
 
-def chosen(metrics: Sequence[str], scores: Sequence[str], raised: Collection[str], originals: bool) -> list[Protocol]:
-    """The protocols that are named, and where one of them is raised by a candidate, companions that nobody raises.
+def select(metrics: Sequence[str], scores: Sequence[str], raised: Collection[str], originals: bool) -> list[Protocol]:
+    """The named protocols, and where a candidate raises one of them, companions that no candidate raises.
 
     Args:
-        metrics: ids or short names; where neither metrics nor scores are given, what needs no download.
-        scores: named scores, whose metrics are taken too.
-        raised: metrics that some candidate is conditioned on.
+        metrics: ids or short names; without metrics and scores the defaults, which need no download.
+        scores: named scores, whose metrics are added.
+        raised: metrics that a candidate is conditioned on.
         originals: whether test pictures have originals.
 
     Raises:
-        ValueError: for a name that is not known.
+        ValueError: for an unknown name.
     """
     if strange := set(scores) - ntire.THRESHOLDS.keys():
         raise ValueError(f"unknown score {min(strange)!r}; there are {', '.join(ntire.THRESHOLDS)}")

@@ -1,17 +1,18 @@
 """Test sets: folders of degraded faces, with or without originals, published ones, and good faces degraded by a seed.
 
-Pictures are paired by their stems, and anything without its counterpart is an error: a picture that is left out
-silently makes a mean better or worse than it is.
+Pictures are paired by their stems. A picture without its counterpart is an error: leaving it out silently would make a
+mean better or worse than it is. A new published set is one line in `PUBLISHED`; a new kind of degradation is one file
+and one line in `iqp_adapter.degradations.kinds`, and needs no change here.
 """
 
 from __future__ import annotations
 
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,9 +21,6 @@ from ..store import hub
 from ..store.files import IMAGE_SUFFIXES, list_images, sha256_of, some_of
 from .intervals import person_of
 from .outputs import is_made_of, write_png
-
-if TYPE_CHECKING:
-    from ..degradations.face import Degradation
 
 _HUB = f"{hub.DATASETS}LIAGM/DAEFR_test_datasets/"
 
@@ -42,6 +40,9 @@ PUBLISHED = {
 }
 """WebPhoto-Test and CelebChild are given as folders: no repository on the Hub has them under a stable name."""
 
+Degrade = Callable[[np.ndarray, int], np.ndarray]
+"""A picture (H, W, 3) float32 RGB in [0, 1] and a seed -> the degraded one. Its `repr` names all settings."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -55,11 +56,11 @@ class Sample:
 
 
 def from_folder(inputs: Path, originals: Path | None = None) -> list[Sample]:
-    """Degraded faces of a folder, or of its subfolders, which are test sets of their own then.
+    """Degraded faces of a folder, or of its subfolders, each of which is a test set then.
 
     Args:
         inputs: folder of pictures, or of folders of pictures.
-        originals: of the same form; with a picture of the same stem and size for every input and no others.
+        originals: of the same form, with exactly one picture of the same stem and size for every input.
 
     Raises:
         ValueError: where pictures do not match, naming them.
@@ -78,7 +79,7 @@ def published(name: str, cache: Path) -> list[Sample]:
 
     Raises:
         ValueError: for a name that is not known.
-        OSError: where it can not be fetched; says so.
+        OSError: where it cannot be fetched.
     """
     if name not in PUBLISHED:
         raise ValueError(f"no test set {name!r}; published: {', '.join(PUBLISHED)}; else give a folder")
@@ -99,23 +100,24 @@ def degraded(
 ) -> list[Sample]:
     """Good faces and their seeded degradations, written as PNG files where they are not there yet.
 
-    A degradation is decided by the seed, the number of the draw and the content of the file: it is the same in any
-    folder, whatever its name and its neighbours are.
+    The seed, the number of the draw and the content of the file decide a degradation. The names of file and folder and
+    the other files do not count.
 
     Args:
         out: folder for the pictures, inputs and originals.
         limit: so many faces, the first ones.
         size: side of both in pixels.
         draws: degradations of every face.
-        changes: attributes of `Degradation` that differ from `Degradation.for_resolution(size)`.
+        changes: `kind` of the degradation ("face" where it is not given), and those of its attributes that differ
+            from its default.
 
     Raises:
-        ValueError: for a face that is smaller than `size`, and for an attribute that does not exist.
+        ValueError: for a face that is smaller than `size`, and for a kind or attribute that does not exist.
     """
-    from ..degradations.face import Degradation
+    from ..degradations.kinds import degradation_of
     from ..degradations.rng import sample_seed
 
-    degradation = Degradation.for_resolution(size, **changes or {})
+    degradation = degradation_of(size, **changes or {})
     return [
         _degraded(
             face,
@@ -140,7 +142,7 @@ def by_stem(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for file in list_images([folder]):
         if file.stem in found:
-            raise ValueError(f"{folder} has {found[file.stem].name} and {file.name}; pictures are told by their stems")
+            raise ValueError(f"{folder} has {found[file.stem].name} and {file.name}; stems must be unique")
         found[file.stem] = file
     return found
 
@@ -202,7 +204,7 @@ def _check_size(file: Path, original: Path) -> None:
             raise ValueError(f"{file} is {one.size} and its original {other.size}; bring them to one size first")
 
 
-def _degraded(face: Path, dataset: str, name: str, out: Path, degradation: Degradation, size: int, key: int) -> Sample:
+def _degraded(face: Path, dataset: str, name: str, out: Path, degradation: Degrade, size: int, key: int) -> Sample:
     """One degradation of one face; `key` decides its draws."""
     original, target = out / "originals" / f"{face.stem}.png", out / "inputs" / f"{name}.png"
     source = f"{sha256_of(face)} {size} px"

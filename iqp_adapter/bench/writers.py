@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from ..store.files import atomic_path
 from .intervals import Interval
 from .ntire import TERMS
 from .report import Column, Intervals, Method, Picture, Report, differences, summary
+from .text import json_text, plain, table
 
 _TEX = str.maketrans({sign: f"\\{sign}" for sign in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}"})
 
@@ -35,9 +36,9 @@ def write_all(report: Report, folder: Path) -> list[Path]:
 
 
 def markdown(report: Report) -> str:
-    """Tables of means, of differences to the baseline, of companions and of named scores, with what was not run."""
+    """Tables of means, of differences from the baseline, of companions and of named scores, with what was not run."""
     parts = [f"# {report.title}", _counted(report), _table(report, summary(report), report.set_values), _notes(report)]
-    parts += [f"## Differences to {report.baseline}", _table(report, differences(report), _set_gaps(report), "+")]
+    parts += [f"## Differences from {report.baseline}", _table(report, differences(report), _set_gaps(report), "+")]
     parts += [*_guards(report), *_scores(report), "## Protocols"]
     parts += ["\n".join(f"- `{column.id}`: {_remarks(report, column)}" for column in report.columns)]
     return "\n\n".join(parts) + "\n"
@@ -64,7 +65,7 @@ def latex(report: Report) -> str:
 
 
 def means(report: Report) -> Iterator[dict[str, Any]]:
-    """One row for every method and protocol: mean, interval, and the difference to the baseline with its interval."""
+    """One row for every method and protocol: mean, interval, and the difference from the baseline with its interval."""
     rows, gaps = summary(report), differences(report)
     for method in report.methods:
         for column in report.columns:
@@ -101,11 +102,11 @@ def values(report: Report) -> Iterator[dict[str, Any]]:
 def as_json(report: Report) -> str:
     """The whole report with its intervals; numbers keep six digits, and what is not finite becomes null."""
     content = asdict(report) | {"summary": summary(report), "differences": differences(report)}
-    return json.dumps(plain(content, Interval._asdict), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text(plain(content, Interval._asdict))
 
 
 def read_report(path: Path) -> Report:
-    """The report of a `report.json`, to write its page or its tables again."""
+    """Reads a `report.json`, so that its page or tables can be written again."""
     content = json.loads(path.read_text(encoding="utf-8"))
     kinds: dict[str, Callable[..., Any]] = {"columns": Column, "methods": Method, "pictures": Picture}
     parts = {name: [kind(**entry) for entry in content[name]] for name, kind in kinds.items()}
@@ -141,18 +142,12 @@ def _table(report: Report, rows: Intervals, whole: Mapping[str, Mapping[str, flo
 
 
 def _set_gaps(report: Report) -> dict[str, dict[str, float]]:
-    """By how much values over the whole set differ from the baseline's."""
+    """The differences of values over the whole set from the baseline's."""
     base = report.set_values.get(report.baseline, {})
     return {
         method: {column: value - base[column] for column, value in row.items() if column in base}
         for method, row in report.set_values.items()
     }
-
-
-def table(lines: Sequence[Sequence[str]]) -> str:
-    """Cells, the header first -> a Markdown table."""
-    head, *body = (f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |" for cells in lines)
-    return "\n".join([head, f"|{' --- |' * len(lines[0])}", *body])
 
 
 def _cell(report: Report, method: str, column: Column, found: Interval | None, sign: str) -> str:
@@ -182,14 +177,14 @@ def _guards(report: Report) -> Iterator[str]:
     for raised, guard in report.companions.items():
         yield f"## Beside {labels[raised]}, which is raised"
         held = [column.label for column in report.columns if column.id in guard["held out"] and not column.skipped]
-        yield f"Held out: {', '.join(held) or 'nothing, so that nothing is proved'}."
-        lost = guard["under identity threshold"]
-        if not lost:
+        yield f"Held out: {', '.join(held) or 'nothing, so nothing is proved'}."
+        changed = guard["under identity threshold"]
+        if not changed:
             yield "Faces of another person were not counted: no identity was run."
             continue
         over = f"{labels[guard['identity']]} above {guard['threshold']}"
         head = ["", f"faces of another person ({over}), of {len(report.pictures)}"]
-        yield table([head, *([method, str(count)] for method, count in lost.items())])
+        yield table([head, *([method, str(count)] for method, count in changed.items())])
 
 
 def _scores(report: Report) -> Iterator[str]:
@@ -211,8 +206,8 @@ def _gate(gate: Mapping[str, Any]) -> str:
 
 
 def _remarks(report: Report, column: Column) -> str:
-    said = report.environment.get("protocols", {}).get(column.id, {})
-    parts = [f"{'lower' if column.lower_better else 'higher'} is better", said.get("note", "")]
+    facts = report.environment.get("protocols", {}).get(column.id, {})
+    parts = [f"{'lower' if column.lower_better else 'higher'} is better", facts.get("note", "")]
     parts += [f"trained on: {column.trained_on}"] if column.trained_on else []
     return "; ".join(part for part in parts if part)
 
@@ -230,7 +225,7 @@ def _best(report: Report, rows: Intervals, column: Column) -> float:
 
 
 def _known(report: Report, method: str, column: Column) -> int:
-    """Over how many pictures a mean goes."""
+    """The number of pictures that have a value."""
     row = report.values.get(method, {}).get(column.id)
     return len(report.pictures) if row is None else sum(value is not None for value in row)
 
@@ -267,21 +262,3 @@ def _digits(value: Any) -> Any:
 
 def _interval(given: Mapping[str, float | None]) -> Interval:
     return Interval(*(math.nan if given[name] is None else given[name] for name in Interval._fields))  # type: ignore
-
-
-def plain(value: Any, interval: Callable[[Interval], Any] = list) -> Any:
-    """The same for JSON: numbers with six digits, null where one is not finite, other objects as text.
-
-    Args:
-        interval: what becomes of an interval, by default mean, low and high.
-    """
-    if isinstance(value, Interval):
-        return plain(interval(value))
-    if isinstance(value, Mapping):
-        return {str(key): plain(item, interval) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item, interval) for item in value]
-    value = value.item() if hasattr(value, "item") else value  # a number of numpy or torch
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else None
-    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,8 +24,7 @@ def bench(
         list[str] | None,
         typer.Option(
             help="tiny, a folder, a Hub id; a host: a weight file, a known name; 'cmd: PROGRAM {input} {output}'; "
-            "'dir: FOLDER' of outputs. By default tiny. May be repeated, as all "
-            "that follow."
+            "'dir: FOLDER' of outputs. By default tiny. This option and the lists below may be repeated."
         ),
     ] = None,
     adapter: Annotated[
@@ -35,8 +33,8 @@ def bench(
     quality: Annotated[
         list[str] | None, typer.Option(help="best, any or a number from 0 to 1; by default best and any.")
     ] = None,
-    dial: Annotated[int, typer.Option(help="So many levels from 0 to 1 besides, for the curve of the dial.")] = 0,
-    hq: Annotated[list[Path] | None, typer.Option(help="Folder of good faces, which are degraded, seeded.")] = None,
+    dial: Annotated[int, typer.Option(help="Number of qualities from 0 to 1 for the curve of the dial.")] = 0,
+    hq: Annotated[list[Path] | None, typer.Option(help="Folder of good faces, which are degraded by the seed.")] = None,
     lq: Annotated[
         list[str] | None,
         typer.Option(help="Folder of degraded faces, or of such folders; celeba-test, lfw-test, wider-test."),
@@ -55,41 +53,44 @@ def bench(
         typer.Option(metavar="PROTOCOL=FILE", help="Local file of a metric; of two files, in the order of --list."),
     ] = None,
     optimised: Annotated[
-        list[str] | None, typer.Option(help="Metric that some model was made to raise, besides those it shows itself.")
+        list[str] | None,
+        typer.Option(help="Metric that a model was made to raise, if the model does not state it."),
     ] = None,
     baseline: Annotated[
-        str | None, typer.Option(help="Row that differences are taken against; by default the bare host, else input.")
+        str | None, typer.Option(help="Row from which differences are taken; by default the bare host, else input.")
     ] = None,
     scale: Annotated[float, typer.Option(help="Strength of the quality's guidance; 1 is as trained.")] = 1.0,
     fidelity: Annotated[float | None, typer.Option(help="Weight between detail (0) and likeness (1).")] = None,
-    size: Annotated[int, typer.Option(min=64, help="Side of degraded pictures in pixels, of --hq.")] = 512,
-    draws: Annotated[int, typer.Option(min=1, help="Degradations of every picture, of --hq.")] = 1,
+    size: Annotated[int, typer.Option(min=64, help="Side of the pictures of --hq in pixels.")] = 512,
+    draws: Annotated[int, typer.Option(min=1, help="Degradations of every picture of --hq.")] = 1,
     degradation: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Attribute of the degradation, of --hq.")
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Degradation of --hq: kind=underwater, or an attribute of it."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the degradations.")] = 0,
-    limit: Annotated[int | None, typer.Option(min=1, help="So many pictures of every test set, the first.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; by default the best there is.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only so many pictures of every test set.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; by default the best one available.")] = None,
     title: Annotated[str, typer.Option(help="Of the report.")] = "Face restoration",
     pictures: Annotated[bool, typer.Option(help="Show pictures in the report.")] = True,
     listing: Annotated[bool, typer.Option("--list", help="Show protocols and test sets, and run nothing.")] = False,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of report, pictures and scores.")] = Path("bench"),
 ) -> None:
-    """Compare restorers; an interrupted run goes on where it stopped, and a new metric costs only itself."""
+    """Compare restorers. An interrupted run continues where it stopped; a new metric costs only its own work."""
     if listing:
         return _list()
     from ..bench.candidates import candidates
-    from ..bench.run import Benchmark, claim, place
-    from ..bench.selection import chosen
+    from ..bench.run import Benchmark, place, take_folder
+    from ..bench.selection import select
+    from ..provenance import command
 
-    claim(out)
+    take_folder(out)
     where = place(device)
     samples = _samples(hq or [], lq or [], gt or [], out, limit, size, seed, draws, _degradation(degradation or []))
     levels = [f"{step / max(dial - 1, 1):g}" for step in range(dial)]
     qualities = list(dict.fromkeys([*(quality or ["best", "any"]), *levels]))
     found = candidates(model or ["tiny"], adapter or [], qualities, where, scale, fidelity)
     raised = {name for one in found for name in one.conditioned_on} | set(optimised or [])
-    protocols = chosen(metric or [], protocol or [], raised, any(sample.original for sample in samples))
+    protocols = select(metric or [], protocol or [], raised, any(sample.original for sample in samples))
     benchmark = Benchmark(
         found,
         samples,
@@ -102,25 +103,22 @@ def bench(
         baseline=baseline or _baseline(found),
         seed=seed,
         raised=frozenset(raised),
-        facts={"command": command(sys.argv)},
+        facts={"command": command("iqp bench", options_of(sys.argv))},
     )
     report = _run(benchmark)
     if report is not None:
         _write(report if pictures else replace(report, images={}), out)
 
 
-def command(words: Sequence[str]) -> str:
-    """The command that is running, without the places of this machine."""
-    from ..provenance import placeless
-
-    options = words[words.index("bench") + 1 :] if "bench" in words else words[1:]
-    return shlex.join(["iqp", "bench", *map(placeless, options)])
+def options_of(words: Sequence[str]) -> Sequence[str]:
+    """The options among the words of a command line, however this command was started."""
+    return words[words.index("bench") + 1 :] if "bench" in words else words[1:]
 
 
 def _samples(
     hq: list[Path], lq: list[str], gt: list[Path], out: Path, limit: int | None, *degradation: Any
 ) -> list[Sample]:
-    """Every test set that is named, or a line that says how to name one."""
+    """The samples of every named test set."""
     from ..bench.test_sets import PUBLISHED, degraded, from_folder, published
 
     if not hq and not lq:
@@ -229,6 +227,7 @@ def _list() -> None:
     from ..bench.ntire import THRESHOLDS
     from ..bench.protocols import PROTOCOLS
     from ..bench.test_sets import PUBLISHED
+    from ..degradations.kinds import DEGRADATIONS
 
     table = Table(Column("protocol", no_wrap=True), "better", "compares with", Column("needs", overflow="fold"), "note")
     for one in PROTOCOLS.values():
@@ -238,5 +237,6 @@ def _list() -> None:
     console = Console()
     console.print(table)
     console.print(
-        f"and every metric of pyiqa by its name; scores: {', '.join(THRESHOLDS)}; sets: {', '.join(PUBLISHED)}"
+        f"and every metric of pyiqa by its name; scores: {', '.join(THRESHOLDS)}; sets: {', '.join(PUBLISHED)}; "
+        f"degradations: {', '.join(DEGRADATIONS)}"
     )

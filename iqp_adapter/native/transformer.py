@@ -43,10 +43,10 @@ class CodeTransformer(nn.Module):
 
     Before it has learned anything it says what stage 1 would say of the same picture: `refine` starts at zero.
 
-    Source: code prediction after CodeFormer (arXiv 2206.11253), conditioned on a quality score as IQPFR (arXiv 2503.09294)
-    proposes; by cross-attention in every layer, where the authors' code adds a map to the encoder's output once.
-    Differs: logits are similarities to the codebook, so that codes that look alike are likely together; the HQ+ branch
-    has a class for the null, so that the dial can turn attributes off.
+    Source: code prediction after CodeFormer (arXiv 2206.11253), conditioned on a score as IQPFR (arXiv 2503.09294)
+    proposes. Differs: the score enters every layer by cross-attention (the authors' code, IQPIR, adds a map to the
+    encoder's output once); logits are similarities to the codebook, so that codes that look alike are likely together;
+    the HQ+ branch has a class for the null, so that the dial can turn attributes off.
     """
 
     def __init__(self, config: IQPFRConfig):

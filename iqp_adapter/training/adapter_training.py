@@ -11,7 +11,7 @@ from ..hosts.loading import load_host
 from ..hosts.registry import recognise
 from ..hosts.spec import HostSpec
 from ..hosts.wrap import wrap
-from ..hosts.wrapped import DEFAULT
+from ..hosts.dial import DEFAULT
 from ..scoring.scorer import Scorer
 from ..store import checkpoint
 from .config import AdapterConfig
@@ -59,7 +59,7 @@ class AdapterTraining(StagedRun):
         judges = [Scorer(metric, device=self.device) for metric in config.judges]
         self.guard = Guard(self.scorer, judges, embed)
         self.teacher = None if teacher is None else teacher.to(self.device)
-        self.model = wrap(module, scales=[self.scale], **config.sizes).to(self.device)
+        self.model = wrap(module, scales=[self.scale], block=config.block, **config.sizes).to(self.device)
 
     def kind(self, name: str) -> type[Adaptation]:
         if name == "reward":

@@ -113,12 +113,15 @@ class AdapterConfig(RunConfig):
         imitation: settings of the stage that learns from targets.
         reward: settings of the stage that learns from the metric.
         judges: metrics for the log that training does not use.
-        sizes: `token_dim`, `tokens` and `inner` of the adapter that replace the defaults of `Adapter`.
+        block: kind of the adapter's blocks, see `core.adapter.KINDS`.
+        sizes: of that kind, where they replace its defaults: `token_dim`, `tokens` and `inner` of attention, `rows` and
+            `full` of score maps.
     """
 
     imitation: StageConfig | None = None
     reward: StageConfig | None = None
     judges: Sequence[str] = ("piqe",)
+    block: str = "attention"
     sizes: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -100,7 +100,7 @@ function difference(method, column, part = "") {
 }
 
 /** "better", "worse" or "open": better or worse only where the interval leaves out zero. */
-function verdict(interval, column) {
+function resultOf(interval, column) {
   if (!interval || !known(interval[1])) return "open";
   const [low, high] = column.lower_better ? [-interval[2], -interval[1]] : [interval[1], interval[2]];
   return low > 0 ? "better" : high < 0 ? "worse" : "open";
@@ -128,9 +128,9 @@ function range(interval, column, format = number) {
 }
 
 const SIGNS = {better: "▲", worse: "▼", open: ""};
-function mark(said, words = true) {
-  return h(`span.mark.${said}`, {}, h("span", {"aria-hidden": "true"}, SIGNS[said]),
-    words && said !== "open" ? h("span.unseen", {}, ` ${said} than the baseline`) : null);
+function mark(result, words = true) {
+  return h(`span.mark.${result}`, {}, h("span", {"aria-hidden": "true"}, SIGNS[result]),
+    words && result !== "open" ? h("span.unseen", {}, ` ${result} than the baseline`) : null);
 }
 
 function columnName(column) {
@@ -250,7 +250,7 @@ function methodName(method) {
   const tally = {better: 0, worse: 0, open: 0};
   for (const column of columns.filter(column => !column.trained_on && !column.optimised)) {
     const interval = difference(method.name, column, view.part);
-    if (interval) tally[verdict(interval, column)] += 1;
+    if (interval) tally[resultOf(interval, column)] += 1;
   }
   return h("th", {scope: "row"}, method.name, isBaseline(method)
     ? h("span.small", {}, h("span.tag", {}, "baseline"))
@@ -265,15 +265,15 @@ function meanCell(method, column, best) {
   const interval = mean(method.name, column, view.part);
   if (!interval) return h("td.soft", {}, "–");
   return h("td", {}, h(interval[0] === best ? "span.best" : "span", {}, number(interval[0], column)),
-    mark(verdict(difference(method.name, column, view.part), column)), h("span.small", {}, range(interval, column)));
+    mark(resultOf(difference(method.name, column, view.part), column)), h("span.small", {}, range(interval, column)));
 }
 
 function differenceCell(method, column, part = "") {
   if (isBaseline(method)) return h("td.soft", {}, "0");
   const interval = difference(method.name, column, part);
   if (!interval) return h("td.soft", {}, "–");
-  const said = verdict(interval, column);
-  return h("td", {}, h(`span.${said}`, {}, signed(interval[0], column)), mark(said), h("span.small", {}, range(interval, column, signed)));
+  const result = resultOf(interval, column);
+  return h("td", {}, h(`span.${result}`, {}, signed(interval[0], column)), mark(result), h("span.small", {}, range(interval, column, signed)));
 }
 
 // --- guards -----------------------------------------------------------------------------------------------------------
@@ -282,7 +282,7 @@ const heldOut = column => (report.companions[column.id]["held out"] ?? []).map(i
 
 function guardSummary(method, column) {
   const tally = {better: 0, worse: 0, open: 0};
-  for (const held of heldOut(column).filter(held => !held.skipped)) tally[verdict(difference(method.name, held, view.part), held)] += 1;
+  for (const held of heldOut(column).filter(held => !held.skipped)) tally[resultOf(difference(method.name, held, view.part), held)] += 1;
   return [isBaseline(method) ? h("span.soft", {}, "baseline") : tallied(tally), h("span.small", {}, faces(method.name, column))];
 }
 
@@ -301,10 +301,10 @@ function guardTable(column) {
   const [held, guard] = [heldOut(column), report.companions[column.id]];
   const heads = [byName, {key: column.id, label: columnName(column), below: tagged("optimised"), column},
     ...held.map(other => ({key: other.id, label: columnName(other), below: h("span.small", {}, "held out"), column: other})),
-    {key: "identity lost", label: "Identity lost", below: h("span.small", {}, `faces beyond ${general(guard.threshold)}`)}];
+    {key: "identity changed", label: "Identity changed", below: h("span.small", {}, `faces beyond ${general(guard.threshold)}`)}];
   const change = (method, other) => isBaseline(method) ? 0 : difference(method.name, other)?.[0];
   const rows = methods.map(method => ({
-    keys: {name: method.name, "identity lost": guard["under identity threshold"]?.[method.name],
+    keys: {name: method.name, "identity changed": guard["under identity threshold"]?.[method.name],
       ...Object.fromEntries([column, ...held].map(other => [other.id, change(method, other)]))},
     cells: [h("th", {scope: "row"}, method.name),
       [column, ...held].map(other => other.skipped ? h("td.soft", {title: other.skipped}, "not run") : differenceCell(method, other)),
@@ -387,12 +387,12 @@ function differencePlot(column, width) {
 }
 
 function differenceRow(name, interval, column, x, y, names) {
-  const said = verdict(interval, column);
-  const stroke = {better: "var(--better)", worse: "var(--worse)", open: "var(--soft)"}[said];
+  const result = resultOf(interval, column);
+  const stroke = {better: "var(--better)", worse: "var(--worse)", open: "var(--soft)"}[result];
   return svg("g", {}, svg("title", {}, `${name}: ${signed(interval[0], column)} ${range(interval, column, signed)}`),
     text(0, y + 4, shorten(name, names), {}, "text.name"),
     line(x(interval[1]), y, x(interval[2]), y, {stroke, "stroke-width": 2, "stroke-linecap": "round"}),
-    svg("circle", {cx: x(interval[0]), cy: y, r: 4.5, fill: said === "open" ? "var(--paper)" : stroke, stroke, "stroke-width": 2}));
+    svg("circle", {cx: x(interval[0]), cy: y, r: 4.5, fill: result === "open" ? "var(--paper)" : stroke, stroke, "stroke-width": 2}));
 }
 
 const axes = {};
@@ -560,7 +560,7 @@ function stack(row, terms) {
     : h("i.missing", {title: `${term}: not run`, "--width": `${unit}%`})));
 }
 
-/** Whether an entry is valid by its faces, or why nobody knows. */
+/** Whether an entry is valid by its faces, or why that is not known. */
 function gate({valid, below, allowed, "not run": reason, "below by set": bySet = {}}) {
   if (!known(valid)) return [h("span.soft", {}, "not run"), h("span.small", {}, reason ?? "")];
   const sets = Object.entries(bySet).filter(([, faces]) => faces).map(([name, faces]) => `${name} ${faces}`).join(", ");
@@ -569,10 +569,10 @@ function gate({valid, below, allowed, "not run": reason, "below by set": bySet =
 }
 
 /** A fact as text: lists joined, yes and no for truth values. */
-function said(fact) {
+function asText(fact) {
   if (typeof fact === "boolean") return fact ? "yes" : "no";
-  if (Array.isArray(fact)) return fact.map(said).join(", ");
-  if (fact && typeof fact === "object") return Object.entries(fact).map(([name, inner]) => `${name} ${said(inner)}`).join(", ");
+  if (Array.isArray(fact)) return fact.map(asText).join(", ");
+  if (fact && typeof fact === "object") return Object.entries(fact).map(([name, inner]) => `${name} ${asText(inner)}`).join(", ");
   return general(fact);
 }
 
@@ -605,8 +605,8 @@ function aboutPictures() {
   if (!roles.length) return "This report was made without pictures; scores of every test picture follow.";
   const copies = `Pictures here are reduced copies of at most ${side} pixels; every score was measured on the files themselves.`;
   const room = kept < total ? ` The page has room for ${count(kept)} of ${counted(total, "test picture")}: drawn with seed 0, in turn with the worst cases of every method by every metric. The others are left out here, not in the numbers.` : "";
-  const lost = unreadable.length ? ` ${counted(unreadable.length, "file")} could not be read: ${unreadable.slice(0, 5).join(", ")}${unreadable.length > 5 ? ", …" : ""}.` : "";
-  return copies + room + lost;
+  const failed = unreadable.length ? ` ${counted(unreadable.length, "file")} could not be read: ${unreadable.slice(0, 5).join(", ")}${unreadable.length > 5 ? ", …" : ""}.` : "";
+  return copies + room + failed;
 }
 
 function pictureTools() {
@@ -705,7 +705,7 @@ function show() {
   $("picture-name").textContent = name;
   $("picture-facts").textContent = unique([dataset, group].filter(part => part && part !== name)).join(" · ");
   $("at").textContent = shots.list.length ? `${count(place + 1)} of ${count(shots.list.length)}` : "";
-  $("said").textContent = `Picture ${name}, ${place + 1} of ${shots.list.length}`;
+  $("status").textContent = `Picture ${name}, ${place + 1} of ${shots.list.length}`;
   $("previous").disabled = place <= 0;
   $("next").disabled = place >= shots.list.length - 1;
   for (const box of $("strip").querySelectorAll(".thumb")) box.setAttribute("aria-current", Number(box.dataset.index) === index);
@@ -811,7 +811,7 @@ function provenance() {
   const protocol = column => h("tr", {}, h("th", {scope: "row"}, column.label), h("td", {}, h("code", {}, column.id)), h("td", {}, better(column)), h("td", {}, remarks(column)));
   $("protocols").append(scroll("Protocols", h("table.wide.plain", {}, head(["Metric", "Protocol", "Better", "Remarks"]), h("tbody", {}, report.columns.map(protocol)))));
   const method = ({name, model, quality, facts}) => h("tr", {}, h("th", {scope: "row"}, name), h("td", {}, model), h("td", {}, quality ?? "–"),
-    h("td", {}, Object.entries(facts).map(([fact, value]) => h("div", {}, h("span.soft", {}, `${fact}: `), said(value)))));
+    h("td", {}, Object.entries(facts).map(([fact, value]) => h("div", {}, h("span.soft", {}, `${fact}: `), asText(value)))));
   $("methods").append(scroll("Methods", h("table.wide.plain", {}, head(["Method", "Model", "Quality", "Facts"]), h("tbody", {}, methods.map(method)))));
   $("environment").append(h("div.tree", {}, tree(report.environment)));
 }
@@ -823,7 +823,7 @@ function remarks(column) {
 
 function tree(values) {
   return h("dl", {}, Object.entries(values).map(([name, value]) => [h("dt", {}, name),
-    h("dd", {}, value && typeof value === "object" && !Array.isArray(value) ? tree(value) : typeof value === "number" ? String(value) : said(value))]));
+    h("dd", {}, value && typeof value === "object" && !Array.isArray(value) ? tree(value) : typeof value === "number" ? String(value) : asText(value))]));
 }
 
 // --- the page ---------------------------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ...core.adapter import Adapter
 from ...core.quality import ANY, BEST
-from ...hosts.wrapped import DEFAULT, WrappedHost
+from ...hosts.dial import DEFAULT
+from ...hosts.wrapped import WrappedHost
 from ..config import StageConfig
 from ..guard import Guard
 from .stage import Batch, Grid, Stage, Terms
@@ -31,11 +32,11 @@ class Adaptation(Stage):
     """
 
     defaults = {"drop": 0.15, "shuffle_every": 50}
-    rates = {"gate": 30.0}  # it starts at 0, and the adapter's whole effect is multiplied by it
 
     def __init__(self, config: StageConfig, perceptual: nn.Module, model: WrappedHost, guard: Guard):
         super().__init__(config, perceptual)
         self.model, self.guard = model.train(), guard
+        self.rates = dict(self.adapter.kind.rates)
 
     @property
     def adapter(self) -> Adapter:

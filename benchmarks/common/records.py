@@ -1,0 +1,36 @@
+"""Copies the records of a training run: settings, log and curves of every stage, without weights.
+
+python -m benchmarks.common.records --run RUN -o RECORDS
+
+Grids of samples are not copied: they show the faces of the training set.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RECORD = ("log.jsonl", "curves.png", "environment.json")
+
+
+def copy_records(run: Path, out: Path) -> None:
+    """The records of every stage below a folder, each in its place."""
+    for log in sorted(run.rglob("log.jsonl")):
+        folder = out / log.parent.relative_to(run)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in RECORD:
+            shutil.copy(log.parent / name, folder / name)
+
+
+def main(
+    run: Annotated[Path, typer.Option(help="folder of the run")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="folder of the records")],
+) -> None:
+    copy_records(run, out)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,42 @@
+"""Metrics that need no reference: those of the `Scorer`, the scorer's own and pyiqa's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .base import Measure, Protocol, resized
+
+
+def no_reference(metric: str, side: int | None, device: torch.device, files: Sequence[Path]) -> Measure:
+    """A metric of `Scorer`; with `side`, pictures are first resized to it (bicubic)."""
+    from ...scoring.scorer import Scorer
+
+    scorer = Scorer(metric, device=device, weights=files[0] if files else None)
+    protocol = scorer.protocol if side is None else f"{scorer.protocol}@{side}px"
+    return Measure(protocol, lambda restored, *_: scorer(resized(restored, side)))
+
+
+def _entry(identifier: str, metric: str, lower_better: bool, side: int | None = None, **more: Any) -> Protocol:
+    return Protocol(identifier, lower_better, "no-reference", partial(no_reference, metric, side), **more)
+
+
+_CONDITION = "it is the condition and stage 3's aim"
+_NIQE = "pyiqa's NIQE (YIQ luma, blocks of 96 px) with the official parameters, which basicsr ships"
+
+PROTOCOLS = (
+    _entry("iqp-lite@native", "iqp-lite", False, trained_on=_CONDITION),
+    _entry("iqp-colour@native", "iqp-colour", False, trained_on=_CONDITION),
+    _entry("niqe/basicsr@native", "niqe", True, note=_NIQE),
+    _entry("niqe/basicsr@512", "niqe", True, 512, note=f"{_NIQE}; pictures resized to 512 px first (bicubic)"),
+    _entry("piqe/pyiqa@native", "piqe", True, note="luma only"),
+    _entry("piqe/pyiqa@512", "piqe", True, 512, note="luma only; pictures resized to 512 px first (bicubic)"),
+    _entry("musiq/koniq@native", "musiq", False, note="0 to 100"),
+    _entry("maniqa/koniq@native", "maniqa", False, note="mean over even crops of 224 px, about 0 to 1"),
+    _entry("clipiqa/rn50@native", "clipiqa", False, note="0 to 1"),
+    _entry("qalign/one-align@native", "qalign", False, note="1 to 5; a language model of 15 GB"),
+)
