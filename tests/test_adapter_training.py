@@ -48,11 +48,14 @@ def built(name: str) -> torch.nn.Module:
     return TINY_HOSTS[name].build()
 
 
-@pytest.mark.parametrize(("name", "term"), [("restoreformer++", "l1"), ("vqfr", "code")])
-def test_an_adapter_learns_and_its_host_does_not(name, term, faces, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "term", "block"),
+    [("restoreformer++", "l1", "attention"), ("vqfr", "code", "attention"), ("restoreformer++", "l1", "score_map")],
+)
+def test_an_adapter_learns_and_its_host_does_not(name, term, block, faces, tmp_path):
     host = built(name)
     before = {key: value.clone() for key, value in host.state_dict().items()}
-    config = AdapterConfig(imitation=STAGE, precision="fp32", watch_every=30)
+    config = AdapterConfig(imitation=STAGE, precision="fp32", watch_every=30, block=block)
     folder = AdapterTraining(config, host, faces, tmp_path).run()
     rows = [json.loads(line) for line in (tmp_path / "imitation" / "log.jsonl").read_text().splitlines()]
     terms = [row[term] for row in rows if term in row]
@@ -62,6 +65,7 @@ def test_an_adapter_learns_and_its_host_does_not(name, term, faces, tmp_path):
     assert {path.name for path in (tmp_path / "imitation").iterdir()} >= {"curves.png", "step_000030.png", "state.pt"}
 
     model = iqp.wrap(built(name), adapter=folder)
+    assert model.adapters["default"].block == block
     assert model.adapters["default"].learned and model.adapters["default"].metrics == ["iqp-lite"]
     assert all(torch.equal(value, before[key]) for key, value in host.state_dict().items())
     lq = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from torch import nn
 
+from ..hosts.dial import DEFAULT
 from ..hosts.loading import load_host
 from ..hosts.registry import recognise
 from ..hosts.spec import HostSpec
 from ..hosts.wrap import wrap
-from ..hosts.dial import DEFAULT
 from ..scoring.scorer import Scorer
 from ..store import checkpoint
 from .config import AdapterConfig
