@@ -1,4 +1,4 @@
-"""What the README shows is true: its Python runs, its links lead somewhere."""
+"""What the READMEs show is true: their Python runs, their links lead somewhere, the first one is short."""
 
 import re
 from pathlib import Path
@@ -6,8 +6,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+PAGES = {
+    place: (ROOT / place / "README.md").read_text(encoding="utf-8")
+    for place in (".", "adapters", "examples", "benchmarks")
+}
+README = PAGES["."]
+BLOCKS = [block for page in PAGES.values() for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL)]
+LINKS = {(place, target) for place, page in PAGES.items() for target in re.findall(r"\]\((?!http)([^)#]+)", page)}
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
@@ -16,11 +21,29 @@ def test_python_blocks_run(block, tmp_path, monkeypatch):
     exec(compile(block, "README.md", "exec"), {})
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!http)([^)#]+)", README))))
-def test_links_lead_somewhere(target):
-    assert (ROOT / target).exists()
+@pytest.mark.parametrize(("place", "target"), sorted(LINKS))
+def test_links_lead_somewhere(place, target):
+    assert (ROOT / place / target).exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "part"),
+    sorted((place, part) for place, page in PAGES.items() for part in re.findall(r"#([\w-]+)\)", page)),
+)
+def test_links_into_a_page_name_a_heading_of_it(place, part):
+    headings = {
+        re.sub(r"[^\w -]", "", line.lstrip("# ")).strip().lower().replace(" ", "-")
+        for page in PAGES.values()
+        for line in page.splitlines()
+        if line.startswith("#")
+    }
+    assert part in headings
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"(?:examples|benchmarks)/[\w/.]+\.(?:py|yaml)", README))))
 def test_files_named_in_commands_exist(path):
     assert (ROOT / path).exists()
+
+
+def test_the_first_page_can_be_read_in_one_go():
+    assert len(README.splitlines()) <= 200
