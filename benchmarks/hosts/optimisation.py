@@ -76,9 +76,13 @@ class Search(NamedTuple):
         with fixed(model.bare, model.adapters), model.conditioned(None):
             logits = (codes.logits(),)
             for rate in self.discrete:
-                yield from discrete(codes, logits, reward, self.steps, Optimisation(rate=rate, kl_weight=1.0, noise=0.0))
+                yield from discrete(
+                    codes, logits, reward, self.steps, Optimisation(rate=rate, kl_weight=1.0, noise=0.0)
+                )
             for rate in self.drawn:
-                yield from discrete(codes, logits, reward, self.steps, Optimisation(rate=rate, kl_weight=1.0, noise=1.0))
+                yield from discrete(
+                    codes, logits, reward, self.steps, Optimisation(rate=rate, kl_weight=1.0, noise=1.0)
+                )
             for rate in self.continuous:
                 yield from continuous(codes, reward, self.steps, rate)
             for samples in self.samples:
