@@ -1,4 +1,4 @@
-"""What the adapter files say of each host: which it is, where its sites are, how it is called, how it is built.
+"""What the host files say of each host: which it is, where its sites are, how it is called, how it is built.
 
 The copies of CodeFormer that packages on PyPI hold are tested by `pytest -m slow tests/test_hosts.py`: each is unpacked
 without its dependencies into a folder of its own, and run in a process of its own, since three of them claim the same
@@ -207,7 +207,7 @@ HOST = HostSpec(
 
 @pytest.fixture
 def more_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder whose files are adapter files for one test."""
+    """A folder whose files are host files for one test."""
     monkeypatch.setattr(adapters, "__path__", [*adapters.__path__, str(tmp_path / "adapters")])
     (tmp_path / "adapters").mkdir()
     before = set(sys.modules)
@@ -424,7 +424,7 @@ def test_copies_of_codeformer_on_pypi_are_wrapped(distribution, tmp_path, root):
     install = (sys.executable, "-m", "pip", "install", "--no-deps", "--quiet", "--target", tmp_path, distribution)
     done = subprocess.run(install, capture_output=True, text=True)
     if done.returncode:
-        pytest.skip(f"pip can not install {distribution}: {done.stderr.strip().splitlines()[-1]}")
+        pytest.skip(f"pip cannot install {distribution}: {done.stderr.strip().splitlines()[-1]}")
     code = f"from test_hosts import check_copy; check_copy({COPIES[distribution]!r}, {str(tmp_path)!r})"
     env = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (tmp_path, root, root / "tests")))}
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], env=env, capture_output=True, text=True)

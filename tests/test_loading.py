@@ -119,7 +119,7 @@ def test_a_class_that_no_package_holds_is_to_be_built_by_its_owner(tmp_path, mak
 
 
 def compact() -> nn.Module:
-    """A small network that no adapter file describes and spandrel knows."""
+    """A small network that no host file describes and spandrel knows."""
     module = pytest.importorskip("spandrel.architectures.Compact")
     return module.Compact(num_feat=8, num_conv=2, upscale=2).eval()
 

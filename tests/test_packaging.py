@@ -1,4 +1,4 @@
-"""The library works however it is installed, and finds the adapter files each time. Nothing is downloaded."""
+"""The library works however it is installed, and finds the host files each time. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run(*command: object, cwd: Path, **settings: str) -> str:
 
 @pytest.fixture(scope="module")
 def source(root, tmp_path_factory) -> Path:
-    """A copy of the source tree, with one adapter file more: building writes into it."""
+    """A copy of the source tree, with one host file more: building writes into it."""
     folder = tmp_path_factory.mktemp("source")
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
     for part in PARTS:

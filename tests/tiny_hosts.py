@@ -19,7 +19,7 @@ class TinyHost:
     """How to get one and how to call it.
 
     Args:
-        kind: name of its adapter file.
+        kind: name of its host file.
         make: builds it; what it draws is seeded.
         side: of its pictures, in pixels.
         arguments: named ones that make calls repeatable and let every site run.

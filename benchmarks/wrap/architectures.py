@@ -107,7 +107,7 @@ ARCHITECTURES: dict[str, dict[str, Small]] = {
         "GFPGAN": Small(
             {"out_size": 64, "num_style_feat": 32, "channel_multiplier": 1, "narrow": 0.0625, "num_mlp": 2},
             shape=(3, 64, 64),
-            note="has an adapter file",
+            note="has a host file",
         ),
         "GRL": Small(
             {
@@ -163,7 +163,7 @@ ARCHITECTURES: dict[str, dict[str, Small]] = {
                 "z_channels": 32,
             },
             shape=(3, 64, 64),
-            note="has an adapter file",
+            note="has a host file",
         ),
         "RetinexFormer": Small({"n_feat": 16, "stage": 1, "num_blocks": [1, 1, 1]}),
         "SAFMN": Small({"dim": 16, "n_blocks": 3, "upscaling_factor": 2}),
@@ -196,7 +196,7 @@ ARCHITECTURES: dict[str, dict[str, Small]] = {
         "CodeFormer": Small(
             {"dim_embd": 64, "n_head": 4, "n_layers": 2, "codebook_size": 32, "connect_list": ["32"]},
             shape=(3, 512, 512),
-            note="widths are fixed in its code, and pictures have 512 px; has an adapter file",
+            note="widths are fixed in its code, and pictures have 512 px; has a host file",
         ),
         "DDColor": Small(
             {"encoder_name": "convnext-t", "num_queries": 8, "dec_layers": 3},

@@ -35,7 +35,7 @@ class Wrapping:
 
 
 def measure(name: str, rounds: int) -> dict[str, Any]:
-    """Seconds of the first time in this process, which reads the adapter files, and of later ones."""
+    """Seconds of the first time in this process, which reads the host files, and of later ones."""
     wrapping = Wrapping(build(name))
     first = seconds(wrapping.wrap)
     wrapping.unwrap()

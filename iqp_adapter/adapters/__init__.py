@@ -1,4 +1,4 @@
-"""Finds the adapter files of a source tree in the top-level adapters/; a wheel has them here, instead of this file."""
+"""Finds the host files of a source tree in the top-level adapters/; a wheel has them here, instead of this file."""
 
 from pathlib import Path
 

@@ -83,7 +83,7 @@ class HostCodes:
             return caught[0]
         finally:
             handle.remove()
-        raise RuntimeError(f"{path} did not run in {type(self.host).__name__}; its adapter file names another place")
+        raise RuntimeError(f"{path} did not run in {type(self.host).__name__}; its host file names another place")
 
 
 class _Exchange:
