@@ -6,43 +6,30 @@ import inspect
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from ..core.adapter import Adapter
-from ..core.flags import Flags, fixed
+from ..core.flags import fixed
 from ..core.injection import Scale
 from ..core.quality import OWN, Asked, Quality, ScoreScale
-from ..core.sites import Site, laid_out_as
+from ..core.sites import Site
 from ..pictures import as_given, fit
 from ..restorer import Decision, Restorer
 from ..scoring.scales import lite_scale
+from .attached import Attached, Call
 from .card import describe
 from .codes import HostCodes
-from .dial import DEFAULT, Dial, Setting
-from .hooks import Tap, forget_compiled, given, uncompiled
+from .dial import DEFAULT, Dial
+from .hooks import uncompiled
 from .saved import load_adapter, push_adapter, save_adapter
 from .spec import CodeAccess, HostSpec
 
 logger = logging.getLogger(__name__)
-
-_WHOLE, _SCORE = "", "score"
-"""Keys of the hooks that are on the host itself: after it has run, and before it, where it takes a score."""
-
-
-@dataclass(frozen=True)
-class _Call:
-    """What is known while the host runs: what is asked for, and which sites have run."""
-
-    setting: Setting
-    fired: dict[str, bool] = field(default_factory=dict)
-
 
 class WrappedHost(Restorer, nn.Module):
     """A restorer with a dial for quality.
@@ -78,15 +65,8 @@ class WrappedHost(Restorer, nn.Module):
         self.scale: Scale = 1.0
         self.dial = Dial(spec.dial(self.bare) if spec.dial else None)
         self.adapters, self.adapter_weights = self.dial.adapters, self.dial.weights
-        self._call: _Call | None = None
         self._swallowed = dict(spec.swallowed(self.bare)) if spec.swallowed else {}
-        self._handles: dict[str, RemovableHandle] = {}
-        self._found = Flags.of(self.bare)
-        self._frozen = False
-        self._freeze(True)
-        self._handles[_WHOLE] = self.bare.register_forward_hook(self._check_fired)
-        if self.dial.own is not None:
-            self._handles[_SCORE] = self.bare.register_forward_pre_hook(self._give_score, with_kwargs=True)
+        self._attached = Attached(self.bare, spec.name, self.dial.own)
         self.add_adapter(DEFAULT, adapter)
         super().train(host.training)
 
@@ -183,17 +163,12 @@ class WrappedHost(Restorer, nn.Module):
         if not isinstance(source, Adapter):
             source = load_adapter(source, self.bare, self.spec, allow_other_weights)
         self.dial.add(name, source.to(self.device).train(self.training), weight)
-        for key, site in self.sites.items():
-            if key not in self._handles:
-                self._handles[key] = Tap(site, self.inject).attach(self.bare)
-        forget_compiled()
+        self._attached.move_to(self.sites)
 
     def remove_adapter(self, name: str) -> None:
         """Removes one of several adapters, and the hooks that it alone needed."""
         self.dial.remove(name)
-        for key in self._handles.keys() - self.sites.keys() - {_WHOLE, _SCORE}:
-            self._handles.pop(key).remove()
-        forget_compiled()
+        self._attached.move_to(self.sites)
 
     def save_pretrained(
         self, folder: str | Path, adapter: str = DEFAULT, dtype: torch.dtype | None = None, **facts: Any
@@ -223,11 +198,11 @@ class WrappedHost(Restorer, nn.Module):
     @contextmanager
     def conditioned(self, quality: Asked = OWN, scale: Scale | None = None) -> Iterator[None]:
         """Within it, every call of the host itself looks at the quality too."""
-        before, self._call = self._call, self._prepared(quality, scale)
+        before, self._attached.call = self._attached.call, self._prepared(quality, scale)
         try:
             yield
         finally:
-            self._call = before
+            self._attached.call = before
 
     @torch.no_grad()
     def restore(
@@ -297,11 +272,8 @@ class WrappedHost(Restorer, nn.Module):
     def unwrap(self) -> nn.Module:
         """Takes every hook off and hands the host back, as it was given."""
         host = self.host
-        for handle in self._handles.values():
-            handle.remove()
-        self._found.give_back(self.bare)
-        self._handles, self.__dict__["_host"] = {}, None
-        forget_compiled()
+        self._attached.come_off()
+        self.__dict__["_host"] = None
         return host
 
     # -- as a module
@@ -330,59 +302,18 @@ class WrappedHost(Restorer, nn.Module):
             "a wrapped host does not run under DataParallel, whose copies share hooks; use DistributedDataParallel"
         )
 
-    # -- while the host runs
-
-    def inject(self, site: Site, x: Tensor) -> Tensor:
-        """What becomes of a site's tensor in a call."""
-        if self._call is None:
-            return x
-        features = site.tokens(x)
-        self._call.fired[site.key] = True
-        deltas = [injection(features) for injection in self._call.setting.plan.get(site.key, ())]
-        return laid_out_as(x, x + site.untokens(sum(deltas[1:], deltas[0]), x)) if deltas else x
-
-    def _give_score(self, host: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        """Fills in the host's own score, where a quality is asked for and the caller has not given one."""
-        score, own = None if self._call is None else self._call.setting.score, self.dial.own
-        if score is None or own is None or given(host, own.argument, arguments, named):
-            return None
-        pictures = arguments[0] if arguments else next(iter(named.values()))
-        return arguments, named | {own.argument: score.to(pictures).expand(len(pictures))}
-
-    def _check_fired(self, host: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
-        if self._call is None:
-            return
-        required = {key for key, site in self.sites.items() if not site.optional}
-        silent = sorted(self.sites[key].path for key in required - self._call.fired.keys())
-        self._call.fired.clear()
-        if silent:
-            raise RuntimeError(
-                f"{len(silent)} of {len(self.sites)} sites ({silent[0]}, ...) did not run in this call of "
-                f"{self.spec.name}; call it in a way that runs them, or mark them optional"
-            )
+    # -- parts of the above
 
     @uncompiled
-    def _prepared(self, quality: Asked, scale: Scale | None) -> _Call | None:
-        if quality is OWN and scale is None and self._call is not None:
-            return self._call
+    def _prepared(self, quality: Asked, scale: Scale | None) -> Call | None:
+        if quality is OWN and scale is None and self._attached.call is not None:
+            return self._attached.call
         setting = self.dial.setting(quality, self.scale if scale is None else scale)
-        self._freeze(setting is not None and torch.is_grad_enabled())
+        self._attached.freeze(setting is not None and torch.is_grad_enabled())
         if setting is None:
             return None
         self._warn_of_untrained()
-        return _Call(setting)
-
-    def _freeze(self, frozen: bool) -> None:
-        """The host does not learn where something learns; elsewhere its parameters are flagged as they were found.
-
-        Not at all times, since torch multiplies by other kernels where weights need no gradient, even without any: the
-        bare host would differ from itself in the last bit.
-        """
-        if frozen and not self._frozen:
-            self.bare.requires_grad_(False)
-        elif self._frozen and not frozen:
-            self._found.thaw(self.bare)
-        self._frozen = frozen
+        return Call(setting)
 
     def _asked(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Arguments of the host's `restore` that are asked for."""
