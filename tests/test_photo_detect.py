@@ -11,8 +11,9 @@ import torch
 from photo_standins import BOX, LANDMARKS, photo
 from pytest import MonkeyPatch
 
+from iqp_adapter.photo import CenterFace, Faces, GivenFaces, RetinaFace
 from iqp_adapter.photo.align import similarity, square, template, transform
-from iqp_adapter.photo.detect import CenterFace, Faces, GivenFaces, RetinaFace, detector
+from iqp_adapter.photo.detectors import DETECTORS, detector
 
 EYES = float(np.linalg.norm(LANDMARKS[1] - LANDMARKS[0]))
 
@@ -153,3 +154,10 @@ def test_retinaface_without_weights_says_what_to_do(tmp_path: Path, monkeypatch:
         RetinaFace(weights=tmp_path, network="retinaface_mobile0.25")
     assert "\n" not in str(raised.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_new_detector_is_a_line_of_the_table(monkeypatch) -> None:
+    monkeypatch.setitem(DETECTORS, "given", lambda device: GivenFaces(boxes=np.array([[1.0, 2.0, 30.0, 40.0]])))
+    assert detector("given", "cpu")(np.zeros((50, 50, 3), np.uint8)).boxes.tolist() == [[1, 2, 30, 40]]
+    with pytest.raises(ValueError, match="unknown detector 'eyes'; available: centerface, retinaface, given"):
+        detector("eyes")

@@ -81,8 +81,8 @@ def astronaut_face(size: int) -> np.ndarray:
     """Eileen Collins's face, aligned: (size, size, 3) float32 RGB in [0, 1]."""
     from skimage.data import astronaut
 
+    from iqp_adapter.photo import CenterFace
     from iqp_adapter.photo.align import align, similarity, template
-    from iqp_adapter.photo.detect import CenterFace
 
     photo = astronaut()
     matrix = similarity(CenterFace()(photo).landmarks[0], template(size))

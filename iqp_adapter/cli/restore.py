@@ -62,7 +62,7 @@ def restore(
     from ..core.device import default_device
     from ..loader import load
     from ..photo import restore_files
-    from ..photo.detect import detector as named_detector
+    from ..photo.detectors import detector as named_detector
 
     sources, unread = _sources(photos or [], output if demo else None)
     if not sources:

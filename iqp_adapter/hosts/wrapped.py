@@ -31,6 +31,7 @@ from .spec import CodeAccess, HostSpec
 
 logger = logging.getLogger(__name__)
 
+
 class WrappedHost(Restorer, nn.Module):
     """A restorer with a dial for quality.
 

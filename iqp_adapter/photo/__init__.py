@@ -9,11 +9,13 @@
 
 from __future__ import annotations
 
-from .detect import CenterFace, Detector, Faces, GivenFaces, RetinaFace
+from .centerface import CenterFace
+from .detect import Detector, Faces, GivenFaces
 from .folder import restore_files
 from .options import Options
 from .restore import restore_photo, restore_photos
 from .result import Restored
+from .retinaface import RetinaFace
 
 __all__ = [
     "CenterFace",

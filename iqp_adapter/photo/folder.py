@@ -18,7 +18,8 @@ from typing import Any
 from ..restorer import Restorer
 from ..store.files import IMAGE_SUFFIXES, atomic_path, sha256_of
 from ..version import __version__
-from .detect import CenterFace, Detector
+from .centerface import CenterFace
+from .detect import Detector
 from .io import Photo, one_line, read_photo, target_format
 from .options import Embedder, FaceScorer, Options
 from .outcomes import PhotoReport, Status, check_report, write_report

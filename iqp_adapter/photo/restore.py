@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..restorer import Restorer
-from .detect import CenterFace, Detector
+from .centerface import CenterFace
+from .detect import Detector
 from .options import Embedder, FaceScorer, Options
 from .pipeline import Pipeline
 from .result import Restored
