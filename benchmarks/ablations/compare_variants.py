@@ -21,7 +21,6 @@ from benchmarks.ablations.variants import BOOKS, UNCONDITIONED, Variant
 from benchmarks.common.inputs import FacesOption, SeedsOption, load_model, load_pictures, restore
 from benchmarks.common.judges import panel_of
 from benchmarks.common.results import RESULTS, OutOption, provenance, write_json, write_text
-from benchmarks.native.conditioning import load_tokenizer
 from benchmarks.native.restoration import NEARNESS
 from iqp_adapter.bench.claims import Claim, Comparison, claims_list
 from iqp_adapter.bench.intervals import People
@@ -105,7 +104,7 @@ def trained(run: Path, variant: Variant) -> list[IQPFR]:
 
 
 def tokenizers(run: Path, variant: Variant) -> list[Tokenizer]:
-    return [load_tokenizer(folder) for folder in sorted(run.glob(f"{variant}-*/stage1/model"))]
+    return [Tokenizer.from_pretrained(folder).eval() for folder in sorted(run.glob(f"{variant}-*/stage1/model"))]
 
 
 @torch.no_grad()

@@ -21,22 +21,13 @@ from iqp_adapter.bench.intervals import Interval, People
 from iqp_adapter.core.codes import Codes
 from iqp_adapter.core.quality import ANY
 from iqp_adapter.degradations.ladder import Ladder
-from iqp_adapter.native import IQPFR, IQPFRConfig, Tokenizer
+from iqp_adapter.native import IQPFR, Tokenizer
 from iqp_adapter.scoring.scorer import Scorer
-from iqp_adapter.store import checkpoint
 from iqp_adapter.training.losses import code_cross_entropy
 from iqp_adapter.training.stages import PredictionStage
 
 SMOOTHING = PredictionStage.defaults["smoothing"]
 SHUFFLES = 3
-
-
-def load_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer of stage 1, in eval mode."""
-    config, state = checkpoint.load(folder)
-    tokenizer = Tokenizer(IQPFRConfig.from_dict(config["tokenizer"]))
-    checkpoint.load_strict(tokenizer, state, source=str(folder))
-    return tokenizer.eval()
 
 
 def shuffled(values: Tensor, seed: int) -> Tensor:
@@ -112,7 +103,7 @@ def main(
     """The loss of stage 2 on unseen people's faces at varied quality, paired over pictures."""
     started = time.perf_counter()
     folder = run / f"stage{stage}" / "model"
-    model, tokenizer = load_model(folder), load_tokenizer(run / "stage1" / "model")
+    model, tokenizer = load_model(folder), Tokenizer.from_pretrained(run / "stage1" / "model").eval()
     pictures = load_pictures(faces, model.resolution, seeds, Ladder())
     losses, people = measure(model, tokenizer, pictures), People(pictures.people)
     total = {name: values.sum(0) for name, values in losses.items()}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ..core.codes import Codes
+from ..store import checkpoint
 from .autoencoder import Decoder, Encoder
 from .codebook import Codebook, MovingCodebook
 from .presets import IQPFRConfig
@@ -88,6 +90,17 @@ class Tokenizer(nn.Module):
         tokens = torch.cat([common_entries, plus_entries], dim=-1)
         commitment = common_cost.mean() + (plus_cost * rich).mean()
         return Quantised(tokens, (common_codes, plus_codes), commitment, common, plus[rich], rich)
+
+    @classmethod
+    def from_pretrained(cls, folder: Path, config: IQPFRConfig | None = None) -> Tokenizer:
+        """The codebooks and the autoencoder that stage 1 has left in a folder; by default of the size that it says."""
+        saved, state = checkpoint.load(folder)
+        tokenizer = cls(config or IQPFRConfig.from_dict(saved["tokenizer"]))
+        checkpoint.load_strict(tokenizer, state, source="stage 1")
+        return tokenizer
+
+    def save_pretrained(self, folder: Path) -> None:
+        checkpoint.save(folder, self.state_dict(), {"tokenizer": self.config.to_dict()})
 
     def decode(self, tokens: Tensor) -> Tensor:
         """tokens (B, L, 2D) -> pictures (B, 3, R, R)."""

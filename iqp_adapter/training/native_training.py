@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
 
 from ..native import IQPFR, IQPFRConfig, Tokenizer, preset
-from ..store import checkpoint
 from .config import TrainConfig
 from .staged_run import StagedRun
 from .stages import CodebookStage, PredictionStage, QualityStage, Stage
@@ -37,17 +36,12 @@ class NativeTraining(StagedRun):
         if start is None:
             return CodebookStage(config, perceptual, Tokenizer(self.size), self.config.seed)
         if name == "stage2":
-            tokenizer = self._tokenizer(start)
+            tokenizer = Tokenizer.from_pretrained(start, self.size).to(self.device)
+            tokenizer.to(memory_format=torch.channels_last)
             model = IQPFR(self.size, self.scale)
             model.adopt(tokenizer)
             return self.prediction(config, perceptual, model, tokenizer)
         return QualityStage(config, perceptual, self._restorer(start), self._restorer(start), self.scorer)
-
-    def _tokenizer(self, folder: Path) -> Tokenizer:
-        tokenizer = Tokenizer(self.size)
-        _, state = checkpoint.load(folder)
-        checkpoint.load_strict(tokenizer, state, source="stage 1")
-        return tokenizer.to(self.device).to(memory_format=torch.channels_last)
 
     def _restorer(self, folder: Path) -> IQPFR:
         return IQPFR.from_pretrained(folder).to(self.device).to(memory_format=torch.channels_last)
@@ -56,8 +50,5 @@ class NativeTraining(StagedRun):
         number = name.removeprefix("stage")
         return f"stage {number} is not finished in {self.folder}; run it first with --stage {number}"
 
-    def save(self, name: str, model: nn.Module, folder: Path) -> None:
-        if isinstance(model, IQPFR):
-            model.save_pretrained(folder)
-        else:
-            checkpoint.save(folder, model.state_dict(), {"tokenizer": self.size.to_dict()})
+    def save(self, name: str, model: Any, folder: Path) -> None:
+        model.save_pretrained(folder)
