@@ -15,7 +15,7 @@ from torch.nn.functional import mse_loss
 
 import iqp_adapter as iqp
 from iqp_adapter.compat import make_importable
-from iqp_adapter.core.adapter import KINDS
+from iqp_adapter.core.adapter import ATTENTION, KINDS
 from iqp_adapter.core.attention import GatedCrossAttention
 from iqp_adapter.hosts.hooks import is_wrapped
 
@@ -44,13 +44,29 @@ def block(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(params=TINY_HOSTS, ids=str)
-def case(request: pytest.FixtureRequest, block: str) -> Iterator[Case]:
-    tiny = TINY_HOSTS[request.param]
-    make_importable()
-    for package in tiny.needs:
-        pytest.importorskip(package)
+def host(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def case(host: str, block: str) -> Iterator[Case]:
+    """Every host with every kind of block."""
     with torch.no_grad():
-        yield Case(request.param, tiny, block)
+        yield made(host, block)
+
+
+@pytest.fixture
+def default_case(host: str) -> Iterator[Case]:
+    """Every host with the block by default."""
+    with torch.no_grad():
+        yield made(host, ATTENTION)
+
+
+def made(host: str, block: str) -> Case:
+    make_importable()
+    for package in TINY_HOSTS[host].needs:
+        pytest.importorskip(package)
+    return Case(host, TINY_HOSTS[host], block)
 
 
 def opened(model: iqp.WrappedHost, value: float = 1.0) -> iqp.WrappedHost:
@@ -217,7 +233,16 @@ def test_float16_runs_where_the_host_does(case):
     assert equal(case.call(model, case.x.half(), quality=0.9, scale=0), case.call(half, case.x.half()))
 
 
-def test_compiled_it_is_as_it_was_and_keeps_the_dial(case):
+def test_compiled_it_is_as_it_was_and_keeps_the_dial(default_case):
+    check_compiled(default_case)
+
+
+@pytest.mark.slow
+def test_compiled_it_is_as_it_was_with_every_kind_of_block(case):
+    check_compiled(case)
+
+
+def check_compiled(case: Case) -> None:
     model = opened(case.wrap())
     compiled = torch.compile(model, backend="eager")
     for quality in (0.9, 0.1, torch.tensor([0.2, 0.8]), None):
