@@ -16,10 +16,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from iqp_adapter.pictures import LUMA
+
 Rng = np.random.Generator
 Distortion = Callable[[np.ndarray, float, Rng], np.ndarray]
 
-_LUMA = np.array([[0.299], [0.587], [0.114]], np.float32)
 _UP = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
 _DOWN = (*_UP, cv2.INTER_AREA)
 
@@ -61,7 +62,7 @@ def chroma_noise(image: np.ndarray, severity: float, rng: Rng) -> np.ndarray:
     grain = rng.integers(1, 5)
     blotches = rng.standard_normal((height // grain, width // grain, 3)).astype(np.float32)
     blotches = cv2.resize(blotches, (width, height), interpolation=cv2.INTER_LINEAR)
-    return image + geometric(0.008, 0.3, severity) * (blotches - blotches @ _LUMA)
+    return image + geometric(0.008, 0.3, severity) * (blotches - blotches @ LUMA.astype(np.float32)[:, None])
 
 
 def jpeg(image: np.ndarray, severity: float, rng: Rng) -> np.ndarray:
