@@ -22,8 +22,8 @@ LAYERS = (
     {"hosts", "native"},
     {"loader"},
     {"__init__"},
-    {"training", "photo"},
-    {"bench"},
+    {"photo"},
+    {"training", "bench"},
     {"cli"},
 )
 """A part of the library imports parts of earlier layers and itself, nothing else."""
