@@ -9,13 +9,14 @@ from typing import Any
 
 from torch import nn
 
-from ..core.adapter import Adapter
+from ..core.adapter import ATTENTION, Adapter
+from ..scoring.scorer import OWN
 from ..store import checkpoint
 from ..store.files import atomic_path
 from .dial import Dial
 from .spec import HostSpec
 
-SCORERS = dict.fromkeys(("iqp-lite", "iqp-colour"), "Apache-2.0, trained on CC BY 4.0 photos")
+SCORERS = dict.fromkeys(OWN, "Apache-2.0, trained on CC BY 4.0 photos")
 PYIQA = "pyiqa, PolyForm Noncommercial 1.0.0"
 """Licence of every other metric."""
 
@@ -101,6 +102,8 @@ restored = model.restore(lq, quality="best")  # (B, 3, H, W) RGB in [0, 1]
 ## Sites
 
 {_table(("site", "layout", "dim"), sites)}
+
+At each of them: {adapter.get("block", ATTENTION)}.
 
 ## Data
 
