@@ -16,6 +16,7 @@ import iqp_adapter as iqp
 from benchmarks.wrap import auto_sites as benchmark
 from benchmarks.wrap.architectures import ARCHITECTURES, Small
 from iqp_adapter.core.sites import Site
+from iqp_adapter.hosts.attached import Attached
 from iqp_adapter.hosts.auto_sites import MOST, find_sites
 
 WIDTH = 16
@@ -610,6 +611,15 @@ def test_the_benchmark_lists_every_architecture():
         assert set(listed) == {found.name for found in iter_modules(folder) if not found.name.startswith("_")}
 
 
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """The benchmark runs on one thread; other tests get theirs back."""
+    count = torch.get_num_threads()
+    yield
+    torch.set_num_threads(count)
+
+
+@pytest.mark.usefixtures("threads")
 def test_the_benchmark_tells_what_works_from_what_does_not(monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("spandrel")
     works, fails = benchmark.judge("spandrel", "DnCNN"), benchmark.judge("spandrel", "SeemoRe")
@@ -624,6 +634,7 @@ def test_the_benchmark_tells_what_works_from_what_does_not(monkeypatch: pytest.M
     assert "| B | **no** |  | n; SeemoRe does not run" in text
 
 
+@pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("broken", ["bit_exact_at_init", "every_site_is_heard", "keys_stay", "unwrap_bit_exact"])
 def test_the_benchmark_sees_a_claim_that_does_not_hold(broken, monkeypatch: pytest.MonkeyPatch):
     class Broken(iqp.WrappedHost):
@@ -632,16 +643,18 @@ def test_the_benchmark_sees_a_claim_that_does_not_hold(broken, monkeypatch: pyte
             if broken == "keys_stay":
                 nn.init.zeros_(host.head.bias)
 
-        def inject(self, site: Site, x: Tensor) -> Tensor:
-            changed = super().inject(site, x)
-            return {"bit_exact_at_init": changed + 1, "every_site_is_heard": x}.get(broken, changed)
-
         def unwrap(self) -> nn.Module:
             host = super().unwrap()
             if broken == "unwrap_bit_exact":
                 host.head.register_forward_hook(lambda *_: None)
             return host
 
+    def broken_inject(self: Attached, site: Site, x: Tensor) -> Tensor:
+        changed = inject(self, site, x)
+        return {"bit_exact_at_init": changed + 1, "every_site_is_heard": x}.get(broken, changed)
+
+    inject = Attached.inject
+    monkeypatch.setattr(Attached, "inject", broken_inject)
     monkeypatch.setattr("iqp_adapter.hosts.wrap.WrappedHost", Broken)
     monkeypatch.setattr(benchmark, "build", lambda package, name: net(ChannelBlock).eval())
     monkeypatch.setattr(benchmark, "example", lambda package, name: (picture(),))
