@@ -113,7 +113,7 @@ def test_a_kind_of_degradation_that_comes_later_needs_no_change_here(tmp_path, m
     assert result.exit_code == 0, result.output
     inputs, originals = (read_pixels(out / "data" / "faces" / part / "ann_1.png") for part in ("inputs", "originals"))
     np.testing.assert_allclose(inputs, originals / 4, atol=0.5)
-    assert "degradations: face, underwater, dark" in " ".join(bench("--list").output.split())
+    assert f"degradations: {', '.join(DEGRADATIONS)}" in " ".join(bench("--list").output.split())
 
 
 def test_pictures_may_be_left_out(ran):

@@ -65,7 +65,7 @@ def bench(
     draws: Annotated[int, typer.Option(min=1, help="Degradations of every picture of --hq.")] = 1,
     degradation: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="Degradation of --hq: kind=underwater, or an attribute of it."),
+        typer.Option(metavar="NAME=VALUE", help="For --hq: kind=NAME (see --list), or an attribute: 'noise=[0, 4]'."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the degradations.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Use only so many pictures of every test set.")] = None,

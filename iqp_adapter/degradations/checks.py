@@ -28,7 +28,7 @@ def attributes(kind: type, name: str, given: Mapping[str, Any]) -> dict[str, Any
 
 def check_range(name: str, ends: tuple[float, float], low: float, high: float) -> None:
     """Raises ValueError unless `ends` are two ascending numbers within [low, high]."""
-    if len(ends) != 2 or not low <= ends[0] <= ends[1] <= high:
+    if not isinstance(ends, (tuple, list)) or len(ends) != 2 or not low <= ends[0] <= ends[1] <= high:
         raise ValueError(f"{name} is {ends}; give two ascending numbers between {low:g} and {high:g}")
 
 

@@ -71,7 +71,8 @@ class HostSpec:
         has: starts of state-dict keys that every instance has.
         lacks: starts of state-dict keys that no instance has, where another kind has all of `has` too.
         sites: the places of injection, read off an instance's modules.
-        restore: (host, lq, **arguments) -> restored, both (B, 3, R, R) RGB in [0, 1]; calls the host its own way.
+        restore: (host, lq, **arguments) -> restored, both (B, 3, R, R) RGB in [0, 1]; calls the host its own way. It
+            takes the host's weight between detail (0) and likeness (1), if there is one, as `fidelity`.
         resolution: side R of the square pictures that an instance takes, in pixels; None for any size.
         build: makes an instance of the sizes of a state dict; None where no package has the class.
         prefix: that keys have in some weight files.

@@ -5,7 +5,9 @@ were enlarged to 512 px, `deg/arcface-r18@vqfr` is the angle to the original as 
 Numbers of different ids are never comparable, whatever their names have in common.
 
 Every family of protocols has a file here, which ends with its entries. A new protocol is one entry in the file of its
-family; a new family is one file, and its name in `catalogue`.
+family; a new family is one file, and its name in `catalogue.FAMILIES`. An entry is a `Protocol` (`base`), whose
+`load(device, files)` returns a `Measure`; `colour` is the shortest example. To judge pictures by hand:
+`p = find("niqe"); p.load(device, p.files()).values(pictures, originals, names)`.
 """
 
 from .base import Download, Kind, Measure, Moments, Protocol, Remembered, SetMeasure

@@ -94,7 +94,7 @@ class Protocol:
     Attributes:
         id: `metric/variant@preprocessing`.
         lower_better: True where a lower value is a better picture.
-        kind: what pictures are compared with.
+        kind: what pictures are compared with: "no-reference", "reference", "input" or "set".
         load: (device, files) -> the measure; the files are those of `download`, or the user's own.
         needs: modules of optional extras without which it is skipped.
         download: files that it needs. pyiqa fetches the files of its metrics itself; they are not listed.

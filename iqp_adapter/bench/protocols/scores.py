@@ -1,4 +1,4 @@
-"""Metrics that need no reference: those of the `Scorer`, the scorer's own and pyiqa's."""
+"""Metrics of the `Scorer`, this project's own and pyiqa's; other metrics without a reference have their own files."""
 
 from __future__ import annotations
 
