@@ -36,6 +36,15 @@ def faces() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def cases() -> Path:
+    """Folder of pictures rebuilt from users' reports, kept beside the repository; tests only read it."""
+    folder = ROOT.parent / "shared" / "cases"
+    if not folder.is_dir():
+        pytest.skip(f"needs the cases in {folder}")
+    return folder
+
+
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A test that reaches for another machine fails at once, with or without a network."""
