@@ -1,0 +1,156 @@
+"""Commands run in forked children, so that each costs no start-up, can be killed at any moment, and cannot hang us.
+
+The parent imports everything once and computes nothing, since a fork does not take threads along.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+HANGS_AFTER = 120.0
+"""Seconds after which a command hangs; every one here takes a few."""
+
+KILLED = -signal.SIGKILL
+_CHANGES = ("os.rename", "os.link", "os.remove", "os.mkdir", "os.truncate", "os.symlink", "os.rmdir")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: its exit status, less than 0 for a signal; None if it hung."""
+
+    status: int | None
+    output: str
+    seconds: float
+
+    @property
+    def traced(self) -> bool:
+        return "Traceback (most recent call last)" in self.output or (self.status or 0) not in (0, 1, 2, KILLED)
+
+
+@dataclass(frozen=True)
+class Kill:
+    """When a child is killed: by the clock, or just before its n-th change to a folder."""
+
+    after_seconds: float | None = None
+    before_change: int | None = None
+
+    @classmethod
+    def at_random(cls, rng: Random, seconds: float, changes: int) -> Kill:
+        """Half of the kills by the clock; the other half where files change, which the clock seldom meets."""
+        if rng.random() < 0.5:
+            return cls(after_seconds=rng.uniform(0, seconds))
+        return cls(before_change=rng.randint(1, max(1, changes)))
+
+
+def run(work: Callable[[], object], log: Path, kill: Kill = Kill(), watched: Path | None = None) -> Ended:
+    """Runs work in a child, with its output in a file."""
+    started = time.perf_counter()
+    child = os.fork()
+    if child == 0:
+        _become(work, log, kill, watched)
+    bound = HANGS_AFTER if kill.after_seconds is None else kill.after_seconds
+    status = _wait(child, bound)
+    if status is None:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        status = None if kill.after_seconds is None else KILLED
+    return Ended(status, log.read_text(errors="replace"), time.perf_counter() - started)
+
+
+def iqp(*words: object) -> Callable[[], object]:
+    """A command line as work."""
+    from iqp_adapter.cli import app
+
+    return lambda: app([str(word) for word in words])
+
+
+def changes_of(work: Callable[[], object], log: Path, watched: Path) -> tuple[Ended, int]:
+    """Runs work undisturbed, and counts its changes to a folder."""
+    counted = log.with_suffix(".changes")
+    counted.write_bytes(b"")
+
+    def counting() -> None:
+        with _before_change(watched, lambda: counted.open("ab").write(b".")):
+            work()
+
+    ended = run(counting, log)
+    return ended, counted.stat().st_size
+
+
+def bound_memory(further: int) -> None:
+    """This process gets at most so many bytes more than it has."""
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + further, used + further))
+
+
+def _become(work: Callable[[], object], log: Path, kill: Kill, watched: Path | None) -> None:
+    """Turns this child into the command; does not return."""
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    status = 70
+    try:
+        if kill.before_change is not None and watched is not None:
+            left = iter(range(kill.before_change - 1, -1, -1))
+            with _before_change(watched, lambda: next(left) or os.kill(os.getpid(), signal.SIGKILL)):
+                work()
+        else:
+            work()
+        status = 0
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _wait(child: int, seconds: float) -> int | None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.002)
+    return None
+
+
+@contextmanager
+def _before_change(folder: Path, call: Callable[[], object]) -> Iterator[None]:
+    """Calls before every change to a file in a folder: opened to write, renamed, linked, removed."""
+    active, place = True, str(folder)
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if not active or (event != "open" and event not in _CHANGES):
+            return
+        reads = event == "open" and not _writes(arguments)
+        if not reads and any(
+            isinstance(path, (str, os.PathLike)) and str(path).startswith(place) for path in arguments
+        ):
+            call()
+
+    sys.addaudithook(hook)
+    try:
+        yield
+    finally:
+        active = False
+
+
+def _writes(arguments: tuple[object, ...]) -> bool:
+    mode, flags = arguments[1], arguments[2]
+    if isinstance(mode, str):
+        return any(letter in mode for letter in "wax+")
+    return isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
