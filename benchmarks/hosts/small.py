@@ -5,6 +5,7 @@ We could not download the official weights, so we trained small versions of the 
 
 from __future__ import annotations
 
+from math import log2
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 from iqp_adapter.compat import make_importable
 
 RESOLUTION = 128
-"""Side of the pictures of the hosts that are built here."""
+"""Side of the pictures, unless another one is asked for."""
 
 DEGRADATION: dict[str, Any] = {
     "kernel_size": 21,
@@ -23,47 +24,74 @@ DEGRADATION: dict[str, Any] = {
 }
 """Of the inputs: the usual one for twice the size, since the usual one for this size leaves little to restore."""
 
-RESTOREFORMER: dict[str, Any] = {
-    "n_embed": 512,
-    "embed_dim": 64,
-    "ch": 32,
-    "ch_mult": (1, 2, 2, 4),
-    "num_res_blocks": 1,
-    "attn_resolutions": (16,),
-    "resolution": RESOLUTION,
-    "z_channels": 64,
-    "head_size": 4,
-}
-"""gfpgan's class with a 16 x 16 grid: a quarter of the width, a quarter of the side of the released one."""
+GRID = 16
+"""Side of the grid of codes, whatever the side of the pictures."""
+
+CODES = 512
+"""Entries of a codebook."""
+
+BASE = 32
+"""Channels at full size; a quarter of the released hosts' where they have 128."""
 
 
-def restoreformer() -> nn.Module:
+def multiples(side: int) -> tuple[int, ...]:
+    """Channels of every level down to the grid, in units of `BASE`: (1, 2, 2, 4) at 128 px, one 4 more at 256 px."""
+    return (1, 2, 2, *(4,) * (int(log2(side // GRID)) - 2))
+
+
+def restoreformer(side: int = RESOLUTION) -> nn.Module:
+    """gfpgan's class."""
     make_importable()
     from gfpgan.archs.restoreformer_arch import RestoreFormer
 
-    return RestoreFormer(**RESTOREFORMER)
+    return RestoreFormer(
+        n_embed=CODES,
+        embed_dim=64,
+        ch=BASE,
+        ch_mult=multiples(side),
+        num_res_blocks=1,
+        attn_resolutions=(GRID,),
+        resolution=side,
+        z_channels=64,
+        head_size=4,
+    )
 
 
-CODEFORMER: dict[str, Any] = {"nf": 32, "ch_mult": [1, 2, 2, 4], "res_blocks": 1, "codebook_size": 512}
-"""Its autoencoder. Its forward needs a grid of 16 x 16 and codes of 256 numbers."""
+def gfpgan(side: int = RESOLUTION) -> nn.Module:
+    """gfpgan's clean class at a quarter of its full width, without a StyleGAN2 to start from."""
+    make_importable()
+    from gfpgan.archs.gfpganv1_clean_arch import GFPGANv1Clean
+
+    return GFPGANv1Clean(
+        out_size=side, num_style_feat=256, narrow=0.25, num_mlp=1, input_is_latent=True, different_w=True, sft_half=True
+    )
+
 
 LAYERS, HEADS, WIDTH = 3, 8, 256
-"""Of its Transformer. The width is that of the codes, so that training can start from them."""
+"""Of CodeFormer's Transformer. Its forward needs codes of 256 numbers, and training can start from them."""
 
 
-def codeformer() -> nn.Module:
+def codeformer(side: int = RESOLUTION) -> nn.Module:
     """spandrel's class, assembled at a size that its constructor does not offer."""
     from spandrel_extra_arches.architectures.CodeFormer.__arch import codeformer as theirs
 
+    scales = multiples(side)
     host = theirs.CodeFormer.__new__(theirs.CodeFormer)
-    theirs.VQAutoEncoder.__init__(host, RESOLUTION, quantizer="nearest", attn_resolutions=[16], **CODEFORMER)
+    theirs.VQAutoEncoder.__init__(
+        host, side, BASE, list(scales), "nearest", res_blocks=1, attn_resolutions=[GRID], codebook_size=CODES
+    )
     layers = (theirs.TransformerSALayer(WIDTH, HEADS, 2 * WIDTH, dropout=0.0) for _ in range(LAYERS))
-    host.position_emb, host.feat_emb = nn.Parameter(torch.zeros(256, WIDTH)), nn.Linear(256, WIDTH)
+    host.position_emb, host.feat_emb = nn.Parameter(torch.zeros(GRID**2, WIDTH)), nn.Linear(256, WIDTH)
     host.ft_layers = nn.Sequential(*layers)
-    host.idx_pred_layer = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, CODEFORMER["codebook_size"], bias=False))
-    host.connect_list, host.channels = ["32", "64"], {"32": 64, "64": 64}
-    host.fuse_encoder_block, host.fuse_generator_block = {"32": 5, "64": 3}, {"32": 7, "64": 9}
-    host.fuse_convs_dict = nn.ModuleDict({side: theirs.Fuse_sft_block(64, 64) for side in host.connect_list})
+    host.idx_pred_layer = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, CODES, bias=False))
+    fused = {str(GRID << level): level for level in range(1, len(scales) - 1)}  # all but the grid and the full size
+    host.connect_list = list(fused)
+    host.channels = {name: BASE * scales[-1 - level] for name, level in fused.items()}
+    host.fuse_encoder_block = {name: 2 * (len(scales) - level) - 1 for name, level in fused.items()}
+    host.fuse_generator_block = {name: 2 * level + 5 for name, level in fused.items()}
+    host.fuse_convs_dict = nn.ModuleDict(
+        {name: theirs.Fuse_sft_block(width, width) for name, width in host.channels.items()}
+    )
     return host
 
 

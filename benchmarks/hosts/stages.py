@@ -11,6 +11,7 @@ from torch.nn.functional import normalize
 
 from iqp_adapter.degradations.rng import torch_generator
 from iqp_adapter.hosts.spec import symmetric, to_unit
+from iqp_adapter.pictures import resize
 from iqp_adapter.training import losses
 from iqp_adapter.training.config import StageConfig
 from iqp_adapter.training.stages import Batch, Stage, Terms
@@ -41,7 +42,18 @@ class HostStage(Stage):
         return {"l1": losses.l1(restored, hq), "perceptual": self.perceptual(restored, hq)}
 
     def look(self, model: Any, batch: Batch) -> dict[str, Tensor]:
-        return {"lq": batch.lq, "restored": to_unit(symmetric(model, batch.lq)[0]).clamp(0, 1), "target": batch.hq}
+        return {"lq": batch.lq, "restored": to_unit(symmetric(model, batch.lq.contiguous())[0]).clamp(0, 1), "target": batch.hq}
+
+
+class Steered(HostStage):
+    """A GFPGAN that learns from scratch. Terms: l1, perceptual, and l1 of the smaller pictures of its U-Net."""
+
+    term_names = ("l1", "perceptual", "pyramid")
+
+    def updates(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
+        restored, smaller = symmetric(self.host, batch.lq.contiguous(), return_rgb=True, randomize_noise=False)
+        distances = [losses.l1(to_unit(rgb), resize(batch.hq, tuple(rgb.shape[-2:]))) for rgb in smaller]
+        yield "host", self.pictures(restored, batch.hq) | {"pyramid": torch.stack(distances).mean()}
 
 
 class Quantising(HostStage):
