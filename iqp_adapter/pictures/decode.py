@@ -32,10 +32,8 @@ def decode(data: bytes, path: Path | None = None) -> Photo:
         if kind != "JPEG" and getattr(image, "is_animated", False):
             raise ValueError("holds more than one picture; save the one to use by itself")
         note = "" if image.format == kind else "its further pictures are not kept"
-        deep = kind == "PNG" and png.is_deep(image)
         image.info.update(said | ({"lossless": True} if kind == "WEBP" and _is_lossless(data) else {}))
-        image.load()
-        planes = png.sixteen_bit(shown, image.mode == "LA") if deep else None
+        planes = png.sixteen_bit(shown) if png.is_deep(shown) else None
         return of_image(image, path, kind, planes, kept, (lost, note))
 
 
@@ -110,6 +108,8 @@ def _photo(
 def _turn(image: Image.Image) -> tuple[int, str]:
     """EXIF orientation, and a note where the EXIF cannot be read."""
     try:
+        if isinstance(stored := image.info.get("exif"), bytes):
+            Image.Exif().load(stored)
         found = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # Pillow raises errors of all kinds; the note says what is lost
         return 1, "EXIF not kept"

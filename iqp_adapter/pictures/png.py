@@ -59,10 +59,22 @@ def _said(chunk: bytes) -> dict[str, Any]:
         raise ValueError("damaged")
     if _kind(chunk) == b"iCCP":
         return {"icc_profile": _profile(chunk[8:-4])}
-    if _kind(chunk) in _TEXTS and not chunk[8:].startswith(_TELLING):
-        return {}
+    if _kind(chunk) in _TEXTS:
+        return _text(chunk) if chunk[8:].startswith(_TELLING) else {}
     if _kind(chunk) == b"eXIf":
         Image.Exif().load(chunk[8:-4])
+    return _alone(chunk)
+
+
+def _text(chunk: bytes) -> dict[str, Any]:
+    try:
+        return _alone(chunk)
+    except ValueError:  # too large for Pillow; it is kept unread
+        return {}
+
+
+def _alone(chunk: bytes) -> dict[str, Any]:
+    """What Pillow reads in a file that has this chunk and one pixel."""
     with Image.open(BytesIO(_with(_DOT, chunk))) as dot:
         return {str(key): value for key, value in dot.info.items()}
 
@@ -90,12 +102,12 @@ def beside_of(info: Mapping[str, Any]) -> bytes:
 # -- pixels
 
 
-def is_deep(image: Image.Image) -> bool:
-    """Whether an opened PNG file, not loaded yet, holds 16 bits per sample that Pillow would reduce to 8."""
-    return image.mode in ("RGB", "RGBA", "LA") and any(";16" in str(tile[3]) for tile in getattr(image, "tile", [])[:1])
+def is_deep(data: bytes) -> bool:
+    """Whether these bytes are a PNG file with 16 bits per sample that Pillow would reduce to 8: all but grey."""
+    return data.startswith(SIGNATURE) and data[24:25] == b"\x10" and data[25:26] != b"\0"
 
 
-def sixteen_bit(data: bytes, grey: bool) -> np.ndarray:
+def sixteen_bit(data: bytes) -> np.ndarray:
     """Samples as stored, (H, W, 3) RGB, (H, W, 4) RGBA or (H, W, 2) grey and alpha, uint16.
 
     Raises:
@@ -109,7 +121,8 @@ def sixteen_bit(data: bytes, grey: bool) -> np.ndarray:
     stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if stored is None or stored.dtype != np.uint16 or stored.ndim != 3:
         raise ValueError("this kind of 16-bit picture cannot be read; save it as PNG with 8 or 16 bits per colour")
-    return np.ascontiguousarray(stored[..., [0, 3] if grey else [2, 1, 0, 3][: stored.shape[2]]])
+    grey_and_alpha = data[25] == _COLOURS[2]
+    return np.ascontiguousarray(stored[..., [0, 3] if grey_and_alpha else [2, 1, 0, 3][: stored.shape[2]]])
 
 
 def encode(planes: np.ndarray, beside: bytes) -> bytes:

@@ -72,7 +72,9 @@ def read(data: bytes) -> tuple[np.ndarray, int, dict[str, Any], str]:
         turned = int(page.tags.valueof(_ORIENTATION, 1))
         planes = _opaque_colours(page, checked(_stored(page, data)))
     info = _info(data)
-    lost = planes.ndim == 3 and {_CAMERA, _PLACE} & set(info["exif"])
+    lost = {_CAMERA, _PLACE} & set(info["exif"]) and (planes.ndim == 3 or _is_big(data))
+    if lost:
+        info["exif"] = _without(info["exif"], {_CAMERA, _PLACE})
     return planes, turned, info, "EXIF of the camera not kept" if lost else ""
 
 
@@ -133,8 +135,7 @@ def _opaque_colours(page: TiffPage, planes: np.ndarray) -> np.ndarray:
 
 def _info(data: bytes) -> dict[str, Any]:
     """What the file says beside its pixels, in Pillow's words."""
-    tags = Image.Exif()
-    tags.load(data)
+    tags = _big_tags(data) if _is_big(data) else _tags(data)
     info: dict[str, Any] = {"compression": "tiff_adobe_deflate"}
     info |= {key: tags[tag] for key, tag in (("icc_profile", _PROFILE), ("xmp", _XMP)) if tag in tags}
     if tags.get(296) in (2, 3):
@@ -145,7 +146,11 @@ def _info(data: bytes) -> dict[str, Any]:
 
 def without_layout(tags: Image.Exif) -> Image.Exif:
     """The tags that say nothing of how the pixels are stored; the others are taken out."""
-    for tag in _LAYOUT & set(tags):
+    return _without(tags, _LAYOUT)
+
+
+def _without(tags: Image.Exif, numbers: set[int]) -> Image.Exif:
+    for tag in numbers & set(tags):
         del tags[tag]
     return tags
 
@@ -182,4 +187,20 @@ def _tags(exif: Image.Exif | bytes) -> Image.Exif:
         return exif
     tags = Image.Exif()
     tags.load(exif)
+    return tags
+
+
+def _is_big(data: bytes) -> bool:
+    """Whether the file is a BigTIFF, which Pillow does not take for EXIF."""
+    return data[2:4] in (b"+\0", b"\0+")
+
+
+def _big_tags(data: bytes) -> Image.Exif:
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    directory, tags = ImageFileDirectory_v2(data[:16]), Image.Exif()
+    file = BytesIO(data)
+    file.seek(directory.next)
+    directory.load(file)
+    tags.update(directory)
     return tags
