@@ -14,12 +14,16 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+import torch
 from photo_standins import photo
 from PIL import Image, ImageCms
 
+from iqp_adapter.bench.outputs import write_png
+from iqp_adapter.photo.demo import write_demo
 from iqp_adapter.photo.io import encode, open_photo, read_photo, target_format
-from iqp_adapter.pictures import eight_bit, luma, png, read_large, read_pixels, read_tensor, size_of
+from iqp_adapter.pictures import eight_bit, luma, png, read_large, read_pixels, read_tensor, rgb_of, size_of
 from iqp_adapter.store.files import IMAGE_SUFFIXES, list_images
+from iqp_adapter.training.record import Record
 
 COLOURS = np.ascontiguousarray(photo()[60:140:2, 180:300:2])
 """(40, 60, 3) uint8, the astronaut's face."""
@@ -186,6 +190,31 @@ def test_every_form_is_written_again_as_it_was(tmp_path: Path, name: str) -> Non
         np.testing.assert_array_equal(back.alpha, given.alpha)
     assert given.form.planes(given.pixels, given.alpha).shape == back.form.planes(back.pixels, back.alpha).shape
     assert given.form.grey == (FORMS[name][0] is GREY or FORMS[name][0] is BITS)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_jpeg_and_png_of_the_same_pixels_are_equal(tmp_path: Path, mode: str) -> None:
+    Image.fromarray(COLOURS).convert(mode).save(tmp_path / "a.jpg", quality=80)
+    with Image.open(tmp_path / "a.jpg") as image:
+        image.convert("RGB").save(tmp_path / "a.png")
+    sixteen(deep(read_pixels(tmp_path / "a.png")))(tmp_path / "b.png")
+    pictures = [read_tensor(tmp_path / name) for name in ("a.jpg", "a.png", "b.png")]
+    assert torch.equal(pictures[0], pictures[1]) and torch.equal(pictures[1], pictures[2])
+
+
+@pytest.mark.parametrize(
+    "mode", ["P", "PA", "LA", "La", "RGBa", "RGBX", "YCbCr", "HSV", "1", "I", "I;16", "I;16B", "F"]
+)
+def test_every_mode_of_pillow_is_taken(mode: str) -> None:
+    deep_grey, real_grey = Image.fromarray(deep(GREY)), Image.fromarray(real(GREY))
+    given = {"I": deep_grey.convert("I"), "I;16": deep_grey, "F": real_grey}.get(mode)
+    if mode == "I;16B":
+        given = Image.frombytes("I;16B", (60, 40), deep(GREY).astype(">u2").tobytes())
+    shown = rgb_of(given or Image.fromarray(COLOURS).convert("RGBA" if mode[-1] == "a" else "RGB").convert(mode))
+    expected = {"1": None, "P": None, "PA": None}.get(mode, np.dstack([GREY] * 3) if mode[0] in "LIF" else COLOURS)
+    assert shown.shape == (40, 60, 3) and shown.dtype == np.uint8
+    if expected is not None:
+        assert np.abs(shown.astype(int) - expected).max() <= (1 if mode[0] in "LIF" else 8)
 
 
 def test_sixteen_bits_that_eight_do_not_hold_stay(tmp_path: Path) -> None:
@@ -406,7 +435,10 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "bright.tif": (lambda: scan(real(GREY) * 255), r"spans \[.*\]; divide it by its maximum"),
     "signed.tif": (lambda: scan(GREY.astype(np.int16)), "int16"),
     "wide.tif": (lambda: scan(GREY.astype(np.uint32)), "uint32"),
-    "five.tif": (lambda: scan(np.dstack([deep(COLOURS)] * 2)[..., :5], photometric="rgb", planarconfig="contig"), ""),
+    "five.tif": (
+        lambda: scan(np.dstack([deep(COLOURS)] * 2)[..., :5], photometric="rgb", planarconfig="contig"),
+        "5 x 16 bits, RGB",
+    ),
 }
 
 
@@ -465,6 +497,18 @@ def test_broken_deep_files_are_read_or_named_in_one_line(tmp_path: Path, kind: s
 
 
 # -- a full disk
+
+
+def test_other_writers_of_pictures_notice_a_full_disk(tmp_path: Path, full_disk: Any) -> None:
+    record = Record(tmp_path)
+    for write in (
+        lambda: write_png(tmp_path / "a.png", COLOURS, "source"),
+        lambda: record.grid("b", [torch.zeros(1, 3, 40, 60)], ["row"]),
+        lambda: write_demo(tmp_path),
+    ):
+        with full_disk(90), pytest.raises(OSError, match="File too large"):
+            write()
+    assert not list(tmp_path.glob("*.png"))
 
 
 @pytest.mark.parametrize("name", ["x.jpg", "x.bmp", "x.tif", "x.png", "x.webp", "deep.tif", "deep l.tif", "deep.png"])

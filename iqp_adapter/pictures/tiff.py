@@ -84,8 +84,10 @@ def _only_page(file: TiffFile) -> TiffPage:
         raise ValueError("holds more than one picture; save the one to use by itself")
     if page.imagewidth * page.imagelength > MAX_PIXELS:
         raise ValueError(f"more than {MAX_PIXELS // 10**6} megapixels; scale it down first")
-    if page.bitspersample not in (16, 32, 64) or page.photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB):
-        kind = f"{page.bitspersample}-bit {getattr(page.photometric, 'name', page.photometric)}"
+    samples = {_RGB: (3, 4), _WHITE_IS_ZERO: (1, 2), _BLACK_IS_ZERO: (1, 2)}.get(page.photometric, ())
+    if page.bitspersample not in (16, 32, 64) or page.samplesperpixel not in samples:
+        photometric = getattr(page.photometric, "name", page.photometric)
+        kind = f"{page.samplesperpixel} x {page.bitspersample} bits, {photometric}"
         raise ValueError(f"a TIFF file of this kind ({kind}) cannot be read; save it as RGB or grey with 8 or 16 bits")
     return page
 
@@ -100,7 +102,7 @@ def _stored(page: TiffPage, data: bytes) -> np.ndarray:
     else:
         raise ValueError("a compressed TIFF file with separate colours cannot be read; save it as PNG with 16 bits")
     wanted = (page.imagelength, page.imagewidth, page.samplesperpixel)
-    if planes.size != np.prod(wanted) or page.samplesperpixel > 4:
+    if planes.size != np.prod(wanted):
         raise ValueError(f"a TIFF file of shape {page.shape} cannot be read; save one picture, as RGB or grey")
     return planes.reshape(wanted[:2] if page.samplesperpixel == 1 else wanted)
 
