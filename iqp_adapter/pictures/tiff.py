@@ -22,7 +22,8 @@ _ORIENTATION, _XMP, _PROFILE = 274, 700, 34675
 _CAMERA, _PLACE = 34665, 34853
 """Tags of the directories with the camera's settings and the place, which tifffile cannot write."""
 
-_TEXTS = (270, 271, 272, 305, 306, 315, 33432)
+_SOFTWARE = 305
+_TEXTS = (270, 271, 272, _SOFTWARE, 306, 315, 33432)
 """Tags for description, maker, model, software, date, artist, copyright."""
 
 _PLAIN, _NO_PREDICTOR, _DIFFERENCES = (1, 8, 32946, 32773), 1, 2
@@ -162,9 +163,12 @@ def encode(planes: np.ndarray, info: Mapping[str, Any]) -> bytes:
     import tifffile
 
     tags = _tags(info.get("exif", b""))
-    extra = [(tag, "s", 0, str(tags[tag]), True) for tag in _TEXTS if tag in tags]
+    texts = {tag: str(tags[tag]).encode("latin-1", "replace") for tag in _TEXTS if tag in tags}  # as Pillow reads them
+    software = texts.pop(_SOFTWARE, False)
+    extra: list[tuple[Any, ...]] = [(tag, "s", 0, text, True) for tag, text in texts.items()]
     extra += [(_ORIENTATION, "H", 1, tags[_ORIENTATION], True)] if tags.get(_ORIENTATION, 1) != 1 else []
-    extra += [(_XMP, "B", len(info["xmp"]), info["xmp"], True)] if "xmp" in info else []
+    bulky = {tag: info[key] for tag, key in ((_XMP, "xmp"), (_PROFILE, "icc_profile")) if key in info}
+    extra += [(tag, "B", len(content), content, True) for tag, content in bulky.items()]
     across, down = info.get("dpi", (1, 1))
     content, colours = BytesIO(), planes.ndim == 3 and planes.shape[2] > 2
     tifffile.imwrite(
@@ -175,7 +179,7 @@ def encode(planes: np.ndarray, info: Mapping[str, Any]) -> bytes:
         extrasamples=["unassalpha"] if planes.ndim == 3 and planes.shape[2] in (2, 4) else None,
         compression="zlib",
         metadata=None,
-        iccprofile=info.get("icc_profile"),
+        software=software,
         resolution=(float(across), float(down)),
         resolutionunit="inch" if "dpi" in info else "none",
         extratags=extra,
