@@ -16,12 +16,13 @@ import pytest
 import tifffile
 import torch
 from photo_standins import photo
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from iqp_adapter.bench.outputs import write_png
 from iqp_adapter.photo.demo import write_demo
 from iqp_adapter.photo.io import encode, open_photo, read_photo, target_format
 from iqp_adapter.pictures import eight_bit, luma, png, read_large, read_pixels, read_tensor, rgb_of, size_of
+from iqp_adapter.pictures.decode import content_of
 from iqp_adapter.store.files import IMAGE_SUFFIXES, list_images
 from iqp_adapter.training.record import Record
 
@@ -463,6 +464,16 @@ def test_what_cannot_be_read_is_one_line_with_its_name(tmp_path: Path, name: str
     with pytest.raises(OSError, match=reason or None) as raised:
         read(tmp_path / name)
     assert str(raised.value).startswith(f"{tmp_path / name}: ") and "\n" not in str(raised.value)
+
+
+def test_what_is_no_picture_does_not_fill_the_memory() -> None:
+    class Film(BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            assert size is not None and 0 <= size < 1 << 20
+            return super().read(size)
+
+    with pytest.raises(UnidentifiedImageError):
+        content_of(Film(b"\0\0\0\x18ftypmp42" * 1000))
 
 
 def test_a_broken_chunk_is_one_line(cases: Path) -> None:

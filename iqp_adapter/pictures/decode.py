@@ -21,6 +21,16 @@ _PROGRAMS = {"EPS"}
 """Kinds of files that are programs, which Pillow would have another program run."""
 
 
+def content_of(file: BinaryIO) -> bytes:
+    """All bytes of a picture file; what is no picture is refused before it fills the memory."""
+    start = file.read(len(png.SIGNATURE))
+    file.seek(0)
+    if start != png.SIGNATURE and not tiff.is_tiff(start):
+        opened(file)
+        file.seek(0)
+    return file.read()
+
+
 def decode(data: bytes, path: Path | None = None) -> Photo:
     """A picture file's content; errors are those of the decoders, see `files.one_line`."""
     if tiff.is_deep(data):

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from .arrays import eight_bit, peak
-from .decode import decode, of_image, size
+from .decode import content_of, decode, of_image, size
 from .formats import check_writable
 from .photo import MAX_PIXELS, ArrayForm, Photo, checked, split
 
@@ -122,8 +122,8 @@ def one_line(path: str | Path) -> Iterator[None]:
 
 
 def _read(path: Path) -> Photo:
-    with one_line(path):
-        return decode(path.read_bytes(), path)
+    with one_line(path), path.open("rb") as file:
+        return decode(content_of(file), path)
 
 
 def _of_array(array: np.ndarray) -> Photo:

@@ -159,7 +159,7 @@ def checked(samples: np.ndarray) -> np.ndarray:
     low, high = float(samples.min()), float(samples.max())
     if not (low >= 0 and high <= 1):
         raise ValueError(
-            f"a photo in floating point holds finite values in [0, 1], this one spans [{low:.4g}, {high:.4g}]; divide "
+            f"a photo in floating point holds finite values in [0, 1], this one spans [{low:.9g}, {high:.9g}]; divide "
             f"it by its maximum, or save it with 8 or 16 bits"
         )
     return samples.astype(np.float32) if samples.dtype.itemsize < 4 else samples
