@@ -8,15 +8,15 @@ FACE.png shows one aligned face. Without an adapter all restorations equal that 
 
 import sys
 
-from PIL import Image
-from torchvision.transforms.functional import to_pil_image, to_tensor
+from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
 import iqp_adapter as iqp
+from iqp_adapter.pictures import read_tensor
 
 host, face, out, *adapter = sys.argv[1:]
 model = iqp.wrap(host, adapter=adapter[0] if adapter else None)
-lq = to_tensor(Image.open(face).convert("RGB"))[None]  # (1, 3, H, W)
+lq = read_tensor(face)[None]  # (1, 3, H, W)
 
 pictures = [lq[0], *(model.restore(lq, quality=quality)[0] for quality in (None, 0.1, 0.5, "best"))]
 to_pil_image(make_grid(pictures, nrow=len(pictures))).save(out)

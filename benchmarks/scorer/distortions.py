@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from iqp_adapter.pictures import LUMA
+from iqp_adapter.pictures import LUMA, read_pixels
 
 Rng = np.random.Generator
 Distortion = Callable[[np.ndarray, float, Rng], np.ndarray]
@@ -163,8 +163,7 @@ def distort(image: np.ndarray, distortion: Distortion, severity: float, rng: Rng
 
 def load_face(path: Path, size: int) -> np.ndarray:
     """An image file -> RGB (size, size, 3), float32 in [0, 1]."""
-    with Image.open(path) as photo:
-        image = np.asarray(photo.convert("RGB"), dtype=np.float32) / 255
+    image = read_pixels(path).astype(np.float32) / 255
     return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
 
 
