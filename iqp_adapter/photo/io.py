@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -105,7 +106,9 @@ def encode(photo: Photo, pixels: np.ndarray, alpha: np.ndarray | None, file: Pat
         deep.write(picture, photo.form.path, file, kind)
         return
     image = picture if isinstance(picture, Image.Image) else _to_image(picture)
-    image.save(file, kind, **_OPTIONS[kind](image.info), **_kept(image.info))
+    encoded = BytesIO()  # Pillow's encoders do not notice a full disk
+    image.save(encoded, kind, **_OPTIONS[kind](image.info), **_kept(image.info))
+    file.write_bytes(encoded.getvalue())
 
 
 def target_format(photo: Photo, target: Path) -> str:
@@ -234,8 +237,6 @@ def _from_cmyk(image: Image.Image, profile: bytes | None) -> Image.Image:
     """RGB by the picture's own profile, in sRGB then; by Pillow's plain rule where it has none."""
     if profile is None:
         return image.convert("RGB")
-    from io import BytesIO
-
     from PIL import ImageCms
 
     converted = ImageCms.profileToProfile(image, BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode="RGB")
