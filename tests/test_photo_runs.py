@@ -24,6 +24,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from iqp_adapter.cli import app
+from iqp_adapter.core.quality import OWN
+from iqp_adapter.photo import GivenFaces
 from iqp_adapter.photo.journal import RECORD
 from iqp_adapter.photo.outcomes import PhotoReport
 from iqp_adapter.photo.plan import ending
@@ -392,6 +394,27 @@ def test_a_model_that_changes_during_the_run_is_refused(photos: Path, out: Path,
     with pytest.raises(ValueError, match="Weighted was changed while its results were written; start the run again"):
         list(reports)
     assert set(contents(out)) == {"a.png", RECORD}
+    assert set(statuses(run(photos, out, model)).values()) == {"restored"}
+
+
+def test_another_detector_of_the_same_kind_is_another_setting(photos: Path, out: Path) -> None:
+    run_as_photos(photos, out, detector=GivenFaces(boxes=np.array([[20, 20, 70, 80]])))
+    again = run_as_photos(photos, out, detector=GivenFaces(boxes=np.array([[20, 20, 70, 80]])))
+    other = run_as_photos(photos, out, detector=GivenFaces(boxes=np.array([[20, 20, 70, 81]])))
+    assert set(statuses(again).values()) == {"complete"} and set(statuses(other).values()) == {"restored"}
+
+
+def test_weights_count_by_the_quality_that_is_asked_for(photos: Path, out: Path) -> None:
+    """Not by the one that the model has set for itself: without any, its adapters take no part."""
+
+    class Adapted(Weighted):
+        def parts(self, quality: Any = OWN) -> list[torch.nn.Module]:
+            return [] if quality is OWN else [self]
+
+    model = Adapted()
+    run(photos, out, model)
+    with torch.no_grad():
+        model.weight.add_(1)
     assert set(statuses(run(photos, out, model)).values()) == {"restored"}
 
 

@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from ..version import __version__
@@ -38,7 +39,8 @@ class Settings:
             "version": __version__,
         }
         self.described: dict[str, Any] = {**counting, "batch": batch}
-        self.digest = hashlib.sha256(json.dumps(counting, sort_keys=True).encode()).hexdigest()[:16]
+        made_with = [_made_with(part) for part in (pipeline.detector, pipeline.embedder) if part is not None]
+        self.digest = hashlib.sha256(json.dumps([counting, made_with], sort_keys=True).encode()).hexdigest()[:16]
 
     def refuse_changes(self) -> None:
         """Raises ValueError where the model has been changed since: its results would be recorded as another's."""
@@ -60,6 +62,20 @@ class Settings:
         parts = self._model.parts(self._quality)
         tensors = [tensor for part in parts for tensor in (*part.parameters(), *part.buffers())]
         return repr(sorted(self._model.settings.items())), [(tensor.data_ptr(), _version(tensor)) for tensor in tensors]
+
+
+def _made_with(part: Any) -> str:
+    """The kind of a detector or embedder, and the numbers, texts and arrays that it was made with."""
+    kept = {
+        name: value
+        for name, value in getattr(part, "__dict__", {}).items()
+        if isinstance(value, (int, float, str, tuple))
+    }
+    return f"{type(part).__name__} {json.dumps(kept, sort_keys=True, default=_as_lists)}"
+
+
+def _as_lists(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else type(value).__name__
 
 
 def _version(tensor: Tensor) -> int:
