@@ -85,7 +85,7 @@ def bench(
     from ..bench.selection import select
     from ..provenance import command
 
-    say_left_out([*(hq or []), *(gt or [])])
+    say_left_out(hq or [])
     take_folder(out)
     where = place(device)
     samples = _samples(hq or [], lq or [], gt or [], out, limit, size, seed, draws, _degradation(degradation or []))
