@@ -18,6 +18,15 @@ from iqp_adapter.cli.terminal import cell, ended_like_ctrl_c, say, shown
 HOSTILE = "\x1b]0;owned\x07\x1b[31m\x9b2J\u202egnp.\u2028\n\r\x7f\udcff"
 
 
+@pytest.fixture
+def quiet_again():
+    """Commands that train have the library log more."""
+    logger = logging.getLogger("iqp_adapter")
+    before = logger.level
+    yield
+    logger.setLevel(before)
+
+
 def test_nothing_that_a_terminal_obeys_is_printed(capsys):
     say(HOSTILE)
     out = capsys.readouterr().out
@@ -101,7 +110,7 @@ def test_a_signal_that_is_ignored_stays_ignored():
     ],
     ids=lambda words: words[0],
 )
-def test_every_command_says_what_it_leaves_out(monkeypatch, tmp_path, words):
+def test_every_command_says_what_it_leaves_out(monkeypatch, tmp_path, quiet_again, words):
     """Before its work, which these words end."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos" / "more").mkdir(parents=True)

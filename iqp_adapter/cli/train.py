@@ -35,7 +35,7 @@ def native(
     from ..training.config import TrainConfig
     from ..training.native_training import NativeTraining
 
-    logging.getLogger().setLevel(logging.INFO)
+    logging.getLogger("iqp_adapter").setLevel(logging.INFO)
     say_left_out([hq])
     settings = TrainConfig.load(config)
     run = NativeTraining(settings, hq, out, watch)
@@ -66,7 +66,7 @@ def adapter(
     from ..training.adapter_training import AdapterTraining
     from ..training.config import AdapterConfig
 
-    logging.getLogger().setLevel(logging.INFO)
+    logging.getLogger("iqp_adapter").setLevel(logging.INFO)
     say_left_out([hq, lq] if lq else [hq])
     settings = AdapterConfig.load(config)
     embed = DlibIdentity() if DlibIdentity.is_installed() else None
