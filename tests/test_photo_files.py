@@ -14,38 +14,22 @@ import numpy as np
 import pytest
 import torch
 import typer
+from photo_runs import NOBODY, contents, run, three_photos
 from photo_standins import FACE, Brightness, Echo, Negative, Scored, photo
 from PIL import Image
 from typer.testing import CliRunner
 
 from iqp_adapter.cli import restore as command
-from iqp_adapter.photo import GivenFaces, restore_files
+from iqp_adapter.photo import restore_files
 from iqp_adapter.photo.demo import degraded_astronaut
-from iqp_adapter.photo.folder import RECORD
-from iqp_adapter.photo.outcomes import PhotoReport
+from iqp_adapter.photo.journal import RECORD
 from iqp_adapter.store.files import list_images
-
-NOBODY = GivenFaces(np.zeros((0, 5, 2)))
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """A folder with three photos, of three kinds."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    Image.fromarray(photo()).save(folder / "a.png")
-    Image.fromarray(photo()[:, ::-1]).save(folder / "b.jpg", quality=90)
-    Image.fromarray(photo()).convert("L").save(folder / "c.tif")
-    return folder
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.exists() else {}
-
-
-def run(folder: Path, out: Path, model: Any = None, **options: Any) -> list[PhotoReport]:
-    options = {"detector": FACE, **options}
-    return list(restore_files(list_images([folder]), out, model or Negative(), **options))
+    return three_photos(tmp_path / "photos", photo())
 
 
 # -- results
@@ -89,7 +73,7 @@ def test_permissions_are_those_of_the_source(photos: Path, tmp_path: Path) -> No
 
 def test_before_and_after_are_shown_side_by_side(photos: Path, tmp_path: Path) -> None:
     run(photos, tmp_path / "out", compare=True)
-    both = np.asarray(Image.open(tmp_path / "out" / "a.compare.png"))
+    both = np.asarray(Image.open(tmp_path / "out" / "a.png.compare.png"))
     after = np.asarray(Image.open(tmp_path / "out" / "a.png"))
     assert np.array_equal(both[:, :512], photo()) and np.array_equal(both[:, -512:], after)
 
@@ -326,7 +310,7 @@ def test_the_demo_needs_nothing(iqp: Any, tmp_path: Path) -> None:
         result = iqp("--demo", "-o", tmp_path / "demo", "--device", "cpu")
         assert result.exit_code == 0, result.output
     names = {str(path.relative_to(tmp_path / "demo")) for path in (tmp_path / "demo").rglob("*.png")}
-    assert names == {"degraded/astronaut.png", "astronaut.png", "astronaut.compare.png"}
+    assert names == {"degraded/astronaut.png", "astronaut.png", "astronaut.png.compare.png"}
 
 
 def test_the_demo_photo_is_the_same_every_time_and_worse() -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .terminal import say, say_left_out
+
 if TYPE_CHECKING:
     from ..photo.options import Embedder
     from ..photo.outcomes import PhotoReport
@@ -57,6 +59,8 @@ def restore(
     demo: Annotated[bool, typer.Option("--demo", help="Restore an example photo.")] = False,
 ) -> None:
     """Restore the faces in photos; nothing is overwritten, and an interrupted run goes on where it stopped."""
+    from contextlib import closing
+
     from rich.progress import Progress
 
     from ..core.device import default_device
@@ -64,7 +68,7 @@ def restore(
     from ..photo import restore_files
     from ..photo.detectors import detector as named_detector
 
-    sources, unread = _sources(photos or [], output if demo else None)
+    sources, unread = _sources(photos or [], output, demo)
     if not sources:
         _end(unread)
     place = device or str(default_device())
@@ -93,22 +97,22 @@ def restore(
         force=force,
     )
     try:
-        with Progress(transient=True) as progress:
+        with closing(runs), Progress(transient=True) as progress:
             done = list(progress.track(runs, len(sources), description="restoring"))
     except KeyboardInterrupt:
-        typer.echo("interrupted; the same command goes on from here", err=True)
+        say("interrupted; the same command goes on from here", error=True)
         raise typer.Exit(130) from None
     _show(done, output)
     _end(unread + [report.note for report in done if report.status == "failed"])
 
 
-def _sources(arguments: list[str], demo_output: Path | None) -> tuple[list[Path], list[str]]:
-    """The picture files, and a line for each argument that names none."""
+def _sources(arguments: list[str], output: Path, demo: bool) -> tuple[list[Path], list[str]]:
+    """The picture files, and a line for each argument that names none; what an argument leaves out is said."""
     from ..photo.demo import write_demo
     from ..store.files import list_images
 
-    if demo_output is not None:
-        return [write_demo(demo_output / "degraded")], []
+    if demo:
+        return [write_demo(output / "degraded")], []
     if not arguments:
         raise ValueError("nothing to restore; name photos, folders or globs, or try --demo")
     found: set[Path] = set()
@@ -116,6 +120,7 @@ def _sources(arguments: list[str], demo_output: Path | None) -> tuple[list[Path]
     for argument in arguments:
         try:
             found |= set(list_images([argument]))
+            say_left_out([argument], output)
         except OSError as error:
             unread.append(f"{argument}: {error.strerror}" if error.strerror else str(error))
     return sorted(found), unread
@@ -128,10 +133,10 @@ def _quality(text: str, model: Restorer) -> float | str | None:
     wanted = parse_quality(text)
     if model.takes_quality:
         return wanted
-    typer.echo(
+    say(
         f"{model.name} has no trained adapter, so it restores as it always does, whatever --quality and --scale; "
         f"give one by --adapter",
-        err=True,
+        error=True,
     )
     return None
 
@@ -163,19 +168,19 @@ def _show(photos: list[PhotoReport], output: Path) -> None:
     changed = sum(photo.restored > 0 for photo in photos)
     again = sum(photo.status == "complete" for photo in photos)
     earlier = f", {again} of them by an earlier run" if again else ""
-    typer.echo(f"restored {faces} faces in {changed} of {len(photos)} photos{earlier}: {output}")
+    say(f"restored {faces} faces in {changed} of {len(photos)} photos{earlier}: {output}")
     for photo in photos:
         for face in photo.faces:
             if face.skipped:
-                typer.echo(f"left alone: {photo.source}, face {face.index}: {face.skipped}")
+                say(f"left alone: {photo.source}, face {face.index}: {face.skipped}")
             if face.note:
-                typer.echo(f"restored less: {photo.source}, face {face.index}: {face.note}")
+                say(f"restored less: {photo.source}, face {face.index}: {face.note}")
         if photo.status == "unchanged" and not photo.faces:
-            typer.echo(f"no face found: {photo.source}")
+            say(f"no face found: {photo.source}")
 
 
 def _end(failures: list[str]) -> None:
     for line in failures:
-        typer.secho(f"failed: {line}", fg="red", err=True)
+        say(f"failed: {line}", error=True, colour="red")
     if failures:
         raise typer.Exit(1)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal
+from tempfile import TemporaryFile
+from types import UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from ..store.files import atomic_path
+from ..store.files import atomic_path, put_new, spelt
 
 Status = Literal["restored", "unchanged", "complete", "failed"]
 """`complete` is a result that an earlier run wrote with the same settings."""
@@ -72,33 +76,92 @@ class PhotoReport:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> PhotoReport:
-        faces = [FaceReport(**face | {"outcome": Outcome(face["outcome"])}) for face in values["faces"]]
-        return cls(**values | {"faces": faces})
+        """A report from what JSON holds.
+
+        Raises:
+            ValueError, TypeError, KeyError: for what is no report.
+        """
+        faces = [checked(FaceReport, face | {"outcome": Outcome(face["outcome"])}) for face in values["faces"]]
+        return checked(cls, values | {"faces": faces})
+
+
+Made = TypeVar("Made")
+
+
+def checked(kind: type[Made], values: dict[str, Any]) -> Made:
+    """A dataclass of the values of its fields, which come from elsewhere.
+
+    Raises:
+        TypeError: where a value is missing, not of its field's type, or of no field.
+    """
+    hints = get_type_hints(kind)
+    wrong = [name for name, value in values.items() if name not in hints or not _fits(value, hints[name])]
+    if wrong:
+        raise TypeError(f"{', '.join(wrong)}: not what a {kind.__name__} holds")
+    return kind(**values)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type: a class, a Literal, a union, a list or a dictionary by text."""
+    of, inner = get_origin(hint), get_args(hint)
+    if of is Literal:
+        return value in inner
+    if of is UnionType:
+        return any(_fits(value, each) for each in inner)
+    if of is list:
+        return isinstance(value, list) and all(_fits(each, inner[0]) for each in value)
+    if of is dict:
+        return isinstance(value, dict) and all(_fits(each, inner[1]) for each in value.values())
+    return isinstance(value, (int, float) if hint is float else hint) and not isinstance(value, bool)
 
 
 _TOOL = "iqp restore"
 
 
 def write_report(path: Path, photos: Iterable[PhotoReport], settings: dict[str, Any]) -> None:
-    """Writes the whole run as JSON, in the place of an earlier report but of no other file.
+    """Writes the whole run as JSON in UTF-8, in the place of an earlier report but of no other file.
 
     Raises:
         FileExistsError: where the path holds something else.
+        OSError: where it cannot be written.
     """
     check_report(path)
     content = {"tool": _TOOL, "settings": settings, "photos": [asdict(photo) for photo in photos]}
-    with atomic_path(path) as partial:
-        partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    with atomic_path(path, os.replace if path.exists() else put_new) as partial:
+        partial.write_text(json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
 
 
 def check_report(path: Path) -> None:
-    """Refuses a path that holds anything but a report."""
-    if path.exists() and not _is_report(path):
+    """Refuses a path that holds anything but a report, or that no file can be written to.
+
+    Raises:
+        FileExistsError, OSError: in one line.
+    """
+    if os.path.lexists(path) and not _is_report(path):
         raise FileExistsError(f"{path} exists and is no report of `{_TOOL}`; name another file")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"no folder {path.parent} to write {path.name} into; make it first")
+    try:
+        TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise OSError(f"{path.parent} takes no report ({error.strerror}); name a file in another folder") from error
 
 
 def _is_report(path: Path) -> bool:
+    if path.is_symlink() or not path.is_file():
+        return False
     try:
         return json.loads(path.read_text(encoding="utf-8"))["tool"] == _TOOL
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return False
+
+
+def _plain(value: Any) -> Any:
+    """What every reader of JSON takes: names in UTF-8, and null for numbers that are none."""
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return spelt(value) if isinstance(value, str) else value

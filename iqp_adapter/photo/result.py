@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..store.files import atomic_path
+from ..store.files import atomic_path, put_new
 from .io import Photo, encode, one_line, target_format
 from .outcomes import FaceReport
 
@@ -44,7 +44,7 @@ class Restored:
         if target.exists():
             raise FileExistsError(f"{target} exists; name a new file")
         kind = target_format(self.photo, target)
-        with one_line(target), atomic_path(target) as partial:
+        with atomic_path(target, put_new) as partial, one_line(target):
             self.encode(partial, kind)
 
     def encode(self, file: Path, kind: str) -> None:
