@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections import Counter
@@ -19,8 +18,11 @@ from benchmarks.faults.children import Ended, Kill, changes_of, iqp, run
 MOST_IN_A_ROW = 4
 """Kills of one piece of work before it may end."""
 
-Files = dict[str, str]
-"""Hash of every file by its path in a folder."""
+LEVELS = 4
+"""By so many levels a face may differ where a run that went on restored it beside other faces than at first."""
+
+Files = dict[str, Path]
+"""Every file by its path in a folder."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Work:
     name: str
     command: Callable[[Path], Callable[[], object]]
     results: Callable[[Path], Files]
+    differs: Callable[[Path, Path], bool]
+    """Whether a result, found and wanted, is not the same."""
 
 
 def restoring(photos: Path) -> Work:
@@ -37,7 +41,7 @@ def restoring(photos: Path) -> Work:
         report = out.with_suffix(".json")
         return iqp("restore", photos, "-o", out, "--compare", "--batch", 2, "--device", "cpu", "--report", report)
 
-    return Work("restore", command, lambda out: files_of(out, lambda path: not path.name.startswith(".")))
+    return Work("restore", command, lambda out: files_of(out, lambda path: path.suffix == ".png"), _other_picture)
 
 
 def training(faces: Path, config: Path) -> Work:
@@ -45,6 +49,7 @@ def training(faces: Path, config: Path) -> Work:
         "train",
         lambda out: iqp("train", "native", "--config", config, "--hq", faces, "-o", out),
         lambda out: files_of(out, lambda path: path.name in ("model.safetensors", "config.json")),
+        lambda found, wanted: found.read_bytes() != wanted.read_bytes(),
     )
 
 
@@ -53,7 +58,7 @@ def benchmarking(faces: Path) -> Work:
         words = ("--hq", faces, "--size", 64, "--quality", "best", "-m", "psnr", "-m", "iqp-lite", "--device", "cpu")
         return iqp("bench", *words, "-o", out)
 
-    return Work("bench", command, _reported)
+    return Work("bench", command, lambda out: files_of(out, lambda path: path.name == "report.json"), _other_numbers)
 
 
 def campaign(works: list[Work], kills: int, folder: Path, seed: int) -> Iterator[tuple[str, Counter[str]]]:
@@ -81,13 +86,13 @@ def _round(work: Work, out: Path, log: Path, wanted: Files, rng: Random, seconds
         counts += _wrong(ended)
         if out.is_dir() and work.name == "restore":
             foreign.write_text("mine")
-            counts["half-written"] += _different(work.results(out), wanted)
+            counts["half-written"] += _different(work, out, wanted)
     ended = run(work.command(out), log)
     counts += _wrong(ended)
     found = work.results(out)
     counts["failed afterwards"] += ended.status != 0
     counts["lost"] += len(wanted.keys() - found.keys()) + (foreign.exists() and foreign.read_text() != "mine")
-    counts["wrong"] += _different(found, wanted)
+    counts["wrong"] += _different(work, out, wanted)
     counts["left over"] += sum(path.name.startswith(".") and path.suffix != ".jsonl" for path in out.rglob("*"))
     return counts
 
@@ -96,21 +101,29 @@ def _wrong(ended: Ended) -> Counter[str]:
     return Counter(traces=int(ended.traced), hangs=int(ended.status is None))
 
 
-def _different(found: Files, wanted: Files) -> int:
-    return sum(found[name] != wanted[name] for name in found.keys() & wanted.keys())
+def _different(work: Work, out: Path, wanted: Files) -> int:
+    found = work.results(out)
+    return sum(work.differs(found[name], wanted[name]) for name in found.keys() & wanted.keys())
+
+
+def _other_picture(found: Path, wanted: Path) -> bool:
+    """Whether a picture is another one, broken, or off by more than `LEVELS`."""
+    try:
+        pixels, right = (np.asarray(Image.open(path)).astype(int) for path in (found, wanted))
+    except (OSError, SyntaxError):
+        return True
+    return pixels.shape != right.shape or int(np.abs(pixels - right).max()) > LEVELS
+
+
+def _other_numbers(found: Path, wanted: Path) -> bool:
+    """Whether the numbers of a report differ; its dates and times may."""
+    first, second = (json.loads(path.read_text())["values"] for path in (found, wanted))
+    return first != second
 
 
 def files_of(folder: Path, counts: Callable[[Path], bool]) -> Files:
     files = (path for path in folder.rglob("*") if path.is_file() and counts(path))
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def _reported(out: Path) -> Files:
-    """The numbers of a report; its dates and times may differ."""
-    report = out / "report.json"
-    if not report.exists():
-        return {}
-    return {"values": json.dumps(json.loads(report.read_text())["values"], sort_keys=True)}
+    return {str(path.relative_to(folder)): path for path in files}
 
 
 def photos_in(folder: Path, number: int) -> Path:
