@@ -15,6 +15,7 @@ from ..core.device import default_device
 from ..pictures import check_images
 from ..store import checkpoint, hub
 from ..store.files import sha256_of
+from ..store.reading import Fields
 from . import pyiqa_metrics
 from .lite import IqpLite
 from .pyiqa_metrics import Metric
@@ -135,7 +136,8 @@ def _own(metric: str, weights: Path | None, options: dict[str, Any]) -> Metric:
     if options:
         raise ValueError(f"{metric} takes no options, got {', '.join(options)}")
     config, state = checkpoint.load(weights or hub.BUILTIN / metric)
-    network = IqpLite(config["levels"], config["width"])
+    fields = Fields(config, str(weights or metric))
+    network = IqpLite(fields.wholes("levels", 0, 4, (1, 5)), fields.whole("width", 1, 8192))
     checkpoint.load_strict(network.head, state, str(weights or metric))
     version = f"v{config['version']}" if weights is None else sha256_of(weights / "model.safetensors")[:8]
     return Metric(network, lower_better=False, protocol=f"{metric}/{version}")

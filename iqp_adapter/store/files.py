@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -77,6 +78,17 @@ def _images(path: Path) -> Iterable[Path]:
 
 def _is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def mend(path: str | Path) -> str:
+    """What to do about a damaged file, for a message; the cache of the Hub's client tells where a file came from."""
+    found = re.search(r"(datasets|models)--([^/]+)--([^/]+)/snapshots/[^/]+/(.+)", Path(path).absolute().as_posix())
+    if not found:
+        return "fetch or save it again"
+    kind, owner, name, file = found.groups()
+    whole = kind == "models" and file == "model.safetensors"
+    address = f"{owner}/{name}" if whole else f"{'datasets/' * (kind == 'datasets')}{owner}/{name}/{file}"
+    return f"fetch it again by 'iqp fetch --force {address}'"
 
 
 def some_of(names: Iterable[str]) -> str:
