@@ -62,8 +62,7 @@ class Adapter(nn.Module):
         self.sizes: dict[str, Any] = {**self.kind.sizes, **sizes}
         self.facts: dict[str, Any] = {}
         columns = max(1, len(self.scales))
-        place = "meta" if torch.get_default_device().type == "meta" else "cpu"
-        with torch.inference_mode(False), torch.device(place), torch.random.fork_rng(devices=[]):
+        with torch.inference_mode(False), torch.device("cpu"), torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             self.embedding = self.kind.embedding(columns, self.sizes)
             blocks = {site.key: self.kind.build(site, columns, self.sizes) for site in self.sites}

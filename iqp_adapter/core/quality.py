@@ -56,7 +56,7 @@ class ScoreScale:
     quantiles: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        rising = self._oriented(torch.tensor(self.quantiles, dtype=torch.float64, device="cpu"))
+        rising = self._oriented(torch.tensor(self.quantiles, dtype=torch.float64))
         if len(self.quantiles) < 2 or not bool((rising.diff() >= 0).all()):
             raise ValueError(
                 f"quantiles of {self.metric} must run from worst to best, two or more values; use ScoreScale.fit"

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialised
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..version import __version__
 from .files import atomic_path, mend, some_of
@@ -49,7 +51,8 @@ def save(folder: str | Path, state: Mapping[str, Tensor], config: Mapping[str, A
     tensors = _plain(state)
     text = json.dumps(config, indent=2, allow_nan=False)
     json_text(text, "the config")
-    header = json.dumps({"version": __version__, "sha256": _digest(tensors), "config": text})
+    sums = {"sha256": _digest(tensors), "config_sha256": _digest_of(text)}
+    header = json.dumps({"version": __version__, **sums, "config": text})
     _refuse_foreign(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / WEIGHTS) as path:
@@ -73,28 +76,47 @@ def load(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if _HEADER not in metadata:
         raise ValueError(f"{weights} has no config inside, so iqp_adapter did not save it; load it by read_foreign")
     header = Fields(json_text(metadata[_HEADER], f"the header of {weights}"), str(weights))
-    if _digest(state) != header.text("sha256"):
+    text = header.text("config")
+    known = header.text("config_sha256", default=None)  # files of before had none
+    if _digest(state) != header.text("sha256") or known not in (None, _digest_of(text)):
         raise ValueError(f"{weights} is damaged: its content does not have its own checksum; {mend(weights)}")
-    _compare(folder / CONFIG, header.text("config"))
-    return json_text(header.text("config"), f"the config of {weights}"), state
+    _compare(folder / CONFIG, text)
+    return json_text(text, f"the config of {weights}"), state
 
 
 def load_built(build: Callable[[], Module], state: Mapping[str, Tensor], source: str) -> Module:
-    """The module that `build` makes, with a state; their shapes are compared before memory is taken for it.
+    """The module that `build` makes, with a state; it gets no memory for much more than the state has.
 
     Raises:
         ValueError: as `load_strict`, and for sizes of which no module can be built.
     """
     try:
-        with torch.device("meta"):
-            sizes = build()
+        with _Memory(sum(value.numel() for value in state.values())):
+            module = build()
     except (ValueError, LookupError, RuntimeError, ArithmeticError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"no module has the sizes of {source} ({reason}); fetch or save it again") from error
-    _refuse_other(sizes, state, source)
-    module = build()
     load_strict(module, state, source)
     return module
+
+
+class _Memory(TorchFunctionMode):
+    """Refuses to make tensors of more numbers, all together, than twice as many as there are to load, and a million."""
+
+    def __init__(self, numbers: int) -> None:
+        super().__init__()
+        self.left = 2 * numbers + 1_000_000
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function in _MAKERS:
+            size = (kwargs or {}).get("size", args)
+            self.left -= math.prod(size[0] if size and isinstance(size[0], Sequence) else size)
+            if self.left < 0:
+                raise ValueError("its config asks for many more numbers than the file holds")
+        return function(*args, **(kwargs or {}))
+
+
+_MAKERS = frozenset((torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.full))
 
 
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
@@ -220,6 +242,10 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _digest_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _compare(path: Path, text: str) -> None:
