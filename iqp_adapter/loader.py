@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .core.device import device_of
 from .hosts.loading import SUFFIXES
 from .hosts.wrap import wrap
 from .hosts.wrapped import WrappedHost
@@ -30,13 +31,15 @@ def load(
         wrapping: further arguments of `wrap`, such as `kind` or `sites`.
 
     Raises:
-        ValueError, TypeError: for a source that is none of these, and an adapter that does not fit.
+        ValueError, TypeError: for a source that is none of these, an adapter that does not fit, and a device that this
+            machine does not have.
         OSError: where a file is missing and cannot be fetched.
         ImportError: where a package is missing that has the host's class.
     """
+    place = None if device is None else device_of(device)
     restorer = _restorer(source, adapter, wrapping)
     if isinstance(restorer, nn.Module):
-        restorer.to(device or restorer.device).eval()
+        restorer.to(place or restorer.device).eval()
     return restorer
 
 

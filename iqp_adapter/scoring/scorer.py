@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.device import default_device
+from ..core.device import device_of
 from ..pictures import check_images
 from ..store import checkpoint, hub
 from ..store.files import sha256_of
@@ -49,7 +49,8 @@ class Scorer:
         options: arguments of pyiqa's network, such as `color_space="ycbcr"` for NIQE.
 
     Raises:
-        ValueError: for an unknown name, and for an option or weights that the metric does not take.
+        ValueError: for an unknown name, for an option or weights that the metric does not take, and for a device that
+            this machine does not have.
         OSError: if weights cannot be fetched; the message says which, where to put them, and how to use a mirror.
         ModuleNotFoundError: if a package that the metric needs is missing.
     """
@@ -62,14 +63,14 @@ class Scorer:
         weights: str | Path | None = None,
         **options: Any,
     ) -> None:
-        path = None if weights is None else Path(weights)
+        place, path = device_of(device), None if weights is None else Path(weights)
         built = _own(metric, path, options) if metric in OWN else pyiqa_metrics.build(_known(metric), path, options)
         self.metric = metric
         self.lower_better = built.lower_better
         self.protocol = built.protocol
         self.differentiable = metric not in pyiqa_metrics.NO_GRADIENT
         self._network = built.network.requires_grad_(False).eval()
-        self.to(default_device() if device is None else device)
+        self.to(place)
 
     def __repr__(self) -> str:
         return f"Scorer({self.protocol}, {'lower' if self.lower_better else 'higher'} is better, on {self.device})"
@@ -81,7 +82,7 @@ class Scorer:
 
     def to(self, device: torch.device | str) -> Scorer:
         """Moves the metric; returns the scorer itself."""
-        device = torch.device(device)
+        device = device_of(device)
         if device.type == "mps" and self.metric in pyiqa_metrics.NEEDS_FLOAT64:
             device = torch.device("cpu")
         self.device = device
