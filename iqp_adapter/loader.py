@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -54,4 +55,4 @@ def _restorer(source: Any, adapter: str | Path | None, wrapping: dict[str, Any])
 def is_checkpoint(name: str) -> bool:
     """Whether it names a checkpoint of this library: built in, a folder, or "owner/name" on the Hub."""
     on_the_hub = name.count("/") == 1 and not name.endswith(SUFFIXES)
-    return name in hub.builtin("iqpfr-") or Path(name).is_dir() or on_the_hub
+    return name in hub.builtin("iqpfr-") or os.path.isdir(name) or on_the_hub

@@ -133,6 +133,8 @@ class Handler(BaseHTTPRequestHandler):
         if files is None:
             return self.reply(404, headers={"X-Error-Code": "RepoNotFound"})
         commit = {"X-Repo-Commit": self.hub.commit(repository)}
+        if revision not in ("main", commit["X-Repo-Commit"]) and f"{repository}@{revision}" not in self.hub.branches:
+            return self.reply(404, headers={"X-Error-Code": "RevisionNotFound"})
         if name not in files:
             return self.reply(404, headers={"X-Error-Code": "EntryNotFound"} | commit)
         return self.file(f"{repository}/{name}", files[name], commit)

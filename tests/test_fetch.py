@@ -90,7 +90,7 @@ def test_a_file_of_the_users_that_is_another_one_is_named_and_left(server, file,
     (tmp_path / NAME).write_bytes(b"mine")
     mine = hashlib.sha256(b"mine").hexdigest()
     with pytest.raises(
-        ValueError, match=rf"sha256 of {tmp_path / NAME} \(move it away .*\) is {mine}, expected {SHA256}"
+        ValueError, match=rf"sha256 of {tmp_path / NAME} \(move it away, or .*\) is {mine}, expected {SHA256}"
     ):
         fetch(file, tmp_path)
     assert (tmp_path / NAME).read_bytes() == b"mine" and not server.asked
@@ -160,8 +160,8 @@ def test_a_redirect_is_followed_with_its_range(server, file, tmp_path):
 def test_what_can_not_be_fetched_is_said_in_one_line(server, tmp_path):
     said = refused(fetch, WeightFile(f"{server.url}/gone.pth", "MIT"), tmp_path)
     assert said == (
-        f"no gone.pth in {tmp_path}, {fetching.cache()}, and it cannot be fetched: {server.url}/gone.pth answers 404 "
-        "Not Found; try again, or put it into a folder and set IQP_WEIGHTS to that"
+        f"no gone.pth in {tmp_path}, {fetching.cache()}, and it cannot be fetched: {server.url}/gone.pth answered 404 "
+        "Not Found; check the name; try again, or put it into a folder and set IQP_WEIGHTS to that"
     )
     said = refused(fetch, WeightFile(f"{CLOSED}/gone.pth", "MIT"), tmp_path)
     assert f"{CLOSED}/gone.pth was not reached, or broke off, {fetching.TRIES} times (ConnectError: " in said
@@ -238,7 +238,10 @@ def test_neither_mirror_nor_authors(server, tmp_path):
         said, ("it has no file 'some/copy.pth'", "has no such repository, or a private one"), strict=True
     ):
         assert line.startswith(f"OSError: no {NAME} in {tmp_path / 'home' / 'iqp_adapter'}, and it cannot be fetched: ")
-        assert reason in line and f"{file.url} answers 404 Not Found; try again, or put it into a folder" in line
+        assert (
+            reason in line
+            and f"{file.url} answered 404 Not Found; check the name; try again, or put it into a folder" in line
+        )
 
 
 def test_offline_nothing_is_asked(server, tmp_path):
