@@ -259,6 +259,64 @@ def test_offline_nothing_is_asked(server, tmp_path):
     assert not server.asked
 
 
+@pytest.mark.parametrize("place", ["folder", "cache"])
+def test_a_damaged_file_is_fetched_again_when_that_is_asked_for(server, file, tmp_path, place):
+    folder = tmp_path / "mine" if place == "folder" else None
+    path = fetch(file, folder)
+    path.write_bytes(CONTENT[:-1])
+    with pytest.raises(ValueError, match="or fetch it again by 'iqp fetch --force'"):
+        fetch(file, folder)
+    server.files.clear()
+    refused(fetch, file, folder, None, True)
+    assert path.read_bytes() == CONTENT[:-1], "what is there goes only when the new one has come"
+    server.files[f"/release/{NAME}"] = CONTENT
+    assert fetch(file, folder, force=True) == path == fetch(file, folder) and path.read_bytes() == CONTENT
+
+
+def test_a_damaged_copy_is_replaced_by_the_mirrors_as_well(server, file, tmp_path, monkeypatch):
+    (tmp_path / "good").write_bytes(CONTENT)
+    monkeypatch.setattr(fetching.hub, "fetch_file", lambda address, force: tmp_path / "good")
+    mirrored = WeightFile(file.url, "MIT", SHA256, "me/weights/copy.pth")
+    fetching.cache().mkdir(parents=True)
+    (fetching.cache() / NAME).write_bytes(b"damaged")
+    assert fetch(mirrored, force=True) == fetching.cache() / NAME == fetch(mirrored) and not server.asked
+
+
+def test_a_slow_transfer_is_given_up_whatever_the_attempts(server, file, tmp_path, monkeypatch):
+    clock = iter(range(0, 100_000, 40))
+    monkeypatch.setattr(fetching.time, "monotonic", lambda: next(clock))
+    server.cut[f"/release/{NAME}"] = 1000
+    monkeypatch.setattr(fetching, "SLOWEST", 10 * len(CONTENT))
+    assert f"{file.url} is too slow: " in refused(fetch, file, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        ({"Content-Type": "text/html; charset=utf-8"}, "gives a web page and no file; is it the login page"),
+        ({"Content-Encoding": "gzip"}, "gives a packed file"),
+    ],
+)
+def test_a_page_is_no_file(server, file, tmp_path, headers, words):
+    def fault(handler, path):
+        handler.send(200, {"Content-Length": str(len(CONTENT)), **headers}, CONTENT)
+        return True
+
+    server.fault = fault
+    assert words in refused(fetch, WeightFile(file.url, "MIT"), tmp_path)
+    assert not list(tmp_path.glob(f"{NAME}*"))
+
+
+def test_a_full_disk_is_said(file, tmp_path, monkeypatch):
+    import errno
+
+    def full(self, mode="r"):
+        raise OSError(errno.ENOSPC, "No space left on device", str(self))
+
+    monkeypatch.setattr(Path, "open", full)
+    assert "No space left on device" in refused(fetch, file, tmp_path)
+
+
 @pytest.fixture
 def two(server, file, monkeypatch):
     """A name that can be fetched and one that cannot."""

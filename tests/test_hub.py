@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import hub_faults
 import pytest
 import torch
 from hub_server import CLOSED, Hub, run, serving
@@ -191,3 +194,139 @@ def test_a_push_that_fails_is_said_in_one_line(server, tmp_path, endpoint, setti
     done = run(REFUSED, endpoint or server.url, tmp_path / "home", **settings)
     [said] = done.stdout.splitlines()
     assert re.match(rf"OSError: cannot push to 'me/thing': {reason}", said), done.stderr
+
+
+BAD_PROXIES = {
+    "socks": {"ALL_PROXY": "socks://me:secret@127.0.0.1:9/"},
+    "socks5": {"all_proxy": "socks5://127.0.0.1:9"},
+    "no port": {"HTTP_PROXY": "http://127.0.0.1:port"},
+    "no address": {"http_proxy": "http://[::1"},
+    "a word": {"http_proxy": "garbage"},
+    "nobody": {"HTTP_PROXY": CLOSED},
+}
+
+LOAD_AND_PUSH = (
+    FETCH
+    + """
+from iqp_adapter.store.fetch import WeightFile, fetch
+for attempt in (
+    lambda: hub.push(folder, "me/thing"),
+    lambda: fetch(WeightFile(f"{sys.argv[2]}/x.pth", "MIT")),
+    lambda: hub.fetch_file("me/other/x.pth"),
+    lambda: hub.resolve("me/other"),
+):
+    try:
+        print(attempt())
+    except OSError as error:
+        print(f"OSError: {error}")
+"""
+)
+
+
+@pytest.mark.parametrize("name", BAD_PROXIES)
+def test_a_proxy_that_cannot_be_used_hides_no_cached_model_and_is_named(server, tmp_path, name):
+    home = tmp_path / "home"
+    [first] = fetch(server.url, home, "me/small")
+    proxy = BAD_PROXIES[name] | {"NO_PROXY": "nowhere.example", "no_proxy": ""}
+    asked = len(server.asked)
+    assert fetch(server.url, home, "me/small", HF_HUB_OFFLINE="1", **proxy) == [first]
+    code = LOAD_AND_PUSH.replace("sys.argv[1:]:", "sys.argv[1:2]:")
+    done = run(code, server.url, home, "me/small", "http://localhost:9", **proxy)
+    assert done.returncode == 0, done.stderr
+    loaded, *failed = done.stdout.splitlines()
+    assert loaded == first and len(server.asked) == asked and "secret" not in done.stdout + done.stderr
+    assert "me/small is used as it is in the cache: " in done.stderr
+    [variable] = BAD_PROXIES[name]
+    assert len(failed) == 4
+    for line in failed:
+        assert line.startswith("OSError: ") and f"[{variable} names a proxy: correct or unset it]" in line
+
+
+AGAIN = """
+import sys
+from typer.testing import CliRunner
+from iqp_adapter.cli import app
+for words in sys.argv[1:]:
+    shown = CliRunner().invoke(app, ["fetch", *words.split()])
+    print(shown.exit_code, shown.output.strip().replace("\\n", " "))
+"""
+
+
+def test_a_damaged_file_of_the_cache_is_named_with_the_command_that_fetches_it_again(server, tmp_path):
+    home = tmp_path / "home"
+    right = fetch(server.url, home, "me/small")
+    [blob] = home.rglob("snapshots/*/model.safetensors")
+    content = blob.read_bytes()
+    for damage in (content[:-1], content[:-1] + b"x", b""):
+        blob.resolve().write_bytes(damage)
+        [said] = fetch(server.url, home, "me/small")
+        command = "iqp fetch --force me/small"
+        assert said.startswith("ValueError: ") and str(blob) in said and said.endswith(f"fetch it again by '{command}'")
+        offline = run(AGAIN, CLOSED, home, command.removeprefix("iqp fetch "))
+        assert "1 not fetched: me/small: cannot fetch 'me/small'" in offline.stdout, offline.stderr
+        assert blob.resolve().read_bytes() == damage
+        done = run(
+            AGAIN, server.url, home, command.removeprefix("iqp fetch "), "me/small/config.json", "nobody", "a b/c"
+        )
+        again, file, unknown, odd = done.stdout.splitlines()
+        assert (
+            again == f"0 me/small: {blob.parent}" and file == f"0 me/small/config.json: {blob.with_name('config.json')}"
+        )
+        assert unknown.startswith("2 iqp: no weight file 'nobody'") and odd.startswith("2 ")
+        assert fetch(CLOSED, home, "me/small", HF_HUB_OFFLINE="1") == right
+
+
+ALL_AT_ONCE = """
+import json, sys, time
+from concurrent.futures import ThreadPoolExecutor
+from iqp_adapter.store import fetch, hub, waiting
+from iqp_adapter.store.files import sha256_of
+
+waiting.ANSWER = waiting.BLOCK = 30
+fetch.WINDOW, fetch.TIMEOUT, fetch.PAUSE = 20, 20, 0
+
+def ask(request):
+    kind, name = request
+    start = time.monotonic()
+    try:
+        if kind == "authors":
+            file = fetch.WeightFile(name, "MIT", sys.argv[1])
+            said = sha256_of(fetch.fetch(file))
+        else:
+            said = sha256_of(hub.fetch_file(name))
+    except OSError as error:
+        said = f"OSError: {error}"
+    except BaseException as error:
+        said = f"{type(error).__name__}: {error}"
+    return kind, name, time.monotonic() - start, said
+
+requests = [word.split() for word in sys.argv[2:]]
+with ThreadPoolExecutor(len(requests)) as pool:
+    print(json.dumps(list(pool.map(ask, requests))))
+"""
+
+
+@pytest.mark.slow
+def test_whatever_a_server_does_the_file_comes_or_one_line_says_why_it_does_not(tmp_path):
+    """Every fault when the Hub is asked about a file, when the Hub sends it, and when its authors send it."""
+    right = hashlib.sha256(hub_faults.CONTENT).hexdigest()
+    with serving() as server:
+        server.fault = hub_faults.answer_by_name
+        names = [f"fault-of-{method}/{fault}" for method in ("HEAD", "GET") for fault in hub_faults.FAULTS]
+        server.repositories = {name: {"net.pth": hub_faults.CONTENT} for name in names}
+        requests = [f"hub {name}/net.pth" for name in names]
+        requests += [f"authors {server.url}/fault-of-GET/{name}/{name}.pth" for name in hub_faults.FAULTS]
+        done = run(ALL_AT_ONCE, server.url, tmp_path / "home", right, *requests)
+        assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)
+    assert len(results) == len(requests) > 100
+    bad = [
+        (kind, name, round(took), said)
+        for kind, name, took, said in results
+        if not (said == right or said.startswith("OSError: ") and "\n" not in said and name in said) or took > 100
+    ]
+    assert not bad
+    told = {(kind, name.split("/")[-2]): said for kind, name, _, said in results if "status-" in name}
+    for status in (401, 403, 404, 500, 503):
+        assert f"answered {status} " in told["authors", f"status-{status}"]
+    assert "that is a fault of the server; try later" in told["hub", "status-503"]

@@ -29,7 +29,7 @@ def fetch(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Fetch again what is here, such as a damaged file.")] = False,
 ) -> None:
-    """Fetch weight files of known hosts, and checkpoints. Without a network, IQP_WEIGHTS=DIR names the folder that has them."""
+    """Fetch weight files of known hosts, and checkpoints. Without a network, IQP_WEIGHTS=DIR names their folder."""
     from ..hosts.registry import published
     from ..store.fetch import find
 

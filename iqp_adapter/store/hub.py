@@ -188,9 +188,12 @@ def _verified(path: Path) -> Path:
     """A file that has just come; the client names large ones by their sha256, which it does not compare.
 
     Raises:
-        OSError: if it has another one; the file is then removed.
+        OSError: if it has another one, or is empty; the file is then removed.
     """
     blob = path.resolve()
+    if not blob.stat().st_size:
+        blob.unlink()
+        raise OSError("an empty file came")
     if re.fullmatch(r"[0-9a-f]{64}", blob.name) and sha256_of(blob) != blob.name:
         blob.unlink()
         raise OSError("what came does not have the sha256 that the Hub gives")

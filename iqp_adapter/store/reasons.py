@@ -25,7 +25,8 @@ def why(error: BaseException, wanted: str, name: str) -> str:
         return f"it has no {wanted}; leave it out for the newest"
     if isinstance(error, errors.RemoteEntryNotFoundError):
         return f"it has no {wanted}; see {constants.ENDPOINT} for what it has"
-    cause = error.__cause__ if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ else error
+    outer = isinstance(error, (errors.LocalEntryNotFoundError, ValueError)) and not isinstance(error, errors.HTTPError)
+    cause = error.__cause__ or error if outer else error
     if isinstance(cause, errors.HfHubHTTPError):
         return f"{constants.ENDPOINT} {answer(cause.response.status_code)}"
     if isinstance(cause, errors.FileMetadataError):
@@ -61,7 +62,8 @@ def failure(error: BaseException, place: str) -> str:
         return f"{place} was not reached ({type(error).__name__}){_proxy()}"
     if isinstance(error, OSError):
         return f"there was a fault on the way from {place} ({line})"
-    return f"{place} cannot be asked with the settings of this machine ({type(error).__name__}: {line}){_proxy()}"
+    reason = f"{type(error).__name__}: {line}"
+    return f"{place} cannot be asked: a setting of this machine, or its answer, is wrong ({reason}){_proxy()}"
 
 
 def _network() -> str:
