@@ -214,7 +214,8 @@ def test_a_mirror_on_the_hub_goes_before_the_authors(server, tmp_path):
     assert log == f"log: fetched {NAME} from {file.mirror}; its licence: MIT"
     assert Path(path).is_relative_to(home / "hub") and Path(path).read_bytes() == CONTENT
     assert not server.asked_for("/release/")
-    assert [method for method, _ in server.asked_for("moved.pth")] == ["HEAD", "GET", "GET"], "the first one broke off"
+    asked = [method for method, _ in server.asked_for("moved.pth")]
+    assert asked == ["HEAD", "HEAD", "GET", "GET"], "the first one broke off"
     server.asked.clear()
     assert fetched(server.url, home, file)[-1] == path
     assert fetched(CLOSED, home, file, HF_HUB_OFFLINE="1")[-1] == path

@@ -15,7 +15,7 @@ from typing import Any
 
 from . import hub
 from .files import atomic_path, sha256_of
-from .reasons import answer, failure
+from .reasons import answer, failure, proxies
 from .waiting import patiently
 
 logger = logging.getLogger(__name__)
@@ -177,7 +177,9 @@ def _download(address: str, part: Path, progress: Progress | None) -> None:
             vain = 0 if _size(part) > before else vain + 1
             if vain == TRIES:
                 reason = " ".join(f"{type(error).__name__}: {error}".split())
-                raise OSError(f"{address} was not reached, or broke off, {TRIES} times ({reason})") from error
+                raise OSError(
+                    f"{address} was not reached, or broke off, {TRIES} times ({reason}){proxies()}"
+                ) from error
             time.sleep(PAUSE * vain)
 
 

@@ -135,14 +135,20 @@ def _fetch(kind: str, repository: str, path: str, revision: str | None = None, f
     Raises:
         OSError: whatever keeps the client from it.
     """
-    from huggingface_hub import constants, errors, hf_hub_download
+    from huggingface_hub import constants, errors, get_hf_file_metadata, hf_hub_download, hf_hub_url
 
     cached = None if force else _cached(kind, repository, path, revision)
     if cached and constants.HF_HUB_OFFLINE:
         return cached
-    wanted: dict[str, Any] = {"repo_type": kind, "revision": revision, "force_download": force}
+    place: dict[str, Any] = {"repo_type": kind, "revision": revision}
+
+    def bring() -> str:
+        if cached is None:  # the download would try again for half a minute before it says why it fails
+            get_hf_file_metadata(hf_hub_url(repository, path, **place))
+        return hf_hub_download(repository, path, **place, force_download=force)
+
     try:
-        found = Path(patiently(lambda: hf_hub_download(repository, path, **wanted), lambda: _writing(kind, repository)))
+        found = Path(patiently(bring, lambda: _writing(kind, repository)))
         return found if found == cached else _verified(found)
     except (errors.RevisionNotFoundError, errors.RemoteEntryNotFoundError) as error:
         raise OSError(_message(error, repository, path, revision)) from error

@@ -57,13 +57,13 @@ def failure(error: BaseException, place: str) -> str:
 
     line = " ".join(str(error).split())[:300]
     if isinstance(error, TimeoutError):
-        return f"{place} is too slow ({line}){_proxy()}"
+        return f"{place} is too slow ({line}){proxies()}"
     if isinstance(error, (errors.HTTPError, ConnectionError, errors.LocalEntryNotFoundError)):
-        return f"{place} was not reached ({type(error).__name__}){_proxy()}"
+        return f"{place} was not reached ({type(error).__name__}){proxies()}"
     if isinstance(error, OSError):
         return f"there was a fault on the way from {place} ({line})"
     reason = f"{type(error).__name__}: {line}"
-    return f"{place} cannot be asked: a setting of this machine, or its answer, is wrong ({reason}){_proxy()}"
+    return f"{place} cannot be asked: a setting of this machine, or its answer, is wrong ({reason}){proxies()}"
 
 
 def _network() -> str:
@@ -73,7 +73,7 @@ def _network() -> str:
     return f"{offline}, set HF_ENDPOINT to a mirror, or give a folder"
 
 
-def _proxy() -> str:
+def proxies() -> str:
     """The variables that name a proxy, without their values, which may hold a password."""
     found = [name for name in _PROXIES for name in (name, name.lower()) if os.environ.get(name)]
     return f" [{', '.join(found)} names a proxy: correct or unset it]" if found else ""
