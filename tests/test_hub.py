@@ -35,7 +35,9 @@ def test_a_built_in_name_goes_before_a_folder(weights, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["smal", "other", "a/b/c", "../x", "https://hub/a/b", "owner/na me", Path("owner/name")]
+    "name",
+    ["smal", "other", "a/b/c", "../x", "https://hub/a/b", "owner/na me", Path("owner/name"), "x" * 5000, "a\0b"]
+    + ["owner/" + "x" * 300, "owner/a--b", "owner/.x", "owner/x.git", "öwner/name", "a/b c", "/etc/passwd", "-a/b"],
 )
 def test_a_name_that_is_nothing_is_said_with_what_there_is(weights, monkeypatch, name):
     monkeypatch.setattr(hub, "BUILTIN", weights)
