@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from .core.device import device_of
 from .hosts.loading import SUFFIXES
 from .hosts.wrap import wrap
 from .hosts.wrapped import WrappedHost
@@ -30,13 +32,15 @@ def load(
         wrapping: further arguments of `wrap`, such as `kind` or `sites`.
 
     Raises:
-        ValueError, TypeError: for a source that is none of these, and an adapter that does not fit.
+        ValueError, TypeError: for a source that is none of these, an adapter that does not fit, and a device that this
+            machine does not have.
         OSError: where a file is missing and cannot be fetched.
         ImportError: where a package is missing that has the host's class.
     """
+    place = None if device is None else device_of(device)
     restorer = _restorer(source, adapter, wrapping)
     if isinstance(restorer, nn.Module):
-        restorer.to(device or restorer.device).eval()
+        restorer.to(place or restorer.device).eval()
     return restorer
 
 
@@ -51,4 +55,4 @@ def _restorer(source: Any, adapter: str | Path | None, wrapping: dict[str, Any])
 def is_checkpoint(name: str) -> bool:
     """Whether it names a checkpoint of this library: built in, a folder, or "owner/name" on the Hub."""
     on_the_hub = name.count("/") == 1 and not name.endswith(SUFFIXES)
-    return name in hub.builtin("iqpfr-") or Path(name).is_dir() or on_the_hub
+    return name in hub.builtin("iqpfr-") or os.path.isdir(name) or on_the_hub

@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -35,6 +35,7 @@ class Hub:
         branches: that were made ("owner/name@branch"); they all show the same files.
         read_only: refuses every change.
         whole: ignores the range that is asked for.
+        fault: is given each request for a file first, and whether it has answered is what it returns.
     """
 
     repositories: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -47,6 +48,7 @@ class Hub:
     branches: set[str] = field(default_factory=set)
     read_only: bool = False
     whole: bool = False
+    fault: Callable[[Handler, str], bool] | None = None
     port: int = 0
 
     @property
@@ -74,6 +76,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.noted()
+        if self.hub.fault and self.hub.fault(self, path):
+            return None
         if path in self.hub.moved:
             return self.reply(302, headers={"Location": self.hub.moved[path]})
         if path in self.hub.files:
@@ -133,6 +137,8 @@ class Handler(BaseHTTPRequestHandler):
         if files is None:
             return self.reply(404, headers={"X-Error-Code": "RepoNotFound"})
         commit = {"X-Repo-Commit": self.hub.commit(repository)}
+        if revision not in ("main", commit["X-Repo-Commit"]) and f"{repository}@{revision}" not in self.hub.branches:
+            return self.reply(404, headers={"X-Error-Code": "RevisionNotFound"})
         if name not in files:
             return self.reply(404, headers={"X-Error-Code": "EntryNotFound"} | commit)
         return self.file(f"{repository}/{name}", files[name], commit)
@@ -214,6 +220,7 @@ def serving() -> Iterator[Hub]:
     handler = type("HandlerOfOneHub", (Handler,), {"hub": hub})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         hub.port = server.server_port
+        server.handle_error = lambda *request: None  # the client has gone
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield hub
         server.shutdown()

@@ -90,7 +90,7 @@ def test_a_file_of_the_users_that_is_another_one_is_named_and_left(server, file,
     (tmp_path / NAME).write_bytes(b"mine")
     mine = hashlib.sha256(b"mine").hexdigest()
     with pytest.raises(
-        ValueError, match=rf"sha256 of {tmp_path / NAME} \(move it away .*\) is {mine}, expected {SHA256}"
+        ValueError, match=rf"sha256 of {tmp_path / NAME} \(move it away, or .*\) is {mine}, expected {SHA256}"
     ):
         fetch(file, tmp_path)
     assert (tmp_path / NAME).read_bytes() == b"mine" and not server.asked
@@ -160,8 +160,8 @@ def test_a_redirect_is_followed_with_its_range(server, file, tmp_path):
 def test_what_can_not_be_fetched_is_said_in_one_line(server, tmp_path):
     said = refused(fetch, WeightFile(f"{server.url}/gone.pth", "MIT"), tmp_path)
     assert said == (
-        f"no gone.pth in {tmp_path}, {fetching.cache()}, and it cannot be fetched: {server.url}/gone.pth answers 404 "
-        "Not Found; try again, or put it into a folder and set IQP_WEIGHTS to that"
+        f"no gone.pth in {tmp_path}, {fetching.cache()}, and it cannot be fetched: {server.url}/gone.pth answered 404 "
+        "Not Found; check the name; try again, or put it into a folder and set IQP_WEIGHTS to that"
     )
     said = refused(fetch, WeightFile(f"{CLOSED}/gone.pth", "MIT"), tmp_path)
     assert f"{CLOSED}/gone.pth was not reached, or broke off, {fetching.TRIES} times (ConnectError: " in said
@@ -214,7 +214,8 @@ def test_a_mirror_on_the_hub_goes_before_the_authors(server, tmp_path):
     assert log == f"log: fetched {NAME} from {file.mirror}; its licence: MIT"
     assert Path(path).is_relative_to(home / "hub") and Path(path).read_bytes() == CONTENT
     assert not server.asked_for("/release/")
-    assert [method for method, _ in server.asked_for("moved.pth")] == ["HEAD", "GET", "GET"], "the first one broke off"
+    asked = [method for method, _ in server.asked_for("moved.pth")]
+    assert asked == ["HEAD", "HEAD", "GET", "GET"], "the first one broke off"
     server.asked.clear()
     assert fetched(server.url, home, file)[-1] == path
     assert fetched(CLOSED, home, file, HF_HUB_OFFLINE="1")[-1] == path
@@ -238,7 +239,10 @@ def test_neither_mirror_nor_authors(server, tmp_path):
         said, ("it has no file 'some/copy.pth'", "has no such repository, or a private one"), strict=True
     ):
         assert line.startswith(f"OSError: no {NAME} in {tmp_path / 'home' / 'iqp_adapter'}, and it cannot be fetched: ")
-        assert reason in line and f"{file.url} answers 404 Not Found; try again, or put it into a folder" in line
+        assert (
+            reason in line
+            and f"{file.url} answered 404 Not Found; check the name; try again, or put it into a folder" in line
+        )
 
 
 def test_offline_nothing_is_asked(server, tmp_path):
@@ -254,6 +258,64 @@ def test_offline_nothing_is_asked(server, tmp_path):
         str(folder / NAME)
     ]
     assert not server.asked
+
+
+@pytest.mark.parametrize("place", ["folder", "cache"])
+def test_a_damaged_file_is_fetched_again_when_that_is_asked_for(server, file, tmp_path, place):
+    folder = tmp_path / "mine" if place == "folder" else None
+    path = fetch(file, folder)
+    path.write_bytes(CONTENT[:-1])
+    with pytest.raises(ValueError, match="or fetch it again by 'iqp fetch --force'"):
+        fetch(file, folder)
+    server.files.clear()
+    refused(fetch, file, folder, None, True)
+    assert path.read_bytes() == CONTENT[:-1], "what is there goes only when the new one has come"
+    server.files[f"/release/{NAME}"] = CONTENT
+    assert fetch(file, folder, force=True) == path == fetch(file, folder) and path.read_bytes() == CONTENT
+
+
+def test_a_damaged_copy_is_replaced_by_the_mirrors_as_well(server, file, tmp_path, monkeypatch):
+    (tmp_path / "good").write_bytes(CONTENT)
+    monkeypatch.setattr(fetching.hub, "fetch_file", lambda address, force: tmp_path / "good")
+    mirrored = WeightFile(file.url, "MIT", SHA256, "me/weights/copy.pth")
+    fetching.cache().mkdir(parents=True)
+    (fetching.cache() / NAME).write_bytes(b"damaged")
+    assert fetch(mirrored, force=True) == fetching.cache() / NAME == fetch(mirrored) and not server.asked
+
+
+def test_a_slow_transfer_is_given_up_whatever_the_attempts(server, file, tmp_path, monkeypatch):
+    clock = iter(range(0, 100_000, 40))
+    monkeypatch.setattr(fetching.time, "monotonic", lambda: next(clock))
+    server.cut[f"/release/{NAME}"] = 1000
+    monkeypatch.setattr(fetching, "SLOWEST", 10 * len(CONTENT))
+    assert f"{file.url} is too slow: " in refused(fetch, file, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        ({"Content-Type": "text/html; charset=utf-8"}, "gives a web page and no file; is it the login page"),
+        ({"Content-Encoding": "gzip"}, "gives a packed file"),
+    ],
+)
+def test_a_page_is_no_file(server, file, tmp_path, headers, words):
+    def fault(handler, path):
+        handler.send(200, {"Content-Length": str(len(CONTENT)), **headers}, CONTENT)
+        return True
+
+    server.fault = fault
+    assert words in refused(fetch, WeightFile(file.url, "MIT"), tmp_path)
+    assert not list(tmp_path.glob(f"{NAME}*"))
+
+
+def test_a_full_disk_is_said(file, tmp_path, monkeypatch):
+    import errno
+
+    def full(self, mode="r"):
+        raise OSError(errno.ENOSPC, "No space left on device", str(self))
+
+    monkeypatch.setattr(Path, "open", full)
+    assert "No space left on device" in refused(fetch, file, tmp_path)
 
 
 @pytest.fixture

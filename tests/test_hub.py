@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import hub_faults
 import pytest
 import torch
 from hub_server import CLOSED, Hub, run, serving
@@ -32,7 +35,9 @@ def test_a_built_in_name_goes_before_a_folder(weights, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["smal", "other", "a/b/c", "../x", "https://hub/a/b", "owner/na me", Path("owner/name")]
+    "name",
+    ["smal", "other", "a/b/c", "../x", "https://hub/a/b", "owner/na me", Path("owner/name"), "x" * 5000, "a\0b"]
+    + ["owner/" + "x" * 300, "owner/a--b", "owner/.x", "owner/x.git", "öwner/name", "a/b c", "/etc/passwd", "-a/b"],
 )
 def test_a_name_that_is_nothing_is_said_with_what_there_is(weights, monkeypatch, name):
     monkeypatch.setattr(hub, "BUILTIN", weights)
@@ -191,3 +196,140 @@ def test_a_push_that_fails_is_said_in_one_line(server, tmp_path, endpoint, setti
     done = run(REFUSED, endpoint or server.url, tmp_path / "home", **settings)
     [said] = done.stdout.splitlines()
     assert re.match(rf"OSError: cannot push to 'me/thing': {reason}", said), done.stderr
+
+
+BAD_PROXIES = {
+    "socks": {"ALL_PROXY": "socks://me:secret@127.0.0.1:9/"},
+    "socks5": {"all_proxy": "socks5://127.0.0.1:9"},
+    "no port": {"HTTP_PROXY": "http://127.0.0.1:port"},
+    "no address": {"http_proxy": "http://[::1"},
+    "a word": {"http_proxy": "garbage"},
+    "nobody": {"HTTP_PROXY": CLOSED},
+}
+
+REST = sorted(BAD_PROXIES.keys() - {"socks", "socks5"})
+
+LOAD_AND_PUSH = (
+    FETCH
+    + """
+from iqp_adapter.store import fetch as fetching
+from iqp_adapter.store.fetch import WeightFile, fetch
+fetching.PAUSE = 0
+for attempt in (
+    lambda: hub.push(folder, "me/thing"),
+    lambda: fetch(WeightFile(f"{sys.argv[2]}/x.pth", "MIT")),
+    lambda: hub.fetch_file("me/other/x.pth"),
+    lambda: hub.resolve("me/other"),
+):
+    try:
+        print(attempt())
+    except OSError as error:
+        print(f"OSError: {error}")
+"""
+)
+
+
+@pytest.mark.parametrize("name", ["socks", "socks5", *(pytest.param(name, marks=pytest.mark.slow) for name in REST)])
+def test_a_proxy_that_cannot_be_used_hides_no_cached_model_and_is_named(server, tmp_path, name):
+    home = tmp_path / "home"
+    [first] = fetch(server.url, home, "me/small")
+    proxy = BAD_PROXIES[name] | {"NO_PROXY": "nowhere.example", "no_proxy": ""}
+    asked = len(server.asked)
+    if name == "socks":
+        assert fetch(server.url, home, "me/small", HF_HUB_OFFLINE="1", **proxy) == [first]
+    code = LOAD_AND_PUSH.replace("sys.argv[1:]:", "sys.argv[1:2]:")
+    done = run(code, server.url, home, "me/small", "http://localhost:9", **proxy)
+    assert done.returncode == 0, done.stderr
+    loaded, *failed = done.stdout.splitlines()
+    assert loaded == first and len(server.asked) == asked and "secret" not in done.stdout + done.stderr
+    assert name not in ("socks", "socks5") or "me/small is used as it is in the cache: " in done.stderr
+    [variable] = BAD_PROXIES[name]
+    assert len(failed) == 4
+    for line in failed:
+        assert line.startswith("OSError: ") and f"[{variable} names a proxy: correct or unset it]" in line
+
+
+AGAIN = """
+import sys
+from typer.testing import CliRunner
+from iqp_adapter.cli import app
+for words in sys.argv[1:]:
+    shown = CliRunner().invoke(app, ["fetch", *words.split()])
+    print(shown.exit_code, shown.output.strip().replace("\\n", " "))
+"""
+
+
+def test_a_damaged_file_of_the_cache_is_named_with_the_command_that_fetches_it_again(server, tmp_path):
+    home, command = tmp_path / "home", "iqp fetch --force me/small"
+    fetch(server.url, home, "me/small")
+    [file] = home.rglob("snapshots/*/model.safetensors")
+    content = file.read_bytes()
+    for damaged in (content[:-1] + b"x", content[:-1]):
+        file.resolve().write_bytes(damaged)
+        with pytest.raises(ValueError, match=rf"^{file} is damaged.*; fetch it again by '{command}'$"):
+            checkpoint.load(file.parent)
+    words = command.removeprefix("iqp fetch ")
+    offline = run(AGAIN, CLOSED, home, words)
+    assert offline.stdout.startswith("1 not fetched: me/small: cannot fetch 'me/small'"), offline.stderr
+    assert file.resolve().read_bytes() == damaged, "what is there goes only when the new one has come"
+    done = run(AGAIN, server.url, home, words, "me/small/config.json", "nobody", "a/b/")
+    again, other, unknown, odd = done.stdout.splitlines()
+    assert again == f"0 me/small: {file.parent}" and other == f"0 me/small/config.json: {file.with_name('config.json')}"
+    assert unknown.startswith("2 iqp: no weight file 'nobody'") and odd.startswith("1 not fetched: a/b/: ")
+    assert file.read_bytes() == content
+
+
+ALL_AT_ONCE = """
+import json, sys, time
+from concurrent.futures import ThreadPoolExecutor
+from iqp_adapter.store import fetch, hub, waiting
+from iqp_adapter.store.files import sha256_of
+
+waiting.ANSWER = waiting.BLOCK = 30
+fetch.WINDOW, fetch.TIMEOUT, fetch.PAUSE = 20, 20, 0
+
+def ask(request):
+    kind, name = request
+    start = time.monotonic()
+    try:
+        if kind == "authors":
+            file = fetch.WeightFile(name, "MIT", sys.argv[1])
+            said = sha256_of(fetch.fetch(file))
+        else:
+            said = sha256_of(hub.fetch_file(name))
+    except OSError as error:
+        said = f"OSError: {error}"
+    except BaseException as error:
+        said = f"{type(error).__name__}: {error}"
+    return kind, name, time.monotonic() - start, said
+
+requests = [word.split() for word in sys.argv[2:]]
+with ThreadPoolExecutor(len(requests)) as pool:
+    print(json.dumps(list(pool.map(ask, requests))))
+"""
+
+
+@pytest.mark.slow
+def test_whatever_a_server_does_the_file_comes_or_one_line_says_why_it_does_not(tmp_path):
+    """Every fault when the Hub is asked about a file, when the Hub sends it, and when its authors send it."""
+    right = hashlib.sha256(hub_faults.CONTENT).hexdigest()
+    with serving() as server:
+        server.fault = hub_faults.answer_by_name
+        names = [f"fault-of-{method}/{fault}" for method in ("HEAD", "GET") for fault in hub_faults.FAULTS]
+        server.repositories = {name: {"net.pth": hub_faults.CONTENT} for name in names}
+        requests = [f"hub {name}/net.pth" for name in names]
+        requests += [f"authors {server.url}/fault-of-GET/{name}/{name}.pth" for name in hub_faults.FAULTS]
+        done = run(ALL_AT_ONCE, server.url, tmp_path / "home", right, *requests)
+        assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)
+    assert len(results) == len(requests) > 100
+    bad = [
+        (kind, name, round(took), said)
+        for kind, name, took, said in results
+        if not (said == right or said.startswith("OSError: ") and "\n" not in said and name in said) or took > 100
+    ]
+    assert not bad
+    told = {(kind, name.split("/")[-2]): said for kind, name, _, said in results if "status-" in name}
+    for status in (401, 403, 404, 500, 503):
+        assert f"answered {status} " in told["authors", f"status-{status}"]
+    assert "that is a fault of the server; try later" in told["hub", "status-503"]

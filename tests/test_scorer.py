@@ -16,6 +16,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import Tensor, nn
 
 from iqp_adapter.scoring import pyiqa_metrics
+from iqp_adapter.scoring import scorer as scoring
 from iqp_adapter.scoring.scorer import Scorer
 
 RANDOM_WEIGHTS = {
@@ -121,7 +122,8 @@ def test_half_precision_and_autocast_change_nothing(scorers, images, device):
         assert torch.equal(scorer(rounded), expected)
 
 
-def test_metrics_in_float64_leave_mps(scorers):
+def test_metrics_in_float64_leave_mps(monkeypatch):
+    monkeypatch.setattr(scoring, "device_of", torch.device)  # as if this machine had it
     assert scorer_of("niqe").to("mps").device.type == "cpu"
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..core.device import default_device
+from ..core.device import default_device, device_of
 from ..pictures import read_pixels
 from ..provenance import environment
 from ..version import __version__
@@ -108,7 +108,7 @@ def _together(benchmark: Benchmark, progress: Progress) -> Report | None:
 def place(device: str | None = None) -> torch.device:
     """The device to compute on: the named one, else this process's accelerator, else the CPU."""
     if device is not None:
-        return torch.device(device)
+        return device_of(device)
     return _processes().device if _many() else default_device()
 
 

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def fetch(
-    names: Annotated[list[str] | None, typer.Argument(help="Names of weight files; --list shows them.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Names of weight files (--list shows them), or owner/name[/path/file] on the Hub."),
+    ] = None,
     everything: Annotated[
         Path | None, typer.Option("--all", metavar="DIR", help="Fetch every weight file into this folder.")
     ] = None,
@@ -26,8 +29,9 @@ def fetch(
     listing: Annotated[
         bool, typer.Option("--list", help="Show all weight files, and which of them are on this machine.")
     ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Fetch again what is here, such as a damaged file.")] = False,
 ) -> None:
-    """Fetch weight files of known hosts. Without a network, IQP_WEIGHTS=DIR names the folder that has them."""
+    """Fetch weight files of known hosts, and checkpoints. Without a network, IQP_WEIGHTS=DIR names their folder."""
     from ..hosts.registry import published
     from ..store.fetch import find
 
@@ -40,7 +44,10 @@ def fetch(
     done, failures = [], []
     for name in _wanted(names or [], list(known), everything):
         try:
-            done.append((name, known[name], _fetched(name, known[name], folder)))
+            if name in known:
+                done.append((name, known[name], _fetched(name, known[name], folder, force)))
+            else:
+                typer.echo(f"{name}: {_from_hub(name, folder, force)}")
         except (OSError, ValueError) as error:
             failures.append(f"{name}: {error}")
     _show(done, "verified")
@@ -53,17 +60,30 @@ def fetch(
 def _wanted(names: list[str], known: list[str], everything: Path | None) -> list[str]:
     if bool(names) == (everything is not None):
         raise ValueError("name what to fetch, or take --all DIR; --list shows what there is")
-    unknown = [name for name in names if name not in known]
+    unknown = [name for name in names if name not in known and "/" not in name]
     if unknown:
         raise ValueError(f"no weight file {unknown[0]!r}; there are {', '.join(sorted(known))}")
     return names or known
 
 
-def _fetched(name: str, file: WeightFile, folder: Path | None) -> Path:
+def _fetched(name: str, file: WeightFile, folder: Path | None, force: bool) -> Path:
     from ..store.fetch import fetch
 
     with _Bar(name) as bar:
-        return fetch(file, folder, bar)
+        return fetch(file, folder, bar, force)
+
+
+def _from_hub(name: str, folder: Path | None, force: bool) -> Path:
+    """A checkpoint, or one file; either goes into the cache of the Hub's client."""
+    from ..store import hub
+
+    if folder:
+        raise ValueError("what is on the Hub goes into its cache; leave --output out")
+    if hub.is_id(name):
+        return hub.fetch_checkpoint(name, force=force)
+    if name.removeprefix(hub.DATASETS).count("/") < 2:
+        raise ValueError("give owner/name for a checkpoint, or owner/name/path/file")
+    return hub.fetch_file(name, force)
 
 
 class _Bar:

@@ -63,7 +63,7 @@ def restore(
 
     from rich.progress import Progress
 
-    from ..core.device import default_device
+    from ..core.device import device_of
     from ..loader import load
     from ..photo import restore_files
     from ..photo.detectors import detector as named_detector
@@ -71,7 +71,7 @@ def restore(
     sources, unread = _sources(photos or [], output, demo)
     if not sources:
         _end(unread)
-    place = device or str(default_device())
+    place = str(device_of(device))
     network = load(model, adapter=adapter, device=place)
     runs = restore_files(
         sources,

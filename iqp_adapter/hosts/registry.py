@@ -5,25 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import entry_points
 from pkgutil import iter_modules
 
 from torch import nn
 
 from .. import adapters
 from ..store.fetch import WeightFile
+from .plugins import plugged_in
 from .spec import HostSpec
-
-GROUP = "iqp_adapter.hosts"
-"""Entry points of this group name a `HostSpec`."""
 
 
 @lru_cache(maxsize=1)
 def hosts() -> dict[str, HostSpec]:
     """Every known kind of restorer, by name."""
-    ours = [import_module(f"{adapters.__name__}.{file.name}").HOST for file in iter_modules(adapters.__path__)]
-    others = [point.load() for point in entry_points(group=GROUP)]
-    return {spec.name: spec for spec in [*ours, *others]}
+    files = [import_module(f"{adapters.__name__}.{file.name}").HOST for file in iter_modules(adapters.__path__)]
+    ours = {spec.name: spec for spec in files}
+    return ours | plugged_in(ours)
 
 
 def named(kind: str) -> HostSpec:

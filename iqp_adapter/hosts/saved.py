@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
 
-from ..core.adapter import ATTENTION, Adapter
+from ..core.adapter import ATTENTION, KINDS, Adapter
+from ..core.sites import Layout
+from ..scoring.scales import read_scale
 from ..store import checkpoint, hub
+from ..store.reading import Fields
 from ..version import __version__
 from .card import write_card
 from .spec import HostSpec, fingerprint
@@ -19,6 +22,9 @@ from .spec import HostSpec, fingerprint
 KIND = "adapter"
 OURS = ("kind", "version", "host", "adapter")
 """Entries of the config that this file writes; the others are facts."""
+
+_WIDEST = 1 << 20
+"""The greatest size in a config, by far; what the weights do not have is never built."""
 
 
 def save_adapter(
@@ -89,30 +95,54 @@ def load_adapter(name: str | Path, host: nn.Module, spec: HostSpec, allow_other_
     config, state = checkpoint.load(hub.resolve(name))
     if config.get("kind") != KIND:
         raise ValueError(f"{name} holds no adapter but a model of its own; load it by IQPFR.from_pretrained")
-    adapter = _built(str(name), config)
+    _refuse_unknown(str(name), config)
     _compare(str(name), config, host, spec, allow_other_weights)
-    checkpoint.load_strict(adapter, {key: value.float() for key, value in state.items()}, source=str(name))
+    weights = {key: value.float() for key, value in state.items()}
+    adapter = checkpoint.load_built(lambda: Adapter.from_config(config["adapter"]), weights, source=str(name))
     adapter.facts = {key: value for key, value in config.items() if key not in OURS}
     return adapter
 
 
-def _built(name: str, config: dict[str, Any]) -> Adapter:
-    """The adapter of a config, every entry of which is understood."""
+def _refuse_unknown(name: str, config: dict[str, Any]) -> None:
+    """Every entry that the adapter is built of is understood."""
+    fields = Fields(config, "its config")
     try:
-        adapter = Adapter.from_config(config["adapter"])
-        if not {"name", "shapes", "values"} <= config["host"].keys():
-            raise KeyError("host")
-        if not adapter.sites:
-            raise ValueError(f"{name} is empty: it has no sites; train one by wrap(host), and save that")
-        if json.loads(json.dumps(adapter.to_config())) == {"block": ATTENTION} | config["adapter"]:
-            return adapter
-        reason = f"it has entries beside {', '.join(adapter.to_config())}"
-    except (KeyError, TypeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-    raise ValueError(
-        f"{name} was saved by iqp_adapter {config.get('version', 'of another version')} and is not understood by "
-        f"{__version__} ({reason}); install the former"
-    )
+        for entry in ("name", "shapes", "values"):
+            fields.inside("host").text(entry)
+        _check_adapter(fields.inside("adapter"))
+    except ValueError as error:
+        raise ValueError(
+            f"{name} was saved by iqp_adapter {config.get('version', 'of another version')} and is not understood by "
+            f"{__version__} ({error}); install the former"
+        ) from None
+    if not config["adapter"]["sites"]:
+        raise ValueError(f"{name} is empty: it has no sites; train one by wrap(host), and save that")
+
+
+def _check_adapter(adapter: Fields) -> None:
+    kind = KINDS[adapter.text("block", KINDS, default=ATTENTION)]
+    adapter.only(("sites", "score_scales", "block", *kind.sizes))
+    for site in adapter.each("sites", (0, 10_000)):
+        site.only(("path", "dim", "layout", "on", "optional"))
+        site.text("path"), site.whole("dim", 1, _WIDEST), site.text("layout", get_args(Layout))
+        site.text("on", ("output", "input"), default="output"), site.truth("optional", default=False)
+    for scale in adapter.each("score_scales", (0, 100)):
+        read_scale(scale)
+    for size, usual in kind.sizes.items():
+        _check_size(adapter, size, usual)
+
+
+def _check_size(fields: Fields, name: str, usual: Any) -> None:
+    """A size of a block is of the type of its default."""
+    if isinstance(usual, Mapping):
+        for entry in fields.inside(name).data:
+            fields.inside(name).whole(entry, 1, _WIDEST)
+    elif isinstance(usual, int):
+        fields.whole(name, 1, _WIDEST)
+    elif isinstance(usual, float):
+        fields.number(name)
+    else:
+        fields.text(name)
 
 
 def _compare(name: str, config: dict[str, Any], host: nn.Module, spec: HostSpec, allow_other_weights: bool) -> None:

@@ -19,7 +19,9 @@ from ..core.injection import Scale
 from ..core.quality import ANY, OWN, Asked, Quality, ScoreScale, as_quality
 from ..pictures import as_given, fit
 from ..restorer import Decision, Restorer
+from ..scoring.scales import read_scale
 from ..store import checkpoint, hub
+from ..store.reading import Fields
 from .autoencoder import Decoder, Encoder
 from .codebook import Codebook
 from .fidelity import FidelityFusion
@@ -205,16 +207,22 @@ class IQPFR(Restorer, nn.Module):
 
     @classmethod
     def from_pretrained(cls, name: str | Path = "tiny", revision: str | None = None) -> IQPFR:
-        """Loads a model in eval mode: "tiny" (ships with the library), a folder, or a Hugging Face Hub id."""
+        """Loads a model in eval mode: "tiny" (ships with the library), a folder, or a Hugging Face Hub id.
+
+        Raises:
+            ValueError: for a name that is none of these, a damaged checkpoint, and one of something else.
+            OSError: where the checkpoint is not on this machine and cannot be fetched.
+        """
         folder = hub.resolve(name, prefix="iqpfr-", revision=revision)
         config, state = checkpoint.load(folder)
         if "model" not in config:
             raise ValueError(f"{name} holds no IQPFR but {config.get('kind', 'something else')}; load it by wrap()")
-        scale = config["score_scale"]
-        model = cls(
-            IQPFRConfig.from_dict(config["model"]), scale and ScoreScale.from_dict(scale), fidelity=config["fidelity"]
-        )
-        checkpoint.load_strict(model, {key: value.float() for key, value in state.items()}, source=str(folder))
+        fields = Fields(config, str(folder))
+        size = IQPFRConfig.from_dict(fields.inside("model").data, f"{folder}: model")
+        scale = read_scale(fields.inside("score_scale")) if config.get("score_scale") is not None else None
+        build = partial(cls, size, scale, fidelity=fields.number("fidelity", 0, 1))
+        weights = {key: value.float() for key, value in state.items()}
+        model = checkpoint.load_built(build, weights, source=str(folder))
         return model.eval()
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32, **facts: Any) -> None:

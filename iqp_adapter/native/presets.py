@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
+
+from ..store.reading import REQUIRED, Fields
+
+_WHOLE = {
+    "resolution": (8, 8192), "patch": (1, 64), "encoder_blocks": (1, 64), "decoder_blocks": (1, 64),
+    "common_codes": (2, 1 << 20), "plus_codes": (2, 1 << 20), "code_dim": (1, 8192), "dim": (4, 16384),
+    "layers": (1, 256), "heads": (1, 256), "tokens": (2, 256), "token_dim": (4, 16384),
+}  # fmt: skip
+"""The least and the greatest value of each size."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +55,16 @@ class IQPFRConfig:
     token_dim: int = 128
 
     def __post_init__(self) -> None:
+        if self.patch < 1 or self.patch & (self.patch - 1):
+            raise ValueError(f"patch {self.patch} must be a power of two")
         if self.resolution % self.stride:
             raise ValueError(
                 f"resolution {self.resolution} must be divisible by {self.stride}: patch and levels make that"
             )
+        if self.heads < 1 or self.dim % self.heads:
+            raise ValueError(f"dim {self.dim} must be divisible by heads {self.heads}")
+        if outside := [level for level in self.fused_levels if level >= len(self.widths)]:
+            raise ValueError(f"fused level {outside[0]} must be below the number of widths {len(self.widths)}")
 
     @property
     def stride(self) -> int:
@@ -64,9 +80,26 @@ class IQPFRConfig:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> IQPFRConfig:
-        values: dict[str, Any] = {key: tuple(x) if isinstance(x, list) else x for key, x in data.items()}
-        return cls(**values)
+    def from_dict(cls, data: Mapping[str, Any], source: str = "the size of the model") -> IQPFRConfig:
+        """What `to_dict` gave.
+
+        Args:
+            source: where it comes from, for the message.
+
+        Raises:
+            ValueError: for an entry that is missing, unknown, of another type or outside its range.
+        """
+        fields = Fields(data, source).only(cls.__dataclass_fields__)
+        sizes: dict[str, Any] = {
+            name: fields.whole(name, *ends, getattr(cls, name, REQUIRED)) for name, ends in _WHOLE.items()
+        }
+        widths, fused = fields.wholes("widths", 4, 16384, (1, 12)), fields.wholes("fused_levels", 0, 11, (0, 12))
+        shares: dict[str, Any] = {"plus_above": fields.number("plus_above", 0, 1, cls.plus_above)}
+        flags: dict[str, Any] = {name: fields.truth(name, getattr(cls, name)) for name in ("keep_colours", "condition")}
+        try:
+            return cls(widths=widths, fused_levels=fused, **sizes, **shares, **flags)
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from None
 
 
 PRESETS = {
@@ -84,7 +117,11 @@ on two CPU cores and ships with the library."""
 
 
 def preset(name: str, **changes: Any) -> IQPFRConfig:
-    """A preset by name, with single values changed; an unknown name is answered with the known ones."""
+    """A preset by name, with single values changed.
+
+    Raises:
+        ValueError: for an unknown name, with the known ones, and for a value that cannot be.
+    """
     if name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}; available: {', '.join(PRESETS)}")
-    return replace(PRESETS[name], **changes)
+    return IQPFRConfig.from_dict(PRESETS[name].to_dict() | changes, f"preset {name}")

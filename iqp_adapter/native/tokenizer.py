@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..core.codes import Codes
 from ..store import checkpoint
+from ..store.reading import Fields
 from .autoencoder import Decoder, Encoder
 from .codebook import Codebook, MovingCodebook
 from .presets import IQPFRConfig
@@ -95,9 +96,8 @@ class Tokenizer(nn.Module):
     def from_pretrained(cls, folder: Path, config: IQPFRConfig | None = None) -> Tokenizer:
         """The codebooks and the autoencoder that stage 1 has left in a folder; by default of the size that it says."""
         saved, state = checkpoint.load(folder)
-        tokenizer = cls(config or IQPFRConfig.from_dict(saved["tokenizer"]))
-        checkpoint.load_strict(tokenizer, state, source="stage 1")
-        return tokenizer
+        size = config or IQPFRConfig.from_dict(Fields(saved, str(folder)).inside("tokenizer").data, str(folder))
+        return checkpoint.load_built(lambda: cls(size), state, source=str(folder))
 
     def save_pretrained(self, folder: Path) -> None:
         checkpoint.save(folder, self.state_dict(), {"tokenizer": self.config.to_dict()})

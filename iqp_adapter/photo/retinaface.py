@@ -33,7 +33,9 @@ class RetinaFace:
         threshold: float = 0.97,
     ) -> None:
         from ..compat import make_importable
+        from ..core.device import device_of
 
+        place = str(device_of(device))
         make_importable()
         from facexlib.detection import init_detection_model
 
@@ -41,7 +43,7 @@ class RetinaFace:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # facexlib speaks torchvision's older dialect
-                self._network = init_detection_model(network, device=device, model_rootpath=folder)
+                self._network = init_detection_model(network, device=place, model_rootpath=folder)
         except OSError as error:
             raise OSError(
                 f"no weights for {network} ({error}); connect, or pass the folder that holds them as weights=, "

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.device import default_device
+from ..core.device import device_of
 from ..pictures import check_images
 from ..store import checkpoint, hub
 from ..store.files import sha256_of
+from ..store.reading import Fields
 from . import pyiqa_metrics
 from .lite import IqpLite
 from .pyiqa_metrics import Metric
@@ -48,7 +49,8 @@ class Scorer:
         options: arguments of pyiqa's network, such as `color_space="ycbcr"` for NIQE.
 
     Raises:
-        ValueError: for an unknown name, and for an option or weights that the metric does not take.
+        ValueError: for an unknown name, for an option or weights that the metric does not take, and for a device that
+            this machine does not have.
         OSError: if weights cannot be fetched; the message says which, where to put them, and how to use a mirror.
         ModuleNotFoundError: if a package that the metric needs is missing.
     """
@@ -61,14 +63,14 @@ class Scorer:
         weights: str | Path | None = None,
         **options: Any,
     ) -> None:
-        path = None if weights is None else Path(weights)
+        place, path = device_of(device), None if weights is None else Path(weights)
         built = _own(metric, path, options) if metric in OWN else pyiqa_metrics.build(_known(metric), path, options)
         self.metric = metric
         self.lower_better = built.lower_better
         self.protocol = built.protocol
         self.differentiable = metric not in pyiqa_metrics.NO_GRADIENT
         self._network = built.network.requires_grad_(False).eval()
-        self.to(default_device() if device is None else device)
+        self.to(place)
 
     def __repr__(self) -> str:
         return f"Scorer({self.protocol}, {'lower' if self.lower_better else 'higher'} is better, on {self.device})"
@@ -80,7 +82,7 @@ class Scorer:
 
     def to(self, device: torch.device | str) -> Scorer:
         """Moves the metric; returns the scorer itself."""
-        device = torch.device(device)
+        device = device_of(device)
         if device.type == "mps" and self.metric in pyiqa_metrics.NEEDS_FLOAT64:
             device = torch.device("cpu")
         self.device = device
@@ -135,7 +137,8 @@ def _own(metric: str, weights: Path | None, options: dict[str, Any]) -> Metric:
     if options:
         raise ValueError(f"{metric} takes no options, got {', '.join(options)}")
     config, state = checkpoint.load(weights or hub.BUILTIN / metric)
-    network = IqpLite(config["levels"], config["width"])
+    fields = Fields(config, str(weights or metric))
+    network = IqpLite(fields.wholes("levels", 0, 4, (1, 5)), fields.whole("width", 1, 8192))
     checkpoint.load_strict(network.head, state, str(weights or metric))
     version = f"v{config['version']}" if weights is None else sha256_of(weights / "model.safetensors")[:8]
     return Metric(network, lower_better=False, protocol=f"{metric}/{version}")

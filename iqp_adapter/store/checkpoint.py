@@ -9,24 +9,29 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialised
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..version import __version__
-from .files import atomic_path, some_of
+from .files import atomic_path, mend, some_of
+from .reading import Fields, json_text
 
 logger = logging.getLogger(__name__)
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 _HEADER = "iqp_adapter"
 _WRAPPINGS = ("params_ema", "params", "state_dict", "g_ema")
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def save(folder: str | Path, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
@@ -38,13 +43,16 @@ def save(folder: str | Path, state: Mapping[str, Tensor], config: Mapping[str, A
         config: everything that is needed to build the model again, as JSON can hold it.
 
     Raises:
-        ValueError: for an empty state, and for files of these names that iqp_adapter did not write.
+        ValueError: for an empty state, for a config that `load` would refuse, and for files of these names that
+            iqp_adapter did not write.
         TypeError: for a state or config with values of another type.
     """
     folder = Path(folder)
     tensors = _plain(state)
     text = json.dumps(config, indent=2, allow_nan=False)
-    header = json.dumps({"version": __version__, "sha256": _digest(tensors), "config": text})
+    json_text(text, "the config")
+    sums = {"sha256": _digest(tensors), "config_sha256": _digest_of(text)}
+    header = json.dumps({"version": __version__, **sums, "config": text})
     _refuse_foreign(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / WEIGHTS) as path:
@@ -67,11 +75,48 @@ def load(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     metadata, state = _read(weights)
     if _HEADER not in metadata:
         raise ValueError(f"{weights} has no config inside, so iqp_adapter did not save it; load it by read_foreign")
-    header = json.loads(metadata[_HEADER])
-    if _digest(state) != header["sha256"]:
-        raise ValueError(f"{weights} is damaged: its content does not have its own checksum; fetch or save it again")
-    _compare(folder / CONFIG, header["config"])
-    return json.loads(header["config"]), state
+    header = Fields(json_text(metadata[_HEADER], f"the header of {weights}"), str(weights))
+    text = header.text("config")
+    known = header.text("config_sha256", default=None)  # files of before had none
+    if _digest(state) != header.text("sha256") or known not in (None, _digest_of(text)):
+        raise ValueError(f"{weights} is damaged: its content does not have its own checksum; {mend(weights)}")
+    _compare(folder / CONFIG, text)
+    return json_text(text, f"the config of {weights}"), state
+
+
+def load_built(build: Callable[[], Module], state: Mapping[str, Tensor], source: str) -> Module:
+    """The module that `build` makes, with a state; it gets no memory for much more than the state has.
+
+    Raises:
+        ValueError: as `load_strict`, and for sizes of which no module can be built.
+    """
+    try:
+        with _Memory(sum(value.numel() for value in state.values())):
+            module = build()
+    except (ValueError, LookupError, RuntimeError, ArithmeticError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"no module has the sizes of {source} ({reason}); fetch or save it again") from error
+    load_strict(module, state, source)
+    return module
+
+
+class _Memory(TorchFunctionMode):
+    """Refuses to make tensors of more numbers, all together, than twice as many as there are to load, and a million."""
+
+    def __init__(self, numbers: int) -> None:
+        super().__init__()
+        self.left = 2 * numbers + 1_000_000
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function in _MAKERS:
+            size = (kwargs or {}).get("size", args)
+            self.left -= math.prod(size[0] if size and isinstance(size[0], Sequence) else size)
+            if self.left < 0:
+                raise ValueError("its config asks for many more numbers than the file holds")
+        return function(*args, **(kwargs or {}))
+
+
+_MAKERS = frozenset((torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.full))
 
 
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
@@ -81,20 +126,11 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str) -> 
         source: where the state comes from, for the message.
 
     Raises:
-        ValueError: names the keys that do not fit; the module is then unchanged.
+        ValueError: names the keys that do not fit, and those with NaN or infinity where the module had numbers; the
+            module is then unchanged.
     """
-    own = module.state_dict()
-    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    misshapen = [
-        f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}"
-        for key in sorted(own.keys() & state.keys())
-        if own[key].shape != state[key].shape
-    ]
-    if missing or unexpected or misshapen:
-        raise ValueError(
-            f"{source} does not fit {type(module).__name__}: {some_of(missing)} missing, {some_of(unexpected)} "
-            f"unexpected, {some_of(misshapen)} of another shape; use the model and config it was saved with"
-        )
+    _refuse_other(module, state, source)
+    _refuse_endless(module, state, source)
     module.load_state_dict(state)
 
 
@@ -119,6 +155,40 @@ def read_foreign(path: str | Path) -> dict[str, Tensor]:
             f"under one of {', '.join(_WRAPPINGS)}"
         )
     return {key.removeprefix("module."): value for key, value in inner.items()}
+
+
+def _refuse_other(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    own = module.state_dict()
+    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    misshapen = [
+        f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}"
+        for key in sorted(own.keys() & state.keys())
+        if own[key].shape != state[key].shape
+    ]
+    if missing or unexpected or misshapen:
+        raise ValueError(
+            f"{source} does not fit {type(module).__name__}: {some_of(missing)} missing, {some_of(unexpected)} "
+            f"unexpected, {some_of(misshapen)} of another shape; use the model and config it was saved with"
+        )
+
+
+def _refuse_endless(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Some modules have infinity in a mask of their own; weights have not."""
+    own = module.state_dict()
+    if endless := [key for key, value in state.items() if not _finite(value) and _finite(own[key])]:
+        raise ValueError(
+            f"{source} holds NaN or infinity in {some_of(endless)}, so it can give no picture; use an earlier "
+            f"checkpoint, or fetch or train it again"
+        )
+
+
+def _finite(value: Tensor) -> bool:
+    """Whether all are numbers; the extremes are found much faster than every number is asked."""
+    if not value.numel() or not (value.is_floating_point() or value.is_complex()):
+        return True
+    real = torch.view_as_real(value) if value.is_complex() else value
+    lowest, highest = torch.aminmax(real.float() if real.element_size() == 1 else real)
+    return bool(lowest.isfinite() and highest.isfinite())
 
 
 def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -146,8 +216,8 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             return file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no iterator
-    except SafetensorError as error:
-        raise ValueError(f"{path} is damaged ({error}); fetch or save it again") from None
+    except (SafetensorError, LookupError, AttributeError, RuntimeError) as error:
+        raise ValueError(f"{path} is damaged ({' '.join(str(error).split())}); {mend(path)}") from None
 
 
 def _read_pickled(path: Path) -> Mapping[str, Any]:
@@ -172,6 +242,10 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _digest_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _compare(path: Path, text: str) -> None:

