@@ -22,12 +22,14 @@ from torch import Tensor, nn
 from ..compat import make_importable
 from ..store.checkpoint import read_foreign
 from ..store.files import sha256_of
+from .block_metrics import InTiles, TiledNiqe, TiledPiqe
 
 NO_GRADIENT = {"piqe", "entropy", "nrqm", "pi", "ilniqe"}
 NEEDS_FLOAT64 = {"niqe", "niqe_matlab", "ilniqe", "nrqm", "pi"}
 SMALLEST = {"niqe": 96, "niqe_matlab": 96, "pi": 96, "liqe": 224, "liqe_mix": 224}
 """Side in pixels below which a metric fails."""
 
+_IN_TILES: dict[str, type[InTiles]] = {"niqe": TiledNiqe, "niqe_matlab": TiledNiqe, "piqe": TiledPiqe}
 _NOT_OF_ONE_IMAGE = {"fid", "sfid", "fid_dinov2", "inception_score", "clipscore"}  # pyiqa lists them as NR nevertheless
 _FACE_CROPS = {name: {"align_crop_face": False} for name in ("topiq_nr-face", "topiq_nr-face-v1")}
 _ALL_IN_ONE_FILE: dict[str, dict[str, Any]] = {"topiq": {"backbone_pretrain": False}, "musiq-ava": {"num_class": 10}}
@@ -37,11 +39,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric for a scorer: its network, its direction, and its protocol."""
+    """A metric for a scorer: its network, its direction, its protocol, and whether it takes large pictures in tiles."""
 
     network: nn.Module
     lower_better: bool
     protocol: str
+    tiled: bool
 
 
 def names() -> list[str]:
@@ -75,7 +78,9 @@ def build(name: str, weights: Path | None, options: dict[str, Any]) -> Metric:
         model = pyiqa.create_metric(name, device="cpu", **settings)
     if weights and weights.suffix != ".mat":
         _refuse_unread(name, model.net, read_foreign(weights))
-    return Metric(model.net, model.lower_better, "@".join([f"pyiqa-{pyiqa.__version__}/{name}", *tags]))
+    protocol = "@".join([f"pyiqa-{pyiqa.__version__}/{name}", *tags])
+    network = _IN_TILES[name](model.net) if name in _IN_TILES else model.net
+    return Metric(network, model.lower_better, protocol, tiled=name in _IN_TILES)
 
 
 def _pyiqa() -> Any:

@@ -37,6 +37,7 @@ class Scorer:
         metric: its name.
         lower_better: True if a lower score means a better image (NIQE, PIQE).
         protocol: metric, version and weights in one word; scores of equal protocols are comparable.
+        tiled: whether it takes large pictures in tiles, with the same score in little memory.
         differentiable: whether the score has a gradient to the image.
         device: where the metric runs; scores are returned on the device of the images.
 
@@ -66,6 +67,7 @@ class Scorer:
         self.metric = metric
         self.lower_better = built.lower_better
         self.protocol = built.protocol
+        self.tiled = built.tiled
         self.differentiable = metric not in pyiqa_metrics.NO_GRADIENT
         self._network = built.network.requires_grad_(False).eval()
         self.to(default_device() if device is None else device)
@@ -138,7 +140,7 @@ def _own(metric: str, weights: Path | None, options: dict[str, Any]) -> Metric:
     network = IqpLite(config["levels"], config["width"])
     checkpoint.load_strict(network.head, state, str(weights or metric))
     version = f"v{config['version']}" if weights is None else sha256_of(weights / "model.safetensors")[:8]
-    return Metric(network, lower_better=False, protocol=f"{metric}/{version}")
+    return Metric(network, lower_better=False, protocol=f"{metric}/{version}", tiled=True)
 
 
 def _known(metric: str) -> str:
