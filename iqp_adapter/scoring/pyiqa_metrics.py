@@ -135,7 +135,7 @@ def _explained(name: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{name} needs the package {error.name}; try pip install {error.name}") from error
     except (TypeError, KeyError, RuntimeError) as error:
-        raise ValueError(f"{name} does not take these weights or options: {_first_line(error)}") from error
+        raise ValueError(f"{name} does not take these weights or options: {first_line(error)}") from error
     except OSError as error:
         raise OSError(_not_fetched(name, output.getvalue(), error)) from error
     finally:
@@ -164,10 +164,11 @@ def _not_fetched(name: str, output: str, error: OSError) -> str:
     else:
         wanted = f"{request['url'] if request else 'a weight file'} in {HF_HUB_CACHE} or {torch.hub.get_dir()}"
     return (
-        f"{name} needs {wanted} and cannot fetch it ({_first_line(error)}); put it there by hand, "
+        f"{name} needs {wanted} and cannot fetch it ({first_line(error)}); put it there by hand, "
         "set HF_ENDPOINT to a mirror or TORCH_HOME and HF_HOME to filled caches, or pass weights="
     )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, without the rest of a long message."""
     return str(error).strip().split("\n")[0]

@@ -15,9 +15,9 @@ from ..core.device import default_device
 from ..pictures import check_images
 from ..store import checkpoint, hub
 from ..store.files import sha256_of
-from . import pyiqa_metrics
+from . import pyiqa_metrics, tiles
 from .lite import IqpLite
-from .pyiqa_metrics import Metric
+from .pyiqa_metrics import Metric, first_line
 
 LITE, COLOUR = "iqp-lite", "iqp-colour"
 OWN = (LITE, COLOUR)
@@ -32,6 +32,11 @@ class Scorer:
     A scorer is not a module, so that its weights never appear in the parameters or the `state_dict` of a module that
     holds it. The score of an image does not depend on the rest of the batch. Scores have gradients unless the caller
     is inside `torch.no_grad()`.
+
+    Any height and width is taken. NIQE counts whole blocks of 96 pixels and leaves out up to 95 rows below and columns
+    to the right; PIQE rounds both sides to multiples of 16, by mirroring or leaving out up to 8 pixels. Without
+    gradients, memory is bounded by that of 2 megapixels and the images themselves: more are scored one after the other,
+    and larger ones in tiles where the metric is `tiled`.
 
     Attributes:
         metric: its name.
@@ -98,21 +103,34 @@ class Scorer:
             (B,) raw scores, float32, on the device of the images.
 
         Raises:
-            ValueError: for another shape or range, and for images too small or too plain to have a score.
+            TypeError: for what is no tensor.
+            ValueError: for another shape or range, for images too small or too plain to have a score, and where memory
+                does not suffice.
         """
         self._check(images)
+        together = max(1, tiles.WHOLE // images[0, 0].numel())
+        scores = torch.cat([self._scores(part) for part in images.split(together)]).to(images.device, torch.float32)
+        if not scores.isfinite().all():
+            worst = int(scores.isfinite().logical_not().nonzero()[0])
+            which = f"image {worst} of the batch" if len(images) > 1 else "this image"
+            raise ValueError(f"{self.metric} has no score for {which}; is it constant?")
+        return scores
+
+    def _scores(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B,), as the network gives them."""
         try:
             with _repeatable(self.device), torch.set_grad_enabled(torch.is_grad_enabled() and self.differentiable):
                 scores = self._network(images.to(self.device, torch.float32).clamp(0, 1).contiguous())
         except torch.linalg.LinAlgError as error:
             raise ValueError(f"{self.metric} has no score for a constant image; leave it out") from error
-        scores = scores.reshape(len(images))  # (B,), (B, 1), (B, 1, 1) or () -> (B,)
-        if not scores.isfinite().all():
-            worst = int(scores.isfinite().logical_not().nonzero()[0])
-            raise ValueError(f"{self.metric} has no score for image {worst} of the batch; is it constant?")
-        return scores.to(images.device, torch.float32)
+        except (RuntimeError, AssertionError, IndexError) as error:
+            height, width = images.shape[2:]
+            raise ValueError(f"{self.metric} has no score for {height} x {width} images: {first_line(error)}") from error
+        return scores.reshape(len(images))  # (B,), (B, 1), (B, 1, 1) or () -> (B,)
 
     def _check(self, images: Tensor) -> None:
+        if not isinstance(images, Tensor):
+            raise TypeError(f"images are a {type(images).__name__}, expected a tensor (B, 3, H, W) in [0, 1]")
         check_images(images)
         height, width = images.shape[2:]
         smallest = _SMALLEST.get(self.metric, 32)
@@ -136,17 +154,30 @@ def reward_of(metric: str | Scorer, device: torch.device | str, *, differentiabl
 def _own(metric: str, weights: Path | None, options: dict[str, Any]) -> Metric:
     if options:
         raise ValueError(f"{metric} takes no options, got {', '.join(options)}")
-    config, state = checkpoint.load(weights or hub.BUILTIN / metric)
-    network = IqpLite(config["levels"], config["width"])
+    source = weights or hub.BUILTIN / metric
+    config, state = checkpoint.load(source)
+    network = IqpLite(*_settings(config, source))
     checkpoint.load_strict(network.head, state, str(weights or metric))
     version = f"v{config['version']}" if weights is None else sha256_of(weights / "model.safetensors")[:8]
     return Metric(network, lower_better=False, protocol=f"{metric}/{version}", tiled=True)
 
 
+def _settings(config: dict[str, Any], source: Path) -> tuple[list[int], int]:
+    """The levels and the width of a head."""
+    levels, width = config.get("levels"), config.get("width")
+    known = isinstance(levels, list) and set(map(str, levels)) <= set("01234") and len(levels) == len(set(levels)) > 0
+    if not known or type(width) is not int or not 0 < width <= 4096:
+        raise ValueError(
+            f"{source} is no metric of this project: levels {levels!r:.40} and width {width!r:.40} in its config, "
+            "expected some of 0 to 4, and 1 to 4096"
+        )
+    return levels, width
+
+
 def _known(metric: str) -> str:
     names = Scorer.available()
     if metric not in names:
-        near = get_close_matches(metric, names, n=3, cutoff=0.4) or names[:3]
+        near = get_close_matches(str(metric), names, n=3, cutoff=0.4) or names[:3]
         raise ValueError(f"unknown metric {metric!r}; nearest: {', '.join(near)}; Scorer.available() lists all")
     return metric
 
