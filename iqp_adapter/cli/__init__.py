@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from ..version import __version__
 from . import bench, fetch, restore, score, train
+from .terminal import ended_like_ctrl_c, print_anything, say, shown
 
 USER_ERRORS = (ValueError, TypeError, OSError, ImportError, FloatingPointError)
 """What the library raises for something that its user can mend, in one line that says how."""
@@ -16,6 +17,11 @@ USER_ERRORS = (ValueError, TypeError, OSError, ImportError, FloatingPointError)
 
 class _OneLineErrors(TyperGroup):
     """Shows an error of the library as one red line, exit status 2; with --debug the trace as well."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        print_anything()
+        with ended_like_ctrl_c():
+            return super().main(*arguments, **options)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -25,9 +31,12 @@ class _OneLineErrors(TyperGroup):
         except USER_ERRORS as error:
             if ctx.params["debug"]:
                 raise
-            line = " ".join(str(error).split()) or type(error).__name__
-            typer.secho(f"iqp: {line}", fg="red", err=True)
+            say(f"iqp: {' '.join(str(error).split()) or type(error).__name__}", error=True, colour="red")
             raise typer.Exit(2) from None
+        except Exception as error:
+            if isinstance(words := getattr(error, "message", None), str):  # a usage error, with the words of the user
+                error.message = shown(words)  # type: ignore[attr-defined]
+            raise
 
 
 app = typer.Typer(

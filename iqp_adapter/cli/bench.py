@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .terminal import cell, say, say_left_out
+
 if TYPE_CHECKING:
     from ..bench.candidates import Candidate
     from ..bench.report import Report
@@ -83,6 +85,7 @@ def bench(
     from ..bench.selection import select
     from ..provenance import command
 
+    say_left_out([*(hq or []), *(gt or [])])
     take_folder(out)
     where = place(device)
     samples = _samples(hq or [], lq or [], gt or [], out, limit, size, seed, draws, _degradation(degradation or []))
@@ -183,7 +186,7 @@ def _run(benchmark: Benchmark) -> Report | None:
                 benchmark, lambda what, done, of: progress.update(task, description=what, completed=done, total=of)
             )
         except KeyboardInterrupt:
-            typer.echo("interrupted; the same command goes on from here", err=True)
+            say("interrupted; the same command goes on from here", error=True)
             raise typer.Exit(130) from None
 
 
@@ -195,7 +198,7 @@ def _write(report: Report, out: Path) -> None:
     write_page(report, out / "report.html")
     files.append(out / "report.html")
     _show(report)
-    typer.echo(f"wrote {', '.join(map(str, files))}")
+    say(f"wrote {', '.join(map(str, files))}")
 
 
 def _show(report: Report) -> None:
@@ -212,12 +215,12 @@ def _show(report: Report) -> None:
         table.add_column(f"{title} {'↓' if column.lower_better else '↑'}", justify="right")
     for method in report.methods:
         means = [report.set_values[method.name].get(c.id, rows[method.name].get(c.id, (None,))[0]) for c in columns]
-        table.add_row(method.name, *("–" if mean is None else f"{mean:.4g}" for mean in means))
+        table.add_row(cell(method.name), *("–" if mean is None else f"{mean:.4g}" for mean in means))
     console = Console()
     console.print(table)
     for column in report.columns:
         if column.skipped:
-            console.print(f"not run: {column.label}: {column.skipped}", style="yellow", soft_wrap=True, markup=False)
+            console.print(cell(f"not run: {column.label}: {column.skipped}"), style="yellow", soft_wrap=True)
 
 
 def _list() -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .terminal import cell, say
+
 if TYPE_CHECKING:
     from ..store.fetch import WeightFile
 
@@ -43,7 +45,7 @@ def fetch(
             failures.append(f"{name}: {error}")
     _show(done, "verified")
     for line in failures:
-        typer.secho(f"not fetched: {line}", fg="red", err=True)
+        say(f"not fetched: {line}", error=True, colour="red")
     if failures:
         raise typer.Exit(1)
 
@@ -101,6 +103,6 @@ def _show(rows: Sequence[tuple[str, WeightFile, Path | None]], status: str) -> N
     table = Table(Column("name", no_wrap=True), licence, "size", "sha256", place)
     for name, file, path in rows:
         size = f"{path.stat().st_size / 1e6:.1f} MB" if path else ""
-        where = str(path) if path else f"{file.filename}, not here"
+        where = cell(path or f"{file.filename}, not here")
         table.add_row(name, file.licence, size, status if file.sha256 else f"not {status}", where)
     Console().print(table)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .terminal import cell, say_left_out
+
 if TYPE_CHECKING:
     from ..scoring.score_cache import FileScores
     from ..scoring.scorer import Scorer
@@ -43,6 +45,7 @@ def score(
     if taken:
         raise FileExistsError(f"{' and '.join(taken)} would be overwritten; name another file")
     files = list_images(paths)
+    say_left_out(paths)
     scorers = [Scorer(name, device=device, weights=weights) for name in dict.fromkeys(metric)]
     with ScoreCache(cache) as known, Progress(transient=True) as progress:
         results = list(progress.track(score_files(files, scorers, known, batch), len(files), description="scoring"))
@@ -64,12 +67,12 @@ def _show(results: list[FileScores], scorers: list[Scorer]) -> None:
         table.add_column(f"{scorer.metric} {'↓' if scorer.lower_better else '↑'}", justify="right")
     for file in results:
         if file.scores:
-            table.add_row(str(file.path), *(_cell(file, scorer) for scorer in scorers))
+            table.add_row(cell(file.path), *(_cell(file, scorer) for scorer in scorers))
     console = Console()
     console.print(table)
     for file in results:
         if file.error:
-            console.print(f"not scored: {file.path}: {file.error}", style="red", soft_wrap=True, markup=False)
+            console.print(cell(f"not scored: {file.path}: {file.error}"), style="red", soft_wrap=True)
 
 
 def _cell(file: FileScores, scorer: Scorer) -> str:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from .terminal import say, say_left_out
+
 app = typer.Typer(help="Train models.", no_args_is_help=True)
 
 
@@ -33,11 +35,12 @@ def native(
     from ..training.config import TrainConfig
     from ..training.native_training import NativeTraining
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger().setLevel(logging.INFO)
+    say_left_out([hq])
     settings = TrainConfig.load(config)
     run = NativeTraining(settings, hq, out, watch)
     for number in stage or range(1, len(settings.stages) + 1):
-        typer.echo(f"stage {number} is in {run.run_stage(settings.name(number), training_progress)}")
+        say(f"stage {number} is in {run.run_stage(settings.name(number), training_progress)}")
 
 
 @app.command()
@@ -63,11 +66,12 @@ def adapter(
     from ..training.adapter_training import AdapterTraining
     from ..training.config import AdapterConfig
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger().setLevel(logging.INFO)
+    say_left_out([hq, lq] if lq else [hq])
     settings = AdapterConfig.load(config)
     embed = DlibIdentity() if DlibIdentity.is_installed() else None
     run = AdapterTraining(settings, host, hq, out, watch, embed, vqgan, lq)
-    typer.echo(f"the adapter is in {run.run(training_progress)}")
+    say(f"the adapter is in {run.run(training_progress)}")
 
 
 class training_progress:  # noqa: N801 - used as a context manager
