@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 
 from iqp_adapter.cli import app
 from iqp_adapter.pictures import read_tensor
-from iqp_adapter.scoring.score_cache import ScoreCache, score_files
+from iqp_adapter.scoring.score_cache import ScoreCache
+from iqp_adapter.scoring.score_files import score_files
 
 
 class Brightness:

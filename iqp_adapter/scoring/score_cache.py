@@ -21,7 +21,7 @@ class ScoreCache:
     are looked up or kept.
 
     Attributes:
-        works: whether scores are looked up and kept.
+        keeps: whether scores are kept on disk.
 
     Args:
         path: the file, created if it is missing; ":memory:" stores nothing on disk.
@@ -31,7 +31,8 @@ class ScoreCache:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path, self.works = path, True
+        self.path = path
+        self._works = True
         try:
             if path != ":memory:":
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -47,6 +48,10 @@ class ScoreCache:
     def __exit__(self, *_: object) -> None:
         self._database.close()
 
+    @property
+    def keeps(self) -> bool:
+        return self._works and self.path != ":memory:"
+
     def get(self, content: str, protocol: str) -> float | None:
         """The cached score, or None."""
         rows = self._run("SELECT score FROM scores WHERE content = ? AND protocol = ?", (content, protocol))
@@ -58,14 +63,16 @@ class ScoreCache:
         self._run("INSERT OR REPLACE INTO scores VALUES " + ", ".join(["(?, ?, ?)"] * len(rows)), sum(rows, ()))
 
     def _run(self, command: str, values: tuple[object, ...]) -> list[tuple[object, ...]]:
-        if not self.works:
+        if not self._works:
             return []
         try:
             with self._database:
                 return self._database.execute(command, values).fetchall()
         except sqlite3.Error as error:
-            self.works = False
-            logger.warning("the score cache %s fails (%s): scores are no longer kept; name another file", self.path, error)
+            self._works = False
+            logger.warning(
+                "the score cache %s fails (%s): scores are no longer kept; name another file", self.path, error
+            )
             return []
 
     def _refuse_foreign(self) -> None:

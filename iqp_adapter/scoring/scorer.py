@@ -15,6 +15,7 @@ from ..core.device import default_device
 from ..pictures import check_images
 from ..store import checkpoint, hub
 from ..store.files import sha256_of
+from ..store.reading import Fields
 from . import pyiqa_metrics, tiles
 from .lite import IqpLite
 from .pyiqa_metrics import Metric, first_line
@@ -125,7 +126,9 @@ class Scorer:
             raise ValueError(f"{self.metric} has no score for a constant image; leave it out") from error
         except (RuntimeError, AssertionError, IndexError) as error:
             height, width = images.shape[2:]
-            raise ValueError(f"{self.metric} has no score for {height} x {width} images: {first_line(error)}") from error
+            raise ValueError(
+                f"{self.metric} has no score for {height} x {width} images: {first_line(error)}"
+            ) from error
         return scores.reshape(len(images))  # (B,), (B, 1), (B, 1, 1) or () -> (B,)
 
     def _check(self, images: Tensor) -> None:
@@ -154,24 +157,12 @@ def reward_of(metric: str | Scorer, device: torch.device | str, *, differentiabl
 def _own(metric: str, weights: Path | None, options: dict[str, Any]) -> Metric:
     if options:
         raise ValueError(f"{metric} takes no options, got {', '.join(options)}")
-    source = weights or hub.BUILTIN / metric
-    config, state = checkpoint.load(source)
-    network = IqpLite(*_settings(config, source))
+    config, state = checkpoint.load(weights or hub.BUILTIN / metric)
+    fields = Fields(config, str(weights or metric))
+    network = IqpLite(fields.wholes("levels", 0, 4, (1, 5)), fields.whole("width", 1, 8192))
     checkpoint.load_strict(network.head, state, str(weights or metric))
     version = f"v{config['version']}" if weights is None else sha256_of(weights / "model.safetensors")[:8]
     return Metric(network, lower_better=False, protocol=f"{metric}/{version}", tiled=True)
-
-
-def _settings(config: dict[str, Any], source: Path) -> tuple[list[int], int]:
-    """The levels and the width of a head."""
-    levels, width = config.get("levels"), config.get("width")
-    known = isinstance(levels, list) and set(map(str, levels)) <= set("01234") and len(levels) == len(set(levels)) > 0
-    if not known or type(width) is not int or not 0 < width <= 4096:
-        raise ValueError(
-            f"{source} is no metric of this project: levels {levels!r:.40} and width {width!r:.40} in its config, "
-            "expected some of 0 to 4, and 1 to 4096"
-        )
-    return levels, width
 
 
 def _known(metric: str) -> str:
