@@ -74,8 +74,7 @@ class TiledNiqe(InTiles):
 
 
 class TiledPiqe(InTiles):
-    """PIQE counts blocks of 16 pixels; a rest of 8 or more rows or columns is mirrored to a block, a smaller one is left
-    out."""
+    """PIQE counts blocks of 16 pixels: mirrors a rest of 8 or more rows or columns, and leaves out a smaller one."""
 
     def score(self, image: Tensor) -> Tensor:
         luma = _luma(image, 1, "yiq")
@@ -101,7 +100,7 @@ def _distortion(luma: Tensor, tile: Tile) -> Tensor:
     noisy, artificial = deviation > 2 * surround, notice_dist_criterion(blocks, 6, 0.1, 16)
     active = variance > 0.1
     distortion = artificial * (1 - variance) + noisy * variance
-    return torch.stack([distortion[active].sum(), active.to(distortion).sum()])
+    return torch.stack([(active * distortion).sum(), active.to(distortion).sum()])
 
 
 def _luma(image: Tensor, peak: float, color_space: str) -> Tensor:
