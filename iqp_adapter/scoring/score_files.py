@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ..pictures import read_tensor
@@ -73,8 +72,8 @@ def _opened(path: Path, scorers: Sequence[Scorer], cache: ScoreCache) -> Opened:
         scores = {metric: score for metric, score in known.items() if score is not None and math.isfinite(score)}
         image = None if len(scores) == len(scorers) else read_tensor(path)
         after = path.stat()
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        return FileScores(path, error=str(error)), None
+    except OSError as error:
+        return FileScores(path, error=str(error).removeprefix(f"{path}: ")), None
     if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
         return FileScores(path, error="it changed while it was read; score it again"), None
     return FileScores(path, content, scores), image
