@@ -107,4 +107,5 @@ def _luma(image: Tensor, peak: float, color_space: str) -> Tensor:
     """RGB (1, 3, H, W) -> luma (1, 1, H, W) in [0, peak], some rows at a time."""
     from pyiqa.utils.color_util import to_y_channel
 
-    return torch.cat([to_y_channel(rows, peak, color_space) for rows in image.split(128, dim=2)], dim=2)
+    rows = image.split(128, dim=2)
+    return torch.cat([to_y_channel(part.clamp(0, 1), peak, color_space) for part in rows], dim=2)

@@ -53,7 +53,7 @@ class IqpLite(nn.Module):
 
     def _moments(self, images: Tensor, tile: Tile) -> list[Tensor]:
         """Positions, mean and variance of every channel in a tile: a tensor (3, B, C) for each level, float64."""
-        maps = self.features(tile.read(images))
+        maps = self.features(tile.read(images).clamp(0, 1))
         return [_moments(tile.inner(maps[level], 2 << level)) for level in self.levels]
 
 

@@ -121,7 +121,7 @@ class Scorer:
         """(B, 3, H, W) -> (B,), as the network gives them."""
         try:
             with _repeatable(self.device), torch.set_grad_enabled(torch.is_grad_enabled() and self.differentiable):
-                scores = self._network(images.to(self.device, torch.float32).clamp(0, 1).contiguous())
+                scores = self._network(self._ready(images.to(self.device, torch.float32)))
         except torch.linalg.LinAlgError as error:
             raise ValueError(f"{self.metric} has no score for a constant image; leave it out") from error
         except (RuntimeError, AssertionError, IndexError) as error:
@@ -130,6 +130,10 @@ class Scorer:
                 f"{self.metric} has no score for {height} x {width} images: {first_line(error)}"
             ) from error
         return scores.reshape(len(images))  # (B,), (B, 1), (B, 1, 1) or () -> (B,)
+
+    def _ready(self, images: Tensor) -> Tensor:
+        """The pixels in [0, 1]; what is read in tiles gets there tile by tile, without a copy of the whole."""
+        return images if self.tiled and tiles.is_large(images) else images.clamp(0, 1).contiguous()
 
     def _check(self, images: Tensor) -> None:
         if not isinstance(images, Tensor):

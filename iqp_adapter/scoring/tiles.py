@@ -13,7 +13,7 @@ from torch import Tensor
 WHOLE = 2**21
 """Pixels that are scored at one time: those of a batch, or of a picture that needs no tiles."""
 
-STEP = 768
+STEP = 672
 """Side of a tile's inner part: whole blocks of 96 and of 16 pixels, and whole positions at stride 32."""
 
 PERIOD = 32
