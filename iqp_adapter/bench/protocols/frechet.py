@@ -23,8 +23,8 @@ FIRST = 3000
 """VQFR's code uses only this many pictures."""
 
 FEWEST = 2048
-"""Pictures below which a distance of sets says little: the covariance of Inception's 2048 features is then singular, and
-the distance is too large by an amount that depends on the number."""
+"""Pictures below which a distance of sets says little: the covariance of Inception's 2048 features is singular then,
+and the distance is too large by an amount that depends on the number."""
 
 
 def fid(device: torch.device, files: Sequence[Path]) -> SetMeasure:

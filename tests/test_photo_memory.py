@@ -7,7 +7,7 @@ import json
 import pytest
 from PIL import Image
 
-from benchmarks import memory
+from benchmarks import photo_memory
 
 
 def test_only_missing_counts_are_measured_and_all_are_shown(tmp_path, monkeypatch):
@@ -17,21 +17,21 @@ def test_only_missing_counts_are_measured_and_all_are_shown(tmp_path, monkeypatc
         asked.append((count, size))
         return {"peak_MiB": 700.0 + count, "seconds": 1.0}
 
-    monkeypatch.setattr(memory, "measure", measure)
-    memory.main(["restore"], [10], 1, tmp_path)
-    memory.main(["restore"], [100, 10], 1, tmp_path)
+    monkeypatch.setattr(photo_memory, "measure", measure)
+    photo_memory.main(["restore"], [10], 1, tmp_path)
+    photo_memory.main(["restore"], [100, 10], 1, tmp_path)
     assert asked == [(10, (320, 320)), (100, (320, 320))]
-    assert set(json.loads((tmp_path / "memory.json").read_text())["series"]["restore"]) == {"10", "100"}
-    assert "| restore | 710 | 800 |" in (tmp_path / "memory.md").read_text()
-    assert Image.open(tmp_path / "memory.png").width == 720
+    assert set(json.loads((tmp_path / "photo_memory.json").read_text())["series"]["restore"]) == {"10", "100"}
+    assert "| restore | 710 | 800 |" in (tmp_path / "photo_memory.md").read_text()
+    assert Image.open(tmp_path / "photo_memory.png").width == 720
 
 
 def test_the_peak_is_that_of_the_whole_command(tmp_path):
-    memory.write_photos(tmp_path, 1, (96, 96))
-    found = memory.peak_of(memory.score("piqe", tmp_path, tmp_path), 1)
+    photo_memory.write_photos(tmp_path, 1, (96, 96))
+    found = photo_memory.peak_of(photo_memory.score("piqe", tmp_path, tmp_path), 1)
     assert found["peak_MiB"] > 100 and (tmp_path / "scores.csv").exists()
 
 
 def test_a_command_that_fails_is_no_measurement(tmp_path):
     with pytest.raises(RuntimeError, match="ended with 2"):
-        memory.peak_of(["score", str(tmp_path / "nowhere")], 1)
+        photo_memory.peak_of(["score", str(tmp_path / "nowhere")], 1)

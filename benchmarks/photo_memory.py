@@ -1,7 +1,7 @@
 """Peak memory of `iqp score`, `iqp restore` and `iqp bench` as the number of photos grows.
 
-    python -m benchmarks.memory --task score-large --count 1 --count 8
-    python -m benchmarks.memory --count 10 --count 100 --count 1000
+    python -m benchmarks.photo_memory --task score-large --count 1 --count 8
+    python -m benchmarks.photo_memory --count 10 --count 100 --count 1000
 
 Every measurement is a command in a process of its own, from files to files, and its peak is that of the whole process.
 Photos are the astronaut with noise and a crop by seed: 320 x 320 px, or 4000 x 3000 px for `score-large`. What was
@@ -23,6 +23,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
+from click import Choice
 from PIL import Image
 
 from benchmarks.common.peak_memory import alone, peak_memory
@@ -58,6 +59,8 @@ TASKS: dict[str, dict[str, Command]] = {
     "bench": {"bench": bench},
 }
 """Task -> its series by name."""
+
+QUICK = [task for task in TASKS if task != "score-large"]
 
 
 def write_photos(folder: Path, count: int, size: tuple[int, int]) -> None:
@@ -135,13 +138,13 @@ def known_series(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def main(
-    task: Annotated[list[str], typer.Option(help=f"One of {', '.join(TASKS)}; may be repeated.")] = list(TASKS),  # noqa: B006
+    task: Annotated[list[str], typer.Option(click_type=Choice(list(TASKS)), help="May be repeated.")] = QUICK,
     count: Annotated[list[int], typer.Option(min=1, help="Number of photos; may be repeated.")] = [10, 100],  # noqa: B006
     threads: Annotated[int, typer.Option(min=1, help="Of torch.")] = 1,
     out: OutOption = RESULTS,
 ) -> None:
     """Measures what is missing, and writes all of it."""
-    series = known_series(out / "memory.json")
+    series = known_series(out / "photo_memory.json")
     for name in task:
         for label, command in TASKS[name].items():
             known = series.setdefault(label, {})
@@ -149,9 +152,9 @@ def main(
                 if str(number) not in known:
                     size = LARGE if name == "score-large" else SMALL
                     known[str(number)] = measure(command, number, size, threads)
-                    write_json(out / "memory.json", provenance(0) | {"threads": threads, "series": series})
-    write_text(out / "memory.md", markdown(series))
-    draw(series, out / "memory.png")
+                    write_json(out / "photo_memory.json", provenance(0) | {"threads": threads, "series": series})
+    write_text(out / "photo_memory.md", markdown(series))
+    draw(series, out / "photo_memory.png")
 
 
 if __name__ == "__main__":
