@@ -23,7 +23,6 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from click import Choice
 from PIL import Image
 
 from benchmarks.common.peak_memory import alone, peak_memory
@@ -138,12 +137,14 @@ def known_series(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def main(
-    task: Annotated[list[str], typer.Option(click_type=Choice(list(TASKS)), help="May be repeated.")] = QUICK,
+    task: Annotated[list[str], typer.Option(help=f"Of {', '.join(TASKS)}; may be repeated.")] = QUICK,
     count: Annotated[list[int], typer.Option(min=1, help="Number of photos; may be repeated.")] = [10, 100],  # noqa: B006
     threads: Annotated[int, typer.Option(min=1, help="Of torch.")] = 1,
     out: OutOption = RESULTS,
 ) -> None:
     """Measures what is missing, and writes all of it."""
+    if unknown := set(task) - TASKS.keys():
+        raise typer.BadParameter(f"unknown task {', '.join(unknown)}; there are {', '.join(TASKS)}")
     series = known_series(out / "photo_memory.json")
     for name in task:
         for label, command in TASKS[name].items():
