@@ -17,6 +17,8 @@ from typer.testing import CliRunner
 from iqp_adapter.cli import app
 from iqp_adapter.scoring.scorer import Scorer
 
+module = sys.modules["iqp_adapter.cli.score"]  # the command of that name hides it in the package
+
 
 def run(*arguments: object) -> tuple[int, str]:
     result = CliRunner().invoke(app, ["score", *map(str, arguments), "--device", "cpu"], env={"COLUMNS": "200"})
@@ -145,8 +147,19 @@ def test_an_interruption_keeps_the_scores_so_far(photos, tmp_path, cache, monkey
 
 def test_without_a_place_for_the_cache_scores_are_not_kept_and_all_goes_on(photos, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    monkeypatch.setattr(sys.modules["iqp_adapter.cli.score"], "CACHE", tmp_path / "file" / "scores.sqlite")
+    monkeypatch.setattr(module, "CACHE", tmp_path / "file" / "scores.sqlite")
     code, output = run(photos, "--cache", tmp_path / "file" / "scores.sqlite")
+    assert code == 0 and "scores are not kept: " in output and "0.800" in output
+
+
+def test_a_user_without_a_home_can_score(photos, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    nowhere = module.default_cache()
+    monkeypatch.undo()
+    monkeypatch.setattr(Scorer, "_scores", lambda self, images: images.mean((1, 2, 3)))
+    monkeypatch.setattr(module, "CACHE", nowhere)
+    code, output = run(photos, "--cache", nowhere)
     assert code == 0 and "scores are not kept: " in output and "0.800" in output
 
 

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from ..scoring.score_files import FileScores
     from ..scoring.scorer import Scorer
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "iqp_adapter" / "scores.sqlite"
+
+def default_cache() -> Path:
+    """A file in the user's folder of caches; where the system knows no home of the user, a place that never opens."""
+    folder = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(os.devnull if folder.startswith("~") else folder, "iqp_adapter", "scores.sqlite")
+
+
+CACHE = default_cache()
 
 
 def score(
