@@ -264,6 +264,22 @@ class TestPopulations:
         with pytest.raises(ValueError, match="holds no 'mean' and 'cov'"):
             frechet.read_statistics(tmp_path / "other.pth")
 
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (b"no pickle", "damaged, or holds code"),
+            ({"mean": np.arange(3.0), "cov": np.eye(2)}, r"a mean \(3,\) and a cov \(2, 2\), expected finite"),
+            ({"mean": np.array([0.0, np.nan]), "cov": np.eye(2)}, "expected finite"),
+            ({"mean": "a", "cov": np.eye(2)}, "holds no 'mean' and 'cov'"),
+        ],
+    )
+    def test_statistics_that_are_none_are_one_line(self, tmp_path, content, message):
+        file = tmp_path / "stats.pth"
+        file.write_bytes(content) if isinstance(content, bytes) else torch.save(content, file)
+        with pytest.raises(ValueError, match=message) as error:
+            frechet.read_statistics(file)
+        assert "\n" not in str(error.value)
+
     @pytest.mark.slow
     def test_fid_is_basicsrs_on_drawn_weights(self, tmp_path, monkeypatch):
         make_importable()

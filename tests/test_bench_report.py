@@ -69,6 +69,13 @@ class TestIntervals:
 
 
 class TestMarkdown:
+    def test_few_pictures_for_a_distance_of_sets_are_warned_of(self, report):
+        line = "**Few**: 4 pictures are few for a distance of sets (2048 or more): compare at equal N only."
+        assert line in writers.markdown(report)
+        assert "**Few**" not in writers.markdown(replace(report, set_values={"input": {}, "tiny, 50%_best": {}}))
+        many = replace(report, pictures=report.pictures * 512)
+        assert "**Few**" not in writers._notes(many)
+
     def test_it_has_means_differences_and_what_was_not_run(self, report):
         text = writers.markdown(report)
         mean, low, high = summary(report)["input"][PSNR]

@@ -114,6 +114,14 @@ def test_copies_and_pickles_score_alike(scorers, images, metric):
         assert torch.equal(copy(images), expected)
 
 
+@pytest.mark.parametrize("metric", ["iqp-lite", "niqe", "piqe"])
+def test_sides_need_no_multiple_of_anything(scorers, astronaut, metric):
+    """Rows and columns that fill no block are left out or mirrored, and never weigh like a whole block."""
+    with torch.no_grad():
+        whole, *cut = (scorers[metric](astronaut[..., : 480 + more, : 480 + more]).item() for more in (0, 1, 7, 15))
+    assert cut == pytest.approx([whole] * 3, rel=0.06)
+
+
 def test_half_precision_and_autocast_change_nothing(scorers, images, device):
     scorer = scorers["iqp-lite"]
     rounded = images.bfloat16()
@@ -135,10 +143,32 @@ def test_metrics_in_float64_leave_mps(monkeypatch):
         (torch.zeros(1, 3, 96, 96, dtype=torch.uint8), "divide 8-bit values by 255"),
         (torch.rand(1, 3, 96, 96) * 255, r"span \[.*\], expected \[0, 1\]"),
         (torch.full((1, 3, 96, 96), float("nan")), r"expected \[0, 1\]"),
+        (torch.rand(1, 4, 96, 96), r"expected float \(B, 3, H, W\)"),
+        (torch.rand(1, 3, 96, 96) > 0.5, "torch.bool"),
+        (torch.ones(1, 3, 96, 96, dtype=torch.int64), "torch.int64"),
+        (torch.zeros(0, 3, 96, 96), "images are empty"),
+        (torch.zeros(1, 3, 96, 0), "images are empty"),
+        (torch.full((1, 3, 96, 96), 1e38), r"expected \[0, 1\]"),
+        (torch.full((1, 3, 96, 96), -torch.inf), r"expected \[0, 1\]"),
         (torch.rand(1, 3, 95, 200), "images are 95 x 200, niqe needs 96 a side"),
         (torch.full((2, 3, 96, 96), 0.5), "niqe has no score for"),
     ],
-    ids=["3-d", "grey", "uint8", "0..255", "nan", "small", "constant"],
+    ids=[
+        "3-d",
+        "grey",
+        "uint8",
+        "0..255",
+        "nan",
+        "rgba",
+        "bool",
+        "int",
+        "none",
+        "flat",
+        "huge",
+        "inf",
+        "small",
+        "plain",
+    ],
 )
 def test_what_has_no_score_is_said_in_one_line(scorers, images, message):
     with pytest.raises(ValueError, match=message) as error:
@@ -146,9 +176,29 @@ def test_what_has_no_score_is_said_in_one_line(scorers, images, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("images", [None, "photo.png", [[0.5]]], ids=["none", "name", "list"])
+def test_what_is_no_tensor_is_said_in_one_line(scorers, images):
+    with pytest.raises(TypeError, match="expected a tensor") as error:
+        scorers["iqp-lite"](images)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, AssertionError, IndexError])
+def test_whatever_a_network_cannot_do_is_one_line(monkeypatch, images, error):
+    def fail(*_: object) -> None:
+        raise error("[enforce fail at alloc_cpu.cpp] not enough memory\nand more")
+
+    scorer = scorer_of("iqp-lite")
+    monkeypatch.setattr(scorer._network, "forward", fail)
+    with pytest.raises(ValueError, match="iqp-lite has no score for 224 x 224 images: .*not enough memory$"):
+        scorer(images)
+
+
 def test_an_unknown_name_brings_its_neighbours():
     with pytest.raises(ValueError, match="unknown metric 'niqee'; nearest: niqe"):
         Scorer("niqee")
+    with pytest.raises(ValueError, match="unknown metric 3; nearest"):
+        Scorer(3)
     assert Scorer.available()[0] == "iqp-lite"
     assert not {"fid", "inception_score", "clipscore", "ssim"} & set(Scorer.available())
 

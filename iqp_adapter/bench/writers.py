@@ -13,6 +13,7 @@ from typing import Any
 from ..store.files import atomic_path
 from .intervals import Interval
 from .ntire import TERMS
+from .protocols.frechet import caution
 from .report import Column, Intervals, Method, Picture, Report, differences, summary
 from .text import json_text, plain, table
 
@@ -168,6 +169,8 @@ def _notes(report: Report) -> str:
     notes = [
         "† trained on: shares a backbone or a target with a loss or the scorer. ‡ raised by a method of this table."
     ]
+    if any(report.set_values.values()) and (few := caution(len(report.pictures))):
+        notes.append(f"**Few**: {few}.")
     notes += [f"**Not run: {column.label}**: {column.skipped}." for column in report.columns if column.skipped]
     return "\n\n".join(notes)
 

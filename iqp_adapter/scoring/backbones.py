@@ -45,6 +45,17 @@ class FrozenFeatures(nn.Module):
         """RGB (B, 3, H, W) in [0, 1] -> five maps (B, channels[i], ~H / 2^(i+1), ~W / 2^(i+1)), differentiable."""
         return self.network(images * (255 / 128) - 127 / 128)  # the range that the weights were trained on
 
+    def reach(self, level: int) -> int:
+        """How many pixels beyond its own, on each side, a value of a level's map depends on at most."""
+        reach, stride = 0, 1
+        for layer in self.network.modules():
+            if isinstance(layer, nn.Conv2d):
+                if stride * layer.stride[0] > 2 << level:
+                    break
+                reach += (layer.kernel_size[0] - 1) * stride
+                stride *= layer.stride[0]
+        return reach // 2 + stride  # strided convolutions pad one side less where the length is even
+
 
 def efficientnet_lite(variant: str = "lite0") -> FrozenFeatures:
     """The frozen feature extractor of one EfficientNet-Lite with its ImageNet weights.

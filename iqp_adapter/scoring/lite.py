@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .backbones import efficientnet_lite
+from .tiles import Tile, is_large, tiles_of
 
 
 class IqpLite(nn.Module):
@@ -39,9 +40,21 @@ class IqpLite(nn.Module):
         return self.head(self.statistics(images))
 
     def statistics(self, images: Tensor) -> Tensor:
-        """RGB images (B, 3, H, W) in [0, 1] -> input of the head (B, 2 * channels)."""
-        maps = self.features(images)
-        return torch.cat([_mean_and_deviation(maps[level]) for level in self.levels], dim=1)
+        """RGB images (B, 3, H, W) in [0, 1] -> input of the head (B, 2 * channels).
+
+        Large images are read in tiles, so that memory does not grow with them; the result is the same up to rounding.
+        """
+        if not is_large(images):
+            maps = self.features(images)
+            return torch.cat([_mean_and_deviation(maps[level]) for level in self.levels], dim=1)
+        margin = self.features.reach(max(self.levels))
+        tiles = [self._moments(images, tile) for tile in tiles_of(images, margin)]
+        return torch.cat([_pooled(torch.stack(level)) for level in zip(*tiles, strict=True)], dim=1).to(images)
+
+    def _moments(self, images: Tensor, tile: Tile) -> list[Tensor]:
+        """Positions, mean and variance of every channel in a tile: a tensor (3, B, C) for each level, float64."""
+        maps = self.features(tile.read(images).clamp(0, 1))
+        return [_moments(tile.inner(maps[level], 2 << level)) for level in self.levels]
 
 
 class LiteHead(nn.Module):
@@ -65,5 +78,26 @@ class LiteHead(nn.Module):
 
 def _mean_and_deviation(features: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, 2C), with a finite gradient where a channel is constant."""
-    deviation = (features.var((2, 3), correction=0) + 1e-6).sqrt()
-    return torch.cat([features.mean((2, 3)), deviation], dim=1)
+    return _described(features.mean((2, 3)), features.var((2, 3), correction=0))
+
+
+def _described(mean: Tensor, variance: Tensor) -> Tensor:
+    return torch.cat([mean, (variance + 1e-6).sqrt()], dim=1)
+
+
+def _moments(features: Tensor) -> Tensor:
+    """(B, C, H, W) -> number of positions, mean and variance (3, B, C)."""
+    mean = features.mean((2, 3))
+    count = torch.full_like(mean, features[0, 0].numel())
+    return torch.stack([count, mean, features.var((2, 3), correction=0)]).cpu().double()
+
+
+def _pooled(tiles: Tensor) -> Tensor:
+    """Moments of tiles (T, 3, B, C) -> mean and deviation of the whole (B, 2C).
+
+    Source: Chan, Golub and LeVeque (1979); unlike sums of squares it loses no digits where the mean is large.
+    """
+    count, mean, variance = tiles.unbind(1)
+    share = count / count.sum(0)
+    whole = (share * mean).sum(0)
+    return _described(whole, (share * (variance + (mean - whole).square())).sum(0))

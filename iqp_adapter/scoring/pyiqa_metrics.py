@@ -22,12 +22,14 @@ from torch import Tensor, nn
 from ..compat import make_importable
 from ..store.checkpoint import read_foreign
 from ..store.files import sha256_of
+from .block_metrics import InTiles, TiledNiqe, TiledPiqe
 
 NO_GRADIENT = {"piqe", "entropy", "nrqm", "pi", "ilniqe"}
 NEEDS_FLOAT64 = {"niqe", "niqe_matlab", "ilniqe", "nrqm", "pi"}
 SMALLEST = {"niqe": 96, "niqe_matlab": 96, "pi": 96, "liqe": 224, "liqe_mix": 224}
 """Side in pixels below which a metric fails."""
 
+_IN_TILES: dict[str, type[InTiles]] = {"niqe": TiledNiqe, "niqe_matlab": TiledNiqe, "piqe": TiledPiqe}
 _NOT_OF_ONE_IMAGE = {"fid", "sfid", "fid_dinov2", "inception_score", "clipscore"}  # pyiqa lists them as NR nevertheless
 _FACE_CROPS = {name: {"align_crop_face": False} for name in ("topiq_nr-face", "topiq_nr-face-v1")}
 _ALL_IN_ONE_FILE: dict[str, dict[str, Any]] = {"topiq": {"backbone_pretrain": False}, "musiq-ava": {"num_class": 10}}
@@ -37,11 +39,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric for a scorer: its network, its direction, and its protocol."""
+    """A metric for a scorer: its network, its direction, its protocol, and whether it takes large pictures in tiles."""
 
     network: nn.Module
     lower_better: bool
     protocol: str
+    tiled: bool
 
 
 def names() -> list[str]:
@@ -75,7 +78,9 @@ def build(name: str, weights: Path | None, options: dict[str, Any]) -> Metric:
         model = pyiqa.create_metric(name, device="cpu", **settings)
     if weights and weights.suffix != ".mat":
         _refuse_unread(name, model.net, read_foreign(weights))
-    return Metric(model.net, model.lower_better, "@".join([f"pyiqa-{pyiqa.__version__}/{name}", *tags]))
+    protocol = "@".join([f"pyiqa-{pyiqa.__version__}/{name}", *tags])
+    network = _IN_TILES[name](model.net) if name in _IN_TILES else model.net
+    return Metric(network, model.lower_better, protocol, tiled=name in _IN_TILES)
 
 
 def _pyiqa() -> Any:
@@ -130,7 +135,7 @@ def _explained(name: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{name} needs the package {error.name}; try pip install {error.name}") from error
     except (TypeError, KeyError, RuntimeError) as error:
-        raise ValueError(f"{name} does not take these weights or options: {_first_line(error)}") from error
+        raise ValueError(f"{name} does not take these weights or options: {first_line(error)}") from error
     except OSError as error:
         raise OSError(_not_fetched(name, output.getvalue(), error)) from error
     finally:
@@ -159,10 +164,11 @@ def _not_fetched(name: str, output: str, error: OSError) -> str:
     else:
         wanted = f"{request['url'] if request else 'a weight file'} in {HF_HUB_CACHE} or {torch.hub.get_dir()}"
     return (
-        f"{name} needs {wanted} and cannot fetch it ({_first_line(error)}); put it there by hand, "
+        f"{name} needs {wanted} and cannot fetch it ({first_line(error)}); put it there by hand, "
         "set HF_ENDPOINT to a mirror or TORCH_HOME and HF_HOME to filled caches, or pass weights="
     )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, without the rest of a long message."""
     return str(error).strip().split("\n")[0]

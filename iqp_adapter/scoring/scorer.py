@@ -16,9 +16,9 @@ from ..pictures import check_images
 from ..store import checkpoint, hub
 from ..store.files import sha256_of
 from ..store.reading import Fields
-from . import pyiqa_metrics
+from . import pyiqa_metrics, tiles
 from .lite import IqpLite
-from .pyiqa_metrics import Metric
+from .pyiqa_metrics import Metric, first_line
 
 LITE, COLOUR = "iqp-lite", "iqp-colour"
 OWN = (LITE, COLOUR)
@@ -34,10 +34,16 @@ class Scorer:
     holds it. The score of an image does not depend on the rest of the batch. Scores have gradients unless the caller
     is inside `torch.no_grad()`.
 
+    Any height and width is taken. NIQE counts whole blocks of 96 pixels and leaves out up to 95 rows below and columns
+    to the right; PIQE rounds both sides to multiples of 16, by mirroring or leaving out up to 8 pixels. Without
+    gradients, memory is bounded by that of 2 megapixels and the images themselves: more are scored one after the other,
+    and larger ones in tiles where the metric is `tiled`.
+
     Attributes:
         metric: its name.
         lower_better: True if a lower score means a better image (NIQE, PIQE).
         protocol: metric, version and weights in one word; scores of equal protocols are comparable.
+        tiled: whether it takes large pictures in tiles, with the same score in little memory.
         differentiable: whether the score has a gradient to the image.
         device: where the metric runs; scores are returned on the device of the images.
 
@@ -68,6 +74,7 @@ class Scorer:
         self.metric = metric
         self.lower_better = built.lower_better
         self.protocol = built.protocol
+        self.tiled = built.tiled
         self.differentiable = metric not in pyiqa_metrics.NO_GRADIENT
         self._network = built.network.requires_grad_(False).eval()
         self.to(place)
@@ -98,21 +105,40 @@ class Scorer:
             (B,) raw scores, float32, on the device of the images.
 
         Raises:
-            ValueError: for another shape or range, and for images too small or too plain to have a score.
+            TypeError: for what is no tensor.
+            ValueError: for another shape or range, for images too small or too plain to have a score, and where memory
+                does not suffice.
         """
         self._check(images)
-        try:
-            with _repeatable(self.device), torch.set_grad_enabled(torch.is_grad_enabled() and self.differentiable):
-                scores = self._network(images.to(self.device, torch.float32).clamp(0, 1).contiguous())
-        except torch.linalg.LinAlgError as error:
-            raise ValueError(f"{self.metric} has no score for a constant image; leave it out") from error
-        scores = scores.reshape(len(images))  # (B,), (B, 1), (B, 1, 1) or () -> (B,)
+        together = max(1, tiles.WHOLE // images[0, 0].numel())
+        scores = torch.cat([self._scores(part) for part in images.split(together)]).to(images.device, torch.float32)
         if not scores.isfinite().all():
             worst = int(scores.isfinite().logical_not().nonzero()[0])
-            raise ValueError(f"{self.metric} has no score for image {worst} of the batch; is it constant?")
-        return scores.to(images.device, torch.float32)
+            which = f"image {worst} of the batch" if len(images) > 1 else "this image"
+            raise ValueError(f"{self.metric} has no score for {which}; is it constant?")
+        return scores
+
+    def _scores(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B,), as the network gives them."""
+        try:
+            with _repeatable(self.device), torch.set_grad_enabled(torch.is_grad_enabled() and self.differentiable):
+                scores = self._network(self._ready(images.to(self.device, torch.float32)))
+        except torch.linalg.LinAlgError as error:
+            raise ValueError(f"{self.metric} has no score for a constant image; leave it out") from error
+        except (RuntimeError, AssertionError, IndexError) as error:
+            height, width = images.shape[2:]
+            raise ValueError(
+                f"{self.metric} has no score for {height} x {width} images: {first_line(error)}"
+            ) from error
+        return scores.reshape(len(images))  # (B,), (B, 1), (B, 1, 1) or () -> (B,)
+
+    def _ready(self, images: Tensor) -> Tensor:
+        """The pixels in [0, 1]; what is read in tiles gets there tile by tile, without a copy of the whole."""
+        return images if self.tiled and tiles.is_large(images) else images.clamp(0, 1).contiguous()
 
     def _check(self, images: Tensor) -> None:
+        if not isinstance(images, Tensor):
+            raise TypeError(f"images are a {type(images).__name__}, expected a tensor (B, 3, H, W) in [0, 1]")
         check_images(images)
         height, width = images.shape[2:]
         smallest = _SMALLEST.get(self.metric, 32)
@@ -141,13 +167,13 @@ def _own(metric: str, weights: Path | None, options: dict[str, Any]) -> Metric:
     network = IqpLite(fields.wholes("levels", 0, 4, (1, 5)), fields.whole("width", 1, 8192))
     checkpoint.load_strict(network.head, state, str(weights or metric))
     version = f"v{config['version']}" if weights is None else sha256_of(weights / "model.safetensors")[:8]
-    return Metric(network, lower_better=False, protocol=f"{metric}/{version}")
+    return Metric(network, lower_better=False, protocol=f"{metric}/{version}", tiled=True)
 
 
 def _known(metric: str) -> str:
     names = Scorer.available()
     if metric not in names:
-        near = get_close_matches(metric, names, n=3, cutoff=0.4) or names[:3]
+        near = get_close_matches(str(metric), names, n=3, cutoff=0.4) or names[:3]
         raise ValueError(f"unknown metric {metric!r}; nearest: {', '.join(near)}; Scorer.available() lists all")
     return metric
 

@@ -64,7 +64,10 @@ def _is_alive(process: int) -> bool:
 def _machine() -> str:
     """Tells apart machines, their starts, and containers, in each of which numbers of processes mean something else."""
     marks = [platform.node()]
-    for read in (lambda: Path("/proc/sys/kernel/random/boot_id").read_text(), lambda: os.readlink("/proc/self/ns/pid")):
+    for read in (
+        lambda: Path("/proc/sys/kernel/random/boot_id").read_text("ascii"),
+        lambda: os.readlink("/proc/self/ns/pid"),
+    ):
         with contextlib.suppress(OSError):  # Linux alone has them
             marks.append(read())
     return hashlib.sha256("\n".join(marks).encode(errors="replace")).hexdigest()[:8]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 from unittest.mock import patch
 
@@ -20,6 +21,10 @@ from .base import VQFR_DRIVE, Download, Moments, Protocol, SetMeasure, released
 
 FIRST = 3000
 """VQFR's code uses only this many pictures."""
+
+FEWEST = 2048
+"""Pictures below which a distance of sets says little: the covariance of Inception's 2048 features is singular then,
+and the distance is too large by an amount that depends on the number."""
 
 
 def fid(device: torch.device, files: Sequence[Path]) -> SetMeasure:
@@ -47,6 +52,13 @@ def to_originals(device: torch.device, files: Sequence[Path]) -> SetMeasure:
     return SetMeasure("EfficientNet-Lite0, last stage, averaged", features)
 
 
+def caution(count: int) -> str:
+    """What readers of a distance of `count` pictures should know; "" where they are enough."""
+    if count >= FEWEST:
+        return ""
+    return f"{count} pictures are few for a distance of sets ({FEWEST} or more): compare at equal N only"
+
+
 def moments(features: Tensor) -> Moments:
     """Features (N, D) -> their mean (D,) and covariance (D, D).
 
@@ -72,18 +84,28 @@ def frechet(mean: np.ndarray, cov: np.ndarray, other_mean: np.ndarray, other_cov
 
 
 def read_statistics(path: Path) -> Moments:
-    """Mean (D,) and covariance (D, D) of a file of basicsr's, read without running code in it."""
+    """Mean (D,) and covariance (D, D) of a file of basicsr's, read without running code in it.
+
+    Raises:
+        ValueError: for a file that holds something else.
+    """
     content = _read(path)
     try:
-        return np.asarray(content["mean"], np.float64), np.asarray(content["cov"], np.float64)
-    except (KeyError, TypeError, IndexError) as error:
+        mean, cov = (np.asarray(content[name], np.float64) for name in ("mean", "cov"))
+    except (KeyError, TypeError, IndexError, ValueError) as error:
         raise ValueError(f"{path} holds no 'mean' and 'cov'; give statistics as basicsr stores them") from error
+    if mean.ndim != 1 or cov.shape != 2 * mean.shape or not (np.isfinite(mean).all() and np.isfinite(cov).all()):
+        raise ValueError(f"{path} holds a mean {mean.shape} and a cov {cov.shape}, expected finite (D,) and (D, D)")
+    return mean, cov
 
 
 def _read(path: Path) -> Any:
     allowed = [np.ndarray, np.dtype, type(np.dtype("f4")), type(np.dtype("f8")), *_reconstructors()]
-    with torch.serialization.safe_globals(allowed):
-        return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        with torch.serialization.safe_globals(allowed):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{path} is damaged, or holds code, which is never run; fetch it again") from error
 
 
 def _reconstructors() -> list[Any]:
