@@ -99,7 +99,7 @@ def restore(
         typer.echo("interrupted; the same command goes on from here", err=True)
         raise typer.Exit(130) from None
     _show(done, output)
-    _end(unread + [report.note for report in done if report.status == "failed"])
+    _end(unread + [line for report in done for line in report.failures])
 
 
 def _sources(arguments: list[str], demo_output: Path | None) -> tuple[list[Path], list[str]]:
@@ -159,6 +159,8 @@ def _number(option: str, text: str) -> float:
 
 
 def _show(photos: list[PhotoReport], output: Path) -> None:
+    from ..photo.outcomes import Outcome
+
     faces = sum(photo.restored for photo in photos)
     changed = sum(photo.restored > 0 for photo in photos)
     again = sum(photo.status == "complete" for photo in photos)
@@ -166,10 +168,10 @@ def _show(photos: list[PhotoReport], output: Path) -> None:
     typer.echo(f"restored {faces} faces in {changed} of {len(photos)} photos{earlier}: {output}")
     for photo in photos:
         for face in photo.faces:
-            if face.skipped:
+            if face.skipped and face.outcome is not Outcome.FAILED:
                 typer.echo(f"left alone: {photo.source}, face {face.index}: {face.skipped}")
             if face.note:
-                typer.echo(f"restored less: {photo.source}, face {face.index}: {face.note}")
+                typer.echo(f"note: {photo.source}, face {face.index}: {face.note}")
         if photo.status == "unchanged" and not photo.faces:
             typer.echo(f"no face found: {photo.source}")
 

@@ -153,6 +153,8 @@ class _Run:
     def _write(self, restored: Restored, target: Path) -> PhotoReport:
         source = str(restored.photo.path)
         height, width = restored.photo.pixels.shape[:2]
+        if restored.failure:
+            return PhotoReport(source, str(target), "failed", restored.failure, width, height)
         status: Status = "restored" if restored.changed else "unchanged"
         report = PhotoReport(
             source, str(target), status, restored.photo.note, width, height, restored.faces, restored.seconds
