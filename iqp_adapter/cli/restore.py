@@ -86,7 +86,7 @@ def restore(
         colour=colour,
         aligned=aligned,
         skip_if=skip_if,
-        faces=faces if faces in ("all", "largest") else int(_number("faces", faces)),
+        faces=faces if faces in ("all", "largest") else _index(faces),
         min_face=min_face,
         upscale=upscale,
         batch=batch,
@@ -151,11 +151,11 @@ def _embedder(wanted: bool, needed: bool) -> Embedder | None:
     return DlibIdentity() if needed or (wanted and DlibIdentity.is_installed()) else None
 
 
-def _number(option: str, text: str) -> float:
+def _index(text: str) -> int:
     try:
-        return float(text)
+        return int(text)
     except ValueError:
-        raise ValueError(f"--{option} is {text!r}, expected a number or a word that --help lists") from None
+        raise ValueError(f"--faces is {text!r}, expected all, largest, or an index from 0") from None
 
 
 def _show(photos: list[PhotoReport], output: Path) -> None:

@@ -19,6 +19,9 @@ from .toning import Toning, toning_of
 LARGEST = 1.5
 """A face whose square is larger than this multiple of the model's resolution would lose detail."""
 
+LEAST_SEEN = 0.05
+"""A face of whose square the photo shows less than this part is left alone: what is not there cannot be restored."""
+
 SURROUNDINGS = 3
 """Side of the part of the photo by which a face's tone is judged, in units of its square's."""
 
@@ -162,11 +165,18 @@ def cut(face: Face, size: int, force: bool) -> None:
             f"its square of {face.side:.0f} px is larger than {LARGEST} x the model's {size} px, "
             "which would destroy detail; force restores it all the same",
         )
-    crop = None if face.matrix is None else align(face.photo, face.matrix, size)
+    crop = align(face.photo, face.matrix, size) if face.matrix is not None and _is_seen(face, size) else None
     if crop is None:
         return face.leave(Outcome.NO_FACE, "its landmarks span no face inside the photo")
     face.crop = torch.from_numpy(crop / peak(face.photo.dtype)).permute(2, 0, 1).clamp(0, 1)  # (3, R, R)
     face.toning = toning_of(around(face, size))
+
+
+def _is_seen(face: Face, size: int) -> bool:
+    """Whether the photo shows more than a sliver of the face's square."""
+    assert face.matrix is not None  # without one there is no square
+    rows, columns = region(square(face.matrix, size), face.photo.shape)
+    return (rows.stop - rows.start) * (columns.stop - columns.start) > LEAST_SEEN * face.side**2
 
 
 def around(face: Face, size: int) -> np.ndarray:
