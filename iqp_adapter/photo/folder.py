@@ -134,6 +134,8 @@ class _Run:
         if entry is None or entry["settings"] != self.settings or not _holds(task.source, entry["source"]):
             return None
         report = PhotoReport.from_dict(entry["report"])
+        if report.failures:  # it may succeed this time
+            return None
         report.status = "complete"
         return report
 
