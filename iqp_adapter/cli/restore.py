@@ -158,6 +158,9 @@ def _index(text: str) -> int:
         raise ValueError(f"--faces is {text!r}, expected all, largest, or an index from 0") from None
 
 
+_NO_FACE = "if there is one, try --detector retinaface, or cut it out as a square and add --aligned"
+
+
 def _show(photos: list[PhotoReport], output: Path) -> None:
     from ..photo.outcomes import Outcome
 
@@ -173,7 +176,7 @@ def _show(photos: list[PhotoReport], output: Path) -> None:
             if face.note:
                 typer.echo(f"note: {photo.source}, face {face.index}: {face.note}")
         if photo.status == "unchanged" and not photo.faces:
-            typer.echo(f"no face found: {photo.source}")
+            typer.echo(f"no face found: {photo.source}; {_NO_FACE}")
 
 
 def _end(failures: list[str]) -> None:

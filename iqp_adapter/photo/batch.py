@@ -138,7 +138,7 @@ class FaceBatch:
     def _score(self, faces: Sequence[Face], when: str) -> None:
         pictures = _crops if when == "before" else _pictures
         for scorer in self.scorers:
-            scores = answers(lambda some, scorer=scorer: scorer(pictures(some)).float().cpu(), faces)
+            scores = answers(partial(_scores, scorer, pictures), faces)
             for face, score in zip(faces, scores, strict=True):
                 if isinstance(score, Exception) or not score.isfinite():
                     why = reason(score) if isinstance(score, Exception) else f"it is {score:g}"
@@ -172,6 +172,11 @@ class FaceBatch:
                 face.remark(f"no identity: {reason(cosine) if isinstance(cosine, Exception) else f'it is {cosine:g}'}")
             else:
                 face.identity = float(cosine)
+
+
+def _scores(scorer: FaceScorer, pictures: Callable[[Sequence[Face]], Tensor], faces: Sequence[Face]) -> Tensor:
+    """(B,)"""
+    return scorer(pictures(faces)).float().cpu()
 
 
 def _fault(answer: Tensor) -> str:

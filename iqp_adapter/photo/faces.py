@@ -141,6 +141,9 @@ def found(pixels: np.ndarray, options: Options, detector: Detector, resolution: 
         )
         for index, (box, matrix) in enumerate(zip(seen.boxes, matrices, strict=True))
     ]
+    for face in faces:
+        if seen.view:
+            face.remark(f"found at a second look: {seen.view}")
     choose(faces, seen.boxes, options)
     return faces
 

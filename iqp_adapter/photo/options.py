@@ -101,7 +101,7 @@ _LARGE = 1e6
 """Beyond it no number is meant."""
 
 
-def _check(name: str, value: Any, low: float, high: float, expected: str, kind: type = Real) -> None:
+def _check(name: str, value: Any, low: float, high: float, expected: str, kind: Any = Real) -> None:
     if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:  # NaN is in no range
         raise ValueError(f"{name} is {value!r}, expected {expected}")
 

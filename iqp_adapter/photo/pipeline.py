@@ -16,6 +16,7 @@ from .attempts import reason
 from .batch import FaceBatch
 from .detect import Detector
 from .faces import Face, faces_of
+from .grain import missing_grain
 from .io import MAX_PIXELS, Photo, open_photo
 from .options import Embedder, FaceScorer, Options
 from .outcomes import FaceReport
@@ -114,6 +115,7 @@ class Pipeline:
         if self.options.aligned:
             replace(canvas, face.restored)
         else:
+            grain = missing_grain(face.photo, face.restored, face.matrix) if self.options.matches else None
             near = [other for other in faces if other is not face and face.meets(other)]
             paste(
                 canvas,
@@ -122,6 +124,7 @@ class Pipeline:
                 factor=self.options.upscale,
                 neighbours=[other.matrix for other in near if other.restored is not None and other.matrix is not None],
                 spared=[np.array(other.box) for other in near if other.restored is None],
+                grain=grain and grain.field,
             )
         face.seconds += time.perf_counter() - started
 
