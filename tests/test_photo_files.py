@@ -416,3 +416,13 @@ def test_a_face_without_a_score_is_restored_and_noted(iqp: Any, cases: Path, tmp
     assert [photo["status"] for photo in told] == ["restored"] * 4 and len(list((tmp_path / "out").glob("f?.png"))) == 4
     assert "no piqe before: ValueError: " in told[2]["faces"][0]["note"] and not told[0]["faces"][0]["note"]
     assert "note: " in result.output
+
+
+def test_a_photo_without_a_face_says_what_to_try(iqp: Any, tmp_path: Path) -> None:
+    Image.new("RGB", (80, 80), (90, 120, 90)).save(tmp_path / "wall.png")
+    result = iqp(tmp_path / "wall.png", "-o", tmp_path / "out", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.output.split())
+    assert (
+        "no face found: " in said and "try --detector retinaface, or cut it out as a square and add --aligned" in said
+    )
