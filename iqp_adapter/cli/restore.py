@@ -90,7 +90,7 @@ def restore(
         colour=colour,
         aligned=aligned,
         skip_if=skip_if,
-        faces=faces if faces in ("all", "largest") else int(_number("faces", faces)),
+        faces=faces if faces in ("all", "largest") else _index(faces),
         min_face=min_face,
         upscale=upscale,
         batch=batch,
@@ -103,7 +103,7 @@ def restore(
         say("interrupted; the same command goes on from here", error=True)
         raise typer.Exit(130) from None
     _show(done, output)
-    _end(unread + [report.note for report in done if report.status == "failed"])
+    _end(unread + [line for report in done for line in report.failures])
 
 
 def _sources(arguments: list[str], output: Path, demo: bool) -> tuple[list[Path], list[str]]:
@@ -156,14 +156,19 @@ def _embedder(wanted: bool, needed: bool) -> Embedder | None:
     return DlibIdentity() if needed or (wanted and DlibIdentity.is_installed()) else None
 
 
-def _number(option: str, text: str) -> float:
+def _index(text: str) -> int:
     try:
-        return float(text)
+        return int(text)
     except ValueError:
-        raise ValueError(f"--{option} is {text!r}, expected a number or a word that --help lists") from None
+        raise ValueError(f"--faces is {text!r}, expected all, largest, or an index from 0") from None
+
+
+_NO_FACE = "if there is one, try --detector retinaface, or cut it out as a square and add --aligned"
 
 
 def _show(photos: list[PhotoReport], output: Path) -> None:
+    from ..photo.outcomes import Outcome
+
     faces = sum(photo.restored for photo in photos)
     changed = sum(photo.restored > 0 for photo in photos)
     again = sum(photo.status == "complete" for photo in photos)
@@ -171,12 +176,12 @@ def _show(photos: list[PhotoReport], output: Path) -> None:
     say(f"restored {faces} faces in {changed} of {len(photos)} photos{earlier}: {output}")
     for photo in photos:
         for face in photo.faces:
-            if face.skipped:
+            if face.skipped and face.outcome is not Outcome.FAILED:
                 say(f"left alone: {photo.source}, face {face.index}: {face.skipped}")
             if face.note:
-                say(f"restored less: {photo.source}, face {face.index}: {face.note}")
+                say(f"note: {photo.source}, face {face.index}: {face.note}")
         if photo.status == "unchanged" and not photo.faces:
-            say(f"no face found: {photo.source}")
+            say(f"no face found: {photo.source}; {_NO_FACE}")
 
 
 def _end(failures: list[str]) -> None:

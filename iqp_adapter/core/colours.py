@@ -20,11 +20,11 @@ def with_colours_of(lq: Tensor, restored: Tensor, strength: float | Tensor = 1.0
     Returns:
         (B, 3, R, R), not clamped.
     """
-    return restored + strength * _broad(lq - restored)
+    return restored + strength * broad(lq - restored)
 
 
-def _broad(images: Tensor) -> Tensor:
-    """Three box filters in a row, which are close to a Gaussian of half their width."""
+def broad(images: Tensor) -> Tensor:
+    """The broad colours of pictures (B, 3, R, R): three box filters, close to a Gaussian of half their width."""
     width = 2 * (images.shape[-1] // 20) + 1
     for _ in range(3):
         images = avg_pool2d(images, (width, 1), 1, (width // 2, 0), count_include_pad=False)

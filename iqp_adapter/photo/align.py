@@ -10,6 +10,8 @@ import math
 
 import numpy as np
 
+from ..pictures import warp_affine
+
 TEMPLATE = np.array(
     [
         [192.98138, 239.94708],
@@ -109,7 +111,7 @@ def warp(pixels: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.nd
     if shrink > CUTOFF:
         taps = _low_pass(shrink / CUTOFF)
         pixels = cv2.sepFilter2D(pixels, -1, taps, taps, borderType=cv2.BORDER_REFLECT_101)
-    return cv2.warpAffine(pixels, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    return warp_affine(pixels, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
 
 
 def _low_pass(width: float) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 
 from .align import TEMPLATE, align, inverse, similarity, transform
 from .detect import Faces
+from .second_look import second_look
 
 
 class CenterFace:
@@ -20,7 +21,8 @@ class CenterFace:
 
     The photo is looked at as a whole in a 640 px frame, a large one once more in a 1280 px frame for its small faces.
     Each face is then looked at again, upright, at one size, and mirrored, and the landmarks are averaged: this halves
-    the error of the crop's corners (from 15 to 7 of 512 pixels on the London set's development people).
+    the error of the crop's corners (from 15 to 7 of 512 pixels on the London set's development people). Where no face
+    is found, the photo is looked at again in other views, see `second_look`.
 
     Differs from the source: a net for each size of frame (OpenCV 4 mixes up changing sizes), landmarks relative to the
     box before it is clipped to the photo, the second look, and a shift from CenterFace's points to the template's.
@@ -36,6 +38,10 @@ class CenterFace:
         self._nets: dict[tuple[int, ...], Any] = {}
 
     def __call__(self, rgb: np.ndarray) -> Faces:
+        found = self._look(rgb)
+        return found if len(found.scores) else second_look(rgb, self._look, self.threshold)
+
+    def _look(self, rgb: np.ndarray) -> Faces:
         found = self._detect(rgb, self.FRAME, self.threshold)
         if max(rgb.shape[:2]) > 2 * self.FRAME:
             small = self._detect(rgb, self.LARGE_FRAME, self.threshold)
@@ -122,7 +128,8 @@ def _extent(faces: Faces) -> np.ndarray:
 
 
 def _joined(one: Faces, other: Faces) -> Faces:
-    return Faces(*(np.concatenate(pair) for pair in zip(one, other, strict=True)))
+    boxes, scores, landmarks = (np.concatenate(pair) for pair in zip(one[:3], other[:3], strict=True))
+    return Faces(boxes, scores, landmarks)
 
 
 def _distinct(faces: Faces, most: float = 0.4) -> np.ndarray:

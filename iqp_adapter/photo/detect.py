@@ -17,11 +17,13 @@ class Faces(NamedTuple):
     scores: np.ndarray
     """(N,) the detector's confidence."""
     landmarks: np.ndarray
-    """(N, 5, 2) eye, eye, nose, mouth corner, mouth corner, image-left first."""
+    """(N, 5, 2) eye, eye, nose, mouth corner, mouth corner, image-left first; of a turned face as it is upright."""
+    view: str = ""
+    """How the photo was looked at, where its faces were not seen at first sight."""
 
     def take(self, index: np.ndarray) -> Faces:
         """Some of the faces, by index or mask."""
-        return Faces(self.boxes[index], self.scores[index], self.landmarks[index])
+        return Faces(self.boxes[index], self.scores[index], self.landmarks[index], self.view)
 
     def ordered(self) -> Faces:
         """The same faces from left to right, so that a face's index does not depend on the detector's confidence."""
@@ -29,7 +31,7 @@ class Faces(NamedTuple):
 
 
 class Detector(Protocol):
-    """Anything that finds faces in an upright photo."""
+    """Anything that finds faces in a photo."""
 
     def __call__(self, rgb: np.ndarray) -> Faces:
         """

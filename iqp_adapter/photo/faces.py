@@ -10,13 +10,20 @@ import torch
 from torch import Tensor
 
 from ..pictures import eight_bit, peak
-from .align import align, similarity, square, template, zoom
+from .align import align, region, similarity, square, template, zoom
 from .detect import Detector
 from .options import Options
 from .outcomes import FaceReport, Outcome
+from .toning import Toning, toning_of
 
 LARGEST = 1.5
 """A face whose square is larger than this multiple of the model's resolution would lose detail."""
+
+LEAST_SEEN = 0.05
+"""A face of whose square the photo shows less than this part is left alone: what is not there cannot be restored."""
+
+SURROUNDINGS = 3
+"""Side of the part of the photo by which a face's tone is judged, in units of its square's."""
 
 
 @dataclass(eq=False)
@@ -30,9 +37,12 @@ class Face:
         photo: (H, W, 3) the photo it is in.
         matrix: (2, 3) from the photo to the crop; None where landmarks span no face.
         crop: (3, R, R) in [0, 1], as long as it waits.
+        toning: of the photo around it, where that is monochrome.
+        picture: (3, R, R) in [0, 1], what the model made of it, as long as it waits.
         restored: (R, R, 3) float32 in [0, 1].
         outcome: what became of it; None as long as it waits for the model.
         why: it is left alone, for people.
+        remarks: what could not be said of it, and why.
         quality, scores, identity, note, seconds: as in its report.
     """
 
@@ -42,6 +52,8 @@ class Face:
     photo: np.ndarray
     matrix: np.ndarray | None
     crop: Tensor | None = None
+    toning: Toning | None = None
+    picture: Tensor | None = None
     restored: np.ndarray | None = None
     outcome: Outcome | None = None
     why: str = ""
@@ -49,14 +61,23 @@ class Face:
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
     identity: float | None = None
     note: str = ""
+    remarks: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     def leave(self, outcome: Outcome, why: str) -> None:
         """Leaves it as it is in the photo."""
-        self.outcome, self.why, self.crop = outcome, why, None
+        self.outcome, self.why, self.crop, self.picture = outcome, why, None, None
 
-    def finish(self, restored: np.ndarray) -> None:
-        self.outcome, self.restored, self.crop = Outcome.RESTORED, restored, None
+    def finish(self) -> None:
+        """Its picture is what is pasted."""
+        assert self.picture is not None  # only what the model restored is finished
+        self.restored = np.ascontiguousarray(self.picture.permute(1, 2, 0).numpy())  # (3, R, R) -> (R, R, 3)
+        self.outcome, self.crop, self.picture = Outcome.RESTORED, None, None
+
+    def remark(self, text: str) -> None:
+        """Says once, in the report, what could not be said of it."""
+        if text not in self.remarks:
+            self.remarks.append(text)
 
     def report(self) -> FaceReport:
         return FaceReport(
@@ -68,7 +89,7 @@ class Face:
             quality=self.quality,
             scores=self.scores,
             identity=self.identity,
-            note=self.note,
+            note="; ".join(filter(None, [self.note, *self.remarks])),
             seconds=self.seconds,
         )
 
@@ -120,6 +141,9 @@ def found(pixels: np.ndarray, options: Options, detector: Detector, resolution: 
         )
         for index, (box, matrix) in enumerate(zip(seen.boxes, matrices, strict=True))
     ]
+    for face in faces:
+        if seen.view:
+            face.remark(f"found at a second look: {seen.view}")
     choose(faces, seen.boxes, options)
     return faces
 
@@ -144,7 +168,23 @@ def cut(face: Face, size: int, force: bool) -> None:
             f"its square of {face.side:.0f} px is larger than {LARGEST} x the model's {size} px, "
             "which would destroy detail; force restores it all the same",
         )
-    crop = None if face.matrix is None else align(face.photo, face.matrix, size)
+    crop = align(face.photo, face.matrix, size) if face.matrix is not None and _is_seen(face, size) else None
     if crop is None:
         return face.leave(Outcome.NO_FACE, "its landmarks span no face inside the photo")
     face.crop = torch.from_numpy(crop / peak(face.photo.dtype)).permute(2, 0, 1).clamp(0, 1)  # (3, R, R)
+    face.toning = toning_of(around(face, size))
+
+
+def _is_seen(face: Face, size: int) -> bool:
+    """Whether the photo shows more than a sliver of the face's square."""
+    assert face.matrix is not None  # without one there is no square
+    rows, columns = region(square(face.matrix, size), face.photo.shape)
+    return (rows.stop - rows.start) * (columns.stop - columns.start) > LEAST_SEEN * face.side**2
+
+
+def around(face: Face, size: int) -> np.ndarray:
+    """The part of the photo (h, w, 3) by which its tone is judged: the face's square and as much on each side."""
+    assert face.matrix is not None  # faces without one are not cut out
+    corners = square(face.matrix, size)
+    rows, columns = region(corners.mean(0) + SURROUNDINGS * (corners - corners.mean(0)), face.photo.shape)
+    return face.photo[rows, columns]

@@ -104,6 +104,8 @@ class _Run:
         entry = self.journal.of(task.target, Result)
         if entry is None or entry.settings != self.settings.digest or not _holds(task.source, entry.source):
             return None
+        if entry.report.failures:  # it may succeed this time
+            return None
         if self.compare and entry.report.status == "restored" and not os.path.lexists(task.comparison):
             return None
         return replace(entry.report, source=str(task.source), output=str(task.target), status="complete")
@@ -140,6 +142,8 @@ class _Run:
         self.settings.refuse_changes()
         report = _report(restored, task)
         try:
+            if restored.failure:
+                return replace(report, status="failed", note=restored.failure)
             if self.compare and restored.changed:
                 self._put(
                     task.comparison,

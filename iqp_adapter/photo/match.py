@@ -54,18 +54,34 @@ def best_match(photo: np.ndarray, candidates: Sequence[np.ndarray], matrix: np.n
 
 def difference(photo: np.ndarray, face: np.ndarray, matrix: np.ndarray) -> float | None:
     """How far the texture of the photo with the face pasted in is from the ring's; None where nothing surrounds it."""
-    size = len(face)
-    corners = square(matrix, size)
-    wide = corners.mean(0) + (corners - corners.mean(0)) * _RING
-    rows, columns = region(wide, photo.shape)
-    part = photo[rows, columns].copy()
-    paste(part, face, moved(matrix, rows, columns))
-    away = _from_centre(part.shape, moved(matrix, rows, columns), size)
-    inside, ring = away < _SIDE / 2, (away > 0.5) & (away < _RING / 2)
+    rows, columns = around(photo, matrix, len(face))
+    part = pasted(photo, face, matrix, rows, columns)
+    inside, ring = face_and_ring(part.shape, matrix, len(face), rows, columns)
     if min(inside.sum(), ring.sum()) < _FEWEST:
         return None
-    luma = part.astype(np.float32) @ LUMA.astype(np.float32) * (255 / peak(part.dtype))
+    luma = part @ LUMA.astype(np.float32) * 255
     return texture(luma, inside).difference(texture(luma, ring))
+
+
+def around(photo: np.ndarray, matrix: np.ndarray, size: int) -> tuple[slice, slice]:
+    """Rows and columns of the photo that hold a face's square and a ring of the same area."""
+    corners = square(matrix, size)
+    return region(corners.mean(0) + (corners - corners.mean(0)) * _RING, photo.shape)
+
+
+def pasted(photo: np.ndarray, face: np.ndarray, matrix: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+    """A part of the photo with the face in it (h, w, 3), float32 in [0, 1]."""
+    part = photo[rows, columns].copy()
+    paste(part, face, moved(matrix, rows, columns))
+    return part.astype(np.float32) / peak(part.dtype)
+
+
+def face_and_ring(
+    shape: tuple[int, ...], matrix: np.ndarray, size: int, rows: slice, columns: slice
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which pixels of that part (h, w) are the face's, and which the ring's."""
+    away = _from_centre(shape, moved(matrix, rows, columns), size)
+    return away < _SIDE / 2, (away > 0.5) & (away < _RING / 2)
 
 
 def texture(luma: np.ndarray, where: np.ndarray) -> Texture:

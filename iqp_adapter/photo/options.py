@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from numbers import Integral, Real
+from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
@@ -65,22 +67,27 @@ class Options:
     def __post_init__(self) -> None:
         if self.quality is not None:
             parse_quality(str(self.quality))
-        if self.skip_if is not None and not 0 <= self.skip_if <= 1:
-            raise ValueError(f"skip_if is {self.skip_if}, expected a quality in [0, 1]")
+        _check("scale", self.scale, -_LARGE, _LARGE, "a finite number, 1 as trained")
+        if self.fidelity is not None:
+            _check("fidelity", self.fidelity, -_LARGE, _LARGE, "a finite number, from 0 (detail) to 1 (likeness)")
+        if self.skip_if is not None:
+            _check("skip_if", self.skip_if, 0, 1, "a quality in [0, 1]")
+        if self.min_identity is not None:
+            _check("min_identity", self.min_identity, -1, 1, "a cosine, such as 0.9")
+        _check("min_face", self.min_face, 0, _LARGE, "pixels, at least 0")
+        _check_count("batch", self.batch, 1, "a number of faces, at least 1")
+        _check_count("optimise", self.optimise, 0, "a number of updates, 0 for none")
+        if self.faces not in ("all", "largest"):
+            _check_count("faces", self.faces, 0, '"all", "largest" or an index from 0')
+        self._check_words()
+
+    def _check_words(self) -> None:
         if self.colour not in ("photo", "model"):
             raise ValueError(f'colour is {self.colour!r}, expected "photo" or "model"')
         if self.upscale not in (1, 2, 4):
             raise ValueError(f"upscale is {self.upscale}, expected 1, 2 or 4")
-        if self.batch < 1 or self.min_face < 0:
-            raise ValueError(f"batch is {self.batch}, min_face {self.min_face}; expected at least 1 and 0")
-        if self.optimise < 0:
-            raise ValueError(f"optimise is {self.optimise}, expected a number of updates, 0 for none")
         if self.optimise and self.matches:
             raise ValueError("optimise raises the quality, so that it matches no longer; ask for one of the two")
-        if self.min_identity is not None and not -1 <= self.min_identity <= 1:
-            raise ValueError(f"min_identity is {self.min_identity}, expected a cosine, such as 0.9")
-        if not (self.faces in ("all", "largest") or (isinstance(self.faces, int) and self.faces >= 0)):
-            raise ValueError(f'faces is {self.faces!r}, expected "all", "largest" or an index from 0')
         if self.aligned and self.matches:
             raise ValueError("an aligned face has no photo around it to match; give a quality, or the whole photo")
 
@@ -88,3 +95,16 @@ class Options:
     def matches(self) -> bool:
         """Whether each face is to get the quality of the photo around it."""
         return self.quality == MATCH
+
+
+_LARGE = 1e6
+"""Beyond it no number is meant."""
+
+
+def _check(name: str, value: Any, low: float, high: float, expected: str, kind: Any = Real) -> None:
+    if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:  # NaN is in no range
+        raise ValueError(f"{name} is {value!r}, expected {expected}")
+
+
+def _check_count(name: str, value: Any, low: int, expected: str) -> None:
+    _check(name, value, low, math.inf, expected, Integral)

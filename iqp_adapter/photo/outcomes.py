@@ -29,6 +29,7 @@ class Outcome(str, Enum):
     LARGE = "too large"
     NO_FACE = "no face"
     NOT_SQUARE = "not square"
+    FAILED = "failed"
 
 
 @dataclass
@@ -73,6 +74,13 @@ class PhotoReport:
     def restored(self) -> int:
         """How many faces were restored."""
         return sum(face.outcome is Outcome.RESTORED for face in self.faces)
+
+    @property
+    def failures(self) -> list[str]:
+        """A line for all that failed: the photo, or a face of it, which was left as it was."""
+        failed = [face for face in self.faces if face.outcome is Outcome.FAILED]
+        of_photo = [self.note] if self.status == "failed" else []
+        return of_photo + [f"{self.source}, face {face.index}: {face.skipped}" for face in failed]
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> PhotoReport:

@@ -6,7 +6,7 @@ results are cut off instead of rounded, shrunk faces are aliased, and a neighbou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -38,6 +38,7 @@ def paste(
     factor: int = 1,
     neighbours: Sequence[np.ndarray] = (),
     spared: Sequence[np.ndarray] = (),
+    grain: Callable[[tuple[int, ...], int], np.ndarray] | None = None,
 ) -> None:
     """Blends a face into the canvas, in place; reads and writes the face's region only.
 
@@ -48,6 +49,7 @@ def paste(
         factor: the canvas' size in units of the photo's.
         neighbours: matrices of other pasted faces; where squares overlap, each face keeps what is nearer to its centre.
         spared: boxes (4,) in the photo of faces to leave untouched to the pixel.
+        grain: shape of the part and factor -> (h, w, 3) to add to the face, where 1 is full brightness.
     """
     size = len(face)
     matrix = enlarged(matrix, factor)
@@ -64,6 +66,8 @@ def paste(
     for box in spared:
         mask *= _ramp(_outside(grid, (box + 0.5) * factor - 0.5) / (FEATHER * np.sqrt(mask.size)))
     back = warp(face, inverse(moved(matrix, rows, columns)), part.shape[1::-1])
+    if grain is not None:
+        back = back.clip(0, 1) + grain(part.shape, factor)
     part[...] = _blend(part, back, mask[..., None])
 
 

@@ -22,10 +22,15 @@ def restore_photo(photo: Any, model: Restorer, out: str | Path | None = None, **
             a PIL image; or a path, which needs `out`.
         out: where to write the result; a path is returned then.
         options: as `restore_photos` takes them.
+
+    Raises:
+        RuntimeError: where a face cannot be restored; `restore_photos` restores the others, and reports it.
     """
     if isinstance(photo, (str, Path)) and out is None:
         raise ValueError(f"where should the restored {photo} go? pass out=")
     [restored] = restore_photos([photo], model, **options)
+    if restored.failures:
+        raise RuntimeError(f"{'; '.join(restored.failures)}; restore_photos keeps what else was restored")
     if out is None:
         return restored.image
     restored.save(out)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..store.files import atomic_path, put_new
 from .io import Photo, encode, one_line, target_format
-from .outcomes import FaceReport
+from .outcomes import FaceReport, Outcome
 
 
 @dataclass(eq=False)
@@ -27,6 +27,14 @@ class Restored:
     """False where the photo is what it was, to the pixel."""
     seconds: float
     """Reading, detection and pasting, and its faces' share of the batches."""
+    failure: str = ""
+    """Why its faces could not be looked for; empty where they were."""
+
+    @property
+    def failures(self) -> list[str]:
+        """A line for all that failed: the search for faces, or the restoration of a face, which was left as it was."""
+        failed = [face for face in self.faces if face.outcome is Outcome.FAILED]
+        return [self.failure] * bool(self.failure) + [f"face {face.index}: {face.skipped}" for face in failed]
 
     @property
     def image(self) -> Any:

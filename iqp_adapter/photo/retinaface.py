@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from .detect import Faces
+from .second_look import second_look
 
 
 class RetinaFace:
@@ -52,6 +53,10 @@ class RetinaFace:
         self.threshold = threshold
 
     def __call__(self, rgb: np.ndarray) -> Faces:
+        found = self._look(rgb)
+        return found if len(found.scores) else second_look(rgb, self._look, self.threshold)
+
+    def _look(self, rgb: np.ndarray) -> Faces:
         import cv2
         import torch
 

@@ -8,7 +8,7 @@ Restoring, scoring, the benchmark and training all read a file this way, so that
 
 from __future__ import annotations
 
-from .arrays import LUMA, as_given, as_pixels, check_images, eight_bit, fit, luma, peak, resample, resize
+from .arrays import LUMA, as_given, as_pixels, check_images, eight_bit, fit, luma, peak, resample, resize, warp_affine
 from .files import check_large, read_large, read_pixels, read_tensor, rgb_of, size_of
 
 __all__ = [
@@ -28,4 +28,5 @@ __all__ = [
     "resize",
     "rgb_of",
     "size_of",
+    "warp_affine",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -60,9 +61,24 @@ def resample(picture: np.ndarray, pose: np.ndarray, size: int) -> np.ndarray:
     to_pixels = np.array([[half, 0, (width - 1) / 2], [0, half, (height - 1) / 2], [0, 0, 1]])
     matrix = to_pixels @ np.vstack([pose, [0, 0, 1]]) @ to_unit
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    samples = cv2.warpAffine(picture, matrix[:2], (fine, fine), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    samples = warp_affine(picture, matrix[:2], (fine, fine), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
     reduced = cv2.resize(samples, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)
     return (reduced / np.float32(peak(picture.dtype))).clip(0, 1)
+
+
+def warp_affine(pixels: np.ndarray, matrix: np.ndarray, size: tuple[int, int], **options: Any) -> np.ndarray:
+    """OpenCV's `warpAffine`, to `size` (width, height), which in OpenCV 5.0 never returns for sides of one pixel.
+
+    Args:
+        pixels: (H, W) or (H, W, C); a row or column that is alone is doubled, which changes nothing inside.
+        matrix: (2, 3) between the pictures.
+    """
+    import cv2
+
+    for axis in (0, 1):
+        if pixels.shape[axis] == 1:
+            pixels = np.repeat(pixels, 2, axis)
+    return cv2.warpAffine(pixels, matrix, size, **options)
 
 
 # -- tensors

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ...photo.align import template
-from ...pictures import as_pixels
+from ...pictures import as_pixels, warp_affine
 from .adaface import read_adaface
 from .base import Download, Measure, Protocol
 
@@ -78,10 +78,8 @@ def landmarks_of(name: str, known: dict[str, np.ndarray] | None) -> np.ndarray:
 
 def ntire_crop(pixels: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """A picture (S, S, 3) -> (112, 112, 3), by the least-squares similarity from landmarks (5, 2) at 512 px."""
-    import cv2
-
     scale = pixels.shape[0] / 512
-    return cv2.warpAffine(pixels, least_squares(landmarks * scale, TEMPLATE), (112, 112))
+    return warp_affine(pixels, least_squares(landmarks * scale, TEMPLATE), (112, 112))
 
 
 def least_squares(points: np.ndarray, wanted: np.ndarray) -> np.ndarray:
