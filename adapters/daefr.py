@@ -50,6 +50,7 @@ HOST = HostSpec(
     source="https://github.com/LIAGM/DAEFR",
     licence=LICENCE,
     has=("cross_attention.", "feat_emb.weight", "idx_pred_layer.1.weight", "vqvae.post_quant_conv.weight"),
+    parts=("vqvae.", "cross_attention.", "position_emb", "feat_emb.", "ft_layers.", "idx_pred_layer."),
     sites=sites,
     resolution=resolution,
     restore=restore,

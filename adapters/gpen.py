@@ -53,6 +53,7 @@ HOST = HostSpec(
     source="https://github.com/yangxy/GPEN",
     licence=LICENCE,
     has=("ecd0.", "ecd1.", "final_linear.", "generator.conv1."),
+    parts=("ecd", "final_linear.", "generator."),
     sites=sites,
     resolution=resolution,
     restore=restore,

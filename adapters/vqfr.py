@@ -61,6 +61,7 @@ HOST = HostSpec(
     source="https://github.com/TencentARC/VQFR",
     licence=LICENCE,
     has=("feat2index.", "main_branch.", "quantizer.embedding.weight", "encoder.conv_out."),
+    parts=("inpfeat_extraction.", "encoder.", "feat2index.", "decoder.", "main_branch.", "quantizer."),
     sites=sites,
     resolution=resolution,
     restore=restore,

@@ -52,6 +52,7 @@ HOST = HostSpec(
     source="https://github.com/TencentARC/VQFR",
     licence="Apache-2.0",
     has=("main_decoder.", "quantizer.quantize_dict.", "encoder.enc_convout_dict."),
+    parts=("inpfeat_extraction.", "encoder.", "decoder.", "main_decoder.", "quantizer."),
     sites=sites,
     resolution=resolution,
     restore=restore,

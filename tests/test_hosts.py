@@ -387,12 +387,6 @@ def test_the_original_gfpgan_is_built_where_its_operations_are(monkeypatch):
     assert_same(built, state)
 
 
-def test_the_class_of_restoreformer_plus_plus_is_asked_for():
-    state = stand_ins.RestoreFormerPlusPlus(width=2).state_dict()
-    with pytest.raises(ValueError, match="no package holds the class of RestoreFormer.*load the file into it and wrap"):
-        build(hosts()["restoreformer"], state, "a file")
-
-
 MISSING = {
     "codeformer": ("spandrel_extra_arches.architectures.CodeFormer", r"pip install iqp_adapter\[spandrel\]"),
     "restoreformer": ("gfpgan.archs.restoreformer_arch", "pip install gfpgan"),

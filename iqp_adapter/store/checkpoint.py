@@ -1,4 +1,4 @@
-"""Checkpoints (a folder with model.safetensors and config.json), and weight files of other projects.
+"""Checkpoints: a folder with model.safetensors and config.json.
 
 model.safetensors also holds the config, and `load` reads that copy. One file is replaced in one step, so that weights
 never meet the config of another save. config.json is for people and for the Hub.
@@ -11,7 +11,6 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -21,12 +20,12 @@ from torch import Tensor, nn
 
 from ..version import __version__
 from .files import atomic_path, some_of
+from .foreign import read_foreign as read_foreign
 
 logger = logging.getLogger(__name__)
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 _HEADER = "iqp_adapter"
-_WRAPPINGS = ("params_ema", "params", "state_dict", "g_ema")
 
 
 def save(folder: str | Path, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
@@ -98,29 +97,6 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str) -> 
     module.load_state_dict(state)
 
 
-def read_foreign(path: str | Path) -> dict[str, Tensor]:
-    """Reads the tensors of another project's weight file: .safetensors, or .pth and .ckpt without running their code.
-
-    Removes the usual wrappings (`params_ema`, `params`, `state_dict`, `g_ema`, in this order) and the prefix `module.`.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: for a damaged file, one that holds code, and one without weights.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no weight file {path}; give a .safetensors, .pth or .ckpt file")
-    content = _read(path)[1] if path.suffix == ".safetensors" else _read_pickled(path)
-    inner = _unwrap(content)
-    others = sorted(key for key, value in inner.items() if not isinstance(value, Tensor))
-    if others or not inner:
-        raise ValueError(
-            f"{path} holds {len(inner)} entries, {some_of(others)} of them no tensors; save a state dict alone or "
-            f"under one of {', '.join(_WRAPPINGS)}"
-        )
-    return {key.removeprefix("module."): value for key, value in inner.items()}
-
-
 def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Copies of the tensors as safetensors needs them: on the CPU, contiguous, without shared memory."""
     others = sorted(key for key, value in state.items() if not isinstance(value, Tensor))
@@ -148,22 +124,6 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             return file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no iterator
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged ({error}); fetch or save it again") from None
-
-
-def _read_pickled(path: Path) -> Mapping[str, Any]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise ValueError(
-            f"{path} is damaged, or holds code, which is never run; fetch it again, or convert it to .safetensors"
-        ) from error
-    if not isinstance(content, Mapping):
-        raise ValueError(f"{path} holds a {type(content).__name__}, expected a state dict; save its weights alone")
-    return content
-
-
-def _unwrap(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    return next((content[name] for name in _WRAPPINGS if isinstance(content.get(name), Mapping)), content)
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:
