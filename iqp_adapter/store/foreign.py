@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickletools
+import re
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -44,8 +45,15 @@ _VALUES = {
     *(f"pathlib.{name}" for name in ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "Path")),
     *(f"pathlib._local.{name}" for name in ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "Path")),
     *(f"datetime.{name}" for name in ("datetime", "date", "time", "timedelta", "timezone")),
+    *(f"builtins.{name}" for name in ("set", "frozenset", "slice", "range", "complex", "bytearray")),
+    "collections.defaultdict",
+    "_codecs.encode",
 }
 """What training loops store beside weights and pickle as a call. The call is not made either: a blank stands for it."""
+
+
+_TENSORS = re.compile(r"torch\.(_utils|_tensor|storage|serialization|nn\.parameter)\.|torch\.\w+$|collections\.")
+"""What tensors are pickled with."""
 
 
 def read_foreign(path: str | Path) -> dict[str, Tensor]:
@@ -123,7 +131,7 @@ def _read_pickled(path: Path) -> Any:
     except _Called as error:
         raise ValueError(_HOLDS_CODE.format(path, error)) from error
     except Exception as error:  # a damaged pickle can raise anything
-        code = [name for name in names if name not in _VALUES and not name.startswith(("torch.", "collections."))]
+        code = [name for name in names if name not in _VALUES and not _TENSORS.match(name)]
         if code and isinstance(error, UnpicklingError):
             raise ValueError(_HOLDS_CODE.format(path, code[0])) from error
         raise ValueError(
@@ -158,7 +166,7 @@ class _Named(type):
     def __call__(cls, *arguments: Any, **named: Any) -> Any:
         if cls.__name__ not in _VALUES:
             raise _Called(cls.__name__)
-        return _Blank()
+        return OrderedDict() if cls.__name__.endswith("dict") else _Blank()
 
 
 def _stand_in(name: str) -> type:
