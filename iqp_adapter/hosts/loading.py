@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib.util import find_spec
@@ -143,7 +144,11 @@ def builder(spec: HostSpec) -> str | None:
     """The package here that has the class of a kind, so that its files can be built; None where there is none."""
     if spec.build is None:
         return None
-    return next((name for name in spec.classes if find_spec(name)), None) if spec.classes else "iqp_adapter"
+    return next(filter(_importable, spec.classes), None) if spec.classes else "iqp_adapter"
+
+
+def _importable(name: str) -> bool:
+    return bool(sys.modules[name] if name in sys.modules else find_spec(name))
 
 
 def refuse_unbuildable(spec: HostSpec, source: str) -> None:

@@ -104,7 +104,7 @@ class HostSpec:
     classes: Mapping[str, str] = field(default_factory=dict)
     prefix: str = ""
     surplus: tuple[str, ...] = ()
-    codes: Callable[[nn.Module], CodeAccess] | None = None
+    codes: Callable[[nn.Module], CodeAccess | None] | None = None
     decide: Callable[..., tuple[Any, Any]] | None = None
     dial: Callable[[nn.Module], OwnDial | None] | None = None
     swallowed: Callable[[nn.Module], Mapping[str, str]] | None = None
