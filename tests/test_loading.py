@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -100,22 +101,140 @@ def test_the_file_of_codeformer_is_a_codeformer(tmp_path):
     assert len(iqp.wrap(path).sites) == 9
 
 
+OWN = [
+    (partial(stand_ins.DAEFR, 1, 2), lambda state: {"state_dict": state | {"loss.d.weight": torch.ones(1)}}),
+    (partial(stand_ins.GPEN, 2), lambda state: {"g_ema": state}),
+]
+
+
 @pytest.mark.parametrize(
-    ("make", "layout", "kind", "source"),
+    ("make", "layout", "said"),
     [
-        (stand_ins.DAEFR, lambda state: {"state_dict": state}, "daefr", "https://github.com/LIAGM/DAEFR"),
-        (stand_ins.GPEN, lambda state: {"g_ema": state}, "gpen", "https://github.com/yangxy/GPEN"),
-        (stand_ins.VQFRv2, params_ema, "vqfr", "https://github.com/TencentARC/VQFR"),
+        (*OWN[0], "DAEFR's class cannot be imported .*put https://github.com/LIAGM/DAEFR on PYTHONPATH"),
+        (*OWN[1], "GPEN's class cannot be imported .*put the folder face_model of https://github.com/yangxy/GPEN on PY"),
     ],
 )
-def test_a_class_that_no_package_holds_is_to_be_built_by_its_owner(tmp_path, make, layout, kind, source):
+def test_a_class_that_is_not_here_is_said_with_two_ways(tmp_path, make, layout, said):
     path = written(tmp_path / "net.pth", layout(make().state_dict()))
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ImportError, match=rf"{said}.*; or build an instance and give wrap\('{path}', into=instance\)"):
         load_host(path)
-    assert str(caught.value) == (
-        f"{path} has weights of {kind}, whose class no package has; build an instance of the official class ({source}) "
-        f"and give wrap('{path}', into=instance)"
-    )
+
+
+def test_a_kind_that_cannot_be_built_at_all_asks_for_an_instance(known, toy_file):
+    known(spec(build=None))
+    with pytest.raises(ValueError, match=r"has weights of toy, whose class no package has; build an instance of the of"):
+        load_host(toy_file)
+
+
+@pytest.mark.parametrize("name", ["daefr", "gpen-512"])
+def test_what_cannot_be_built_is_said_before_it_is_fetched(name, monkeypatch):
+    monkeypatch.setattr(loading, "fetch", lambda file: pytest.fail("fetched"))
+    with pytest.raises(ImportError, match=rf"the class of .* is in .* \(put .* on PYTHONPATH.*wrap\('{name}', into=ins"):
+        iqp.wrap(name)
+    with pytest.raises(ImportError, match="the class of "):
+        iqp.load(name)
+
+
+@pytest.mark.parametrize(("make", "layout"), OWN)
+@torch.no_grad()
+def test_an_instance_takes_the_weights_of_a_file(tmp_path, make, layout):
+    theirs, ours, other = make(), make(), make(width=4)
+    path = written(tmp_path / "net.pth", layout(theirs.state_dict()))
+    model = iqp.wrap(path, into=ours)
+    assert model.unwrap() is ours and equal(ours.state_dict(), theirs.state_dict())
+    assert iqp.load(str(path), into=ours).unwrap() is ours
+    before = {key: value.clone() for key, value in other.state_dict().items()}
+    with pytest.raises(ValueError, match=r"net.pth does not fit .*: 0 missing, 0 unexpected, \d+ \(.*of another shape"):
+        iqp.wrap(path, into=other)
+    assert equal(other.state_dict(), before)
+    with pytest.raises(TypeError, match="into= takes the weights of a file, and this is a"):
+        iqp.wrap(ours, into=ours)
+
+
+def test_an_instance_of_no_known_kind_takes_weights_too(tmp_path):
+    theirs, ours = compact(), compact()
+    path = written(tmp_path / "net.pth", {"model": {f"net.{key}": value for key, value in theirs.state_dict().items()}})
+    iqp.wrap(path, into=ours, sites=[iqp.Site("body.2", 8, "BCHW")])
+    assert equal(ours.state_dict(), theirs.state_dict())
+
+
+@pytest.mark.parametrize(("make", "layout"), OWN)
+def test_the_official_class_is_taken_where_it_can_be_imported(tmp_path, make, layout, monkeypatch):
+    theirs, asked = make(), []
+
+    def built(**sizes: Any) -> nn.Module:
+        asked.append(sizes)
+        return make()
+
+    monkeypatch.setitem(sys.modules, "gpen_model", SimpleNamespace(FullGenerator=built))
+    for name in ("DAEFR", "DAEFR.models"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, "DAEFR.models.daefr", SimpleNamespace(DAEFRModel=built))
+    # the stand-in's encoder has none of the parts that sizes are read off
+    monkeypatch.setattr(sys.modules["iqp_adapter.adapters.daefr"], "sizes", lambda state: {"n_embed": 16})
+    ours = load_host(written(tmp_path / "net.pth", layout(theirs.state_dict())))
+    assert equal(ours.state_dict(), theirs.state_dict()) and len(asked) == 1
+
+
+RELATIVES = {
+    "IQPIR": ["score_embed.weight", "quantize_aesthetic.embedding.weight"],
+    "KEEP": ["hq_encoder.blocks.0.weight", "kalman_filter.kalman_gain.weight", "cross_fuse.weight"],
+}
+
+
+@pytest.mark.parametrize("name", RELATIVES)
+def test_a_relative_is_not_taken_for_the_host(tmp_path, name):
+    more = {key: torch.ones(1) for key in RELATIVES[name]}
+    path = written(tmp_path / "net.pth", {"params_ema": stand_ins.CodeFormer(1, 1).state_dict() | more})
+    names = ", ".join(sorted({key.partition(".")[0] for key in RELATIVES[name]}))
+    with pytest.raises(ValueError, match=rf"nearest is codeformer \(100% of its keys\), which has no \d \({names}\)"):
+        iqp.wrap(path)
+    host = stand_ins.CodeFormer(1, 1)
+    for key in RELATIVES[name]:
+        host.add_module(key.partition(".")[0], nn.Linear(1, 1))
+    with pytest.raises(ValueError, match=rf"which has no \d \({names}\): give kind='codeformer' if it is to count as"):
+        iqp.wrap(host)
+    assert iqp.wrap(host, kind="codeformer").spec.name == "codeformer"
+
+
+@pytest.mark.parametrize("name", [name for name in TINY_HOSTS if name != "native"])
+def test_no_host_is_recognised_with_parts_that_it_has_not(name):
+    keys = list(tiny(name).state_dict())
+    kind = registry.hosts()[TINY_HOSTS[name].kind]
+    assert kind.recognises(keys) and not kind.recognises([*keys, "another.part.weight"])
+    beside = ["loss.discriminator.weight", "net_d.weight", "discriminator.weight", "id_loss.weight"]
+    assert kind.recognises([*keys, *beside])
+    lora = [key.replace(".weight", ".base_layer.weight") for key in keys]
+    assert kind.recognises([*lora, *(key.replace("base_layer", "lora_A.default") for key in lora)])
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        lambda own: {f"model.{key}": value for key, value in own.items()},
+        lambda own: {f"net.module.{key}": value for key, value in own.items()},
+        lambda own: {f"my.net.{key}": value for key, value in own.items()} | {"loss.w": torch.ones(1)},
+        lambda own: {f"net_g.{key}": value for key, value in own.items()} | {"net_d.w": torch.ones(1)},
+        lambda own: {
+            **{f"online_model.{key}": value + 1 for key, value in own.items()},
+            **{f"ema_model.{key}": value for key, value in own.items()},
+            "step": torch.ones(()),
+        },
+        lambda own: {
+            **{f"model.{key}": value for key, value in own.items()},
+            **{f"model_ema.{key.replace('.', '')}": value + 1 for key, value in own.items()},
+            "discriminator.w": torch.ones(1),
+        },
+    ],
+)
+def test_names_around_a_restorer_and_what_is_beside_it_are_left_out(known, tmp_path, layout, caplog):
+    known(spec(has=("toy.weight", "toy.bias"), parts=("toy.",)))
+    own = Toy(4).state_dict()
+    path = written(tmp_path / "net.pth", {"state_dict": layout(own), "epoch": 1})
+    with caplog.at_level("INFO", "iqp_adapter"):
+        assert equal(load_host(path).state_dict(), own)
+    beside = {key.partition(".")[0] for key in layout(own)} - {"model", "net", "my", "net_g", "ema_model"}
+    assert all(name in caplog.text for name in beside)
 
 
 def compact() -> nn.Module:

@@ -151,7 +151,7 @@ def swinir(official: bool) -> nn.Module:
     from spandrel.architectures.SwinIR import SwinIR
 
     sizes = {"img_size": 8, "embed_dim": 12, "depths": [2, 2], "num_heads": [2, 2], "window_size": 4, "mlp_ratio": 2}
-    host = SwinIR(**sizes, upscale=8, upsampler="nearest+conv", start_unshuffle=8)
+    host = SwinIR(**sizes, drop_path_rate=0, upscale=8, upsampler="nearest+conv", start_unshuffle=8)
     if official:
         host.conv_first, host.start_unshuffle = nn.Sequential(nn.PixelUnshuffle(8), host.conv_first), 1
     return host

@@ -87,7 +87,8 @@ def load_file(path: str | Path, kind: str | None = None) -> nn.Module:
     try:
         host = build(spec, own, str(path)).eval()
     except ImportError as error:
-        return _by_spandrel(spec.plain(own), str(path), error).eval()
+        reason = ImportError(f"{error}; or build an instance and give wrap({str(path)!r}, into=instance)")
+        return _by_spandrel(spec.plain(own), str(path), reason).eval()
     _say_left_out(path, state, spec.plain(own))
     return host
 
