@@ -53,7 +53,7 @@ def restore(host: Host, lq: Tensor, fidelity: float | None = None) -> Tensor:
 
 
 def task(host: Host) -> str:
-    """What the weights are for, by their sizes: those for restoration alone fuse at 256 px, inpainting has 512 codes."""
+    """What the weights are for, by their sizes: restoration alone fuses at 256 px, inpainting has 512 codes."""
     if set(host.fuse_convs_dict) != {"32", "64", "128"}:
         return "restoration"
     return "inpainting" if len(codebook(host)) == 512 else "colorization"
@@ -139,8 +139,14 @@ HOST = HostSpec(
     licence=LICENCE,
     has=("position_emb", "feat_emb.weight", "idx_pred_layer.1.weight", "quantize.embedding.weight"),
     parts=(
-        "encoder.", "generator.", "quantize.", "position_emb", "feat_emb.", "ft_layers.", "idx_pred_layer.",
-        "fuse_convs_dict."
+        "encoder.",
+        "generator.",
+        "quantize.",
+        "position_emb",
+        "feat_emb.",
+        "ft_layers.",
+        "idx_pred_layer.",
+        "fuse_convs_dict.",
     ),  # fmt: skip
     sites=sites,
     resolution=resolution,

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from iqp_adapter.adapters.restoreformer import sizes
 from torch import Tensor, nn
 
-from iqp_adapter.adapters.restoreformer import sizes
 from iqp_adapter.core.sites import Site
 from iqp_adapter.hosts.spec import CodeAccess, Host, HostSpec, symmetric, to_unit
 from iqp_adapter.store.fetch import WeightFile
@@ -50,7 +50,7 @@ def codebook(host: Host) -> Tensor:
 
 
 def build(state: Mapping[str, Tensor]) -> nn.Module:
-    """The repository's class, where it can be imported; its Transformer has one size, those of the rest are in shapes."""
+    """The repository's class, where it can be imported; its Transformer has one size, the rest has those of shapes."""
     try:
         from DAEFR.models.daefr import DAEFRModel
     except ImportError as error:

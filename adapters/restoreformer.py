@@ -70,12 +70,12 @@ def sides_of_attention(state: Mapping[str, Tensor]) -> tuple[int, ...]:
 
 
 def levels(state: Mapping[str, Tensor]) -> int:
-    return 1 + max(int(key.split(".")[2]) for key in state if key.startswith("encoder.down."))
+    return len({key.split(".")[2] for key in state if key.startswith("encoder.down.")})
 
 
 def sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """The constructor's arguments, from shapes; the resolution follows from attention at 16 px, as released."""
-    blocks = 1 + max(int(key.split(".")[4]) for key in state if key.startswith("encoder.down.0.block."))
+    blocks = len({key.split(".")[4] for key in state if key.startswith("encoder.down.0.block.")})
     ch = state["encoder.conv_in.weight"].shape[0]
     widths = [state[f"encoder.down.{level}.block.0.conv2.weight"].shape[0] for level in range(levels(state))]
     return {

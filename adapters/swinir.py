@@ -1,7 +1,7 @@
 """SwinIR as the first stage of DiffBIR, DifFace and PMRF: the mean of what a degraded face may have been.
 
-Source: https://github.com/XPixelGroup/DiffBIR at 3f8b530 (`diffbir/model/swinir.py`); DifFace has equal keys and shapes.
-spandrel has its parts, and unshuffles pixels outside of `conv_first` instead of in it.
+Source: https://github.com/XPixelGroup/DiffBIR at 3f8b530 (`diffbir/model/swinir.py`); DifFace has equal keys and
+shapes. spandrel has its parts, and unshuffles pixels outside of `conv_first` instead of in it.
 Licence: Apache-2.0; DifFace's weights are under the S-Lab License 1.0, non-commercial.
 
 Each of its groups of Transformer layers is a site. The image has a gradient to all of them.
@@ -61,8 +61,15 @@ HOST = HostSpec(
     licence=LICENCE,
     has=("layers.0.residual_group.blocks.0.attn.qkv.weight", "conv_before_upsample.0.weight", "conv_up3.weight"),
     parts=(
-        "conv_first.", "patch_embed.", "layers.", "norm.", "conv_after_body.", "conv_before_upsample.", "conv_up",
-        "conv_hr.", "conv_last."
+        "conv_first.",
+        "patch_embed.",
+        "layers.",
+        "norm.",
+        "conv_after_body.",
+        "conv_before_upsample.",
+        "conv_up",
+        "conv_hr.",
+        "conv_last.",
     ),  # fmt: skip
     sites=sites,
     resolution=resolution,

@@ -193,7 +193,10 @@ def test_a_reader_that_would_run_code_gets_tensors_alone(tmp_path):
     [
         (b"root:x:0:0:root:/root:/bin/bash\n", "is damaged, or no weight file"),
         (b"\n<!DOCTYPE html><title>404</title>", "is a web page, not weights"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n", "is a Git LFS pointer, .*git lfs pull"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n",
+            "is a Git LFS pointer, .*git lfs pull",
+        ),
         (b"", "is damaged, or no weight file"),
         (b"\x80\x02", "is damaged, or no weight file"),
         (b"\x89PNG\r\n\x1a\n" + bytes(99), "is damaged, or no weight file"),

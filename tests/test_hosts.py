@@ -354,7 +354,16 @@ def test_published_files_have_names_of_their_own():
     files = [(name, file) for spec in hosts().values() for name, file in spec.weights.items()]
     names = [name for name, _ in files]
     assert len(names) == len(set(names))
-    assert {"codeformer", "gfpgan", "gfpgan-1.3", "restoreformer", "restoreformer++", "vqfr", "daefr", "swinir-face"} <= set(names)
+    assert {
+        "codeformer",
+        "gfpgan",
+        "gfpgan-1.3",
+        "restoreformer",
+        "restoreformer++",
+        "vqfr",
+        "daefr",
+        "swinir-face",
+    } <= set(names)
     for name, file in files:
         assert file.url.startswith("https://") and file.licence, name
         assert file.sha256 is None or re.fullmatch("[0-9a-f]{64}", file.sha256), name

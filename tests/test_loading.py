@@ -111,7 +111,10 @@ OWN = [
     ("make", "layout", "said"),
     [
         (*OWN[0], "DAEFR's class cannot be imported .*put https://github.com/LIAGM/DAEFR on PYTHONPATH"),
-        (*OWN[1], "GPEN's class cannot be imported .*put the folder face_model of https://github.com/yangxy/GPEN on PY"),
+        (
+            *OWN[1],
+            "GPEN's class cannot be imported .*put the folder face_model of https://github.com/yangxy/GPEN on PY",
+        ),
     ],
 )
 def test_a_class_that_is_not_here_is_said_with_two_ways(tmp_path, make, layout, said):
@@ -122,14 +125,18 @@ def test_a_class_that_is_not_here_is_said_with_two_ways(tmp_path, make, layout, 
 
 def test_a_kind_that_cannot_be_built_at_all_asks_for_an_instance(known, toy_file):
     known(spec(build=None))
-    with pytest.raises(ValueError, match=r"has weights of toy, whose class no package has; build an instance of the of"):
+    with pytest.raises(
+        ValueError, match=r"has weights of toy, whose class no package has; build an instance of the of"
+    ):
         load_host(toy_file)
 
 
 @pytest.mark.parametrize("name", ["daefr", "gpen-512"])
 def test_what_cannot_be_built_is_said_before_it_is_fetched(name, monkeypatch):
     monkeypatch.setattr(loading, "fetch", lambda file: pytest.fail("fetched"))
-    with pytest.raises(ImportError, match=rf"the class of .* is in .* \(put .* on PYTHONPATH.*wrap\('{name}', into=ins"):
+    with pytest.raises(
+        ImportError, match=rf"the class of .* is in .* \(put .* on PYTHONPATH.*wrap\('{name}', into=ins"
+    ):
         iqp.wrap(name)
     with pytest.raises(ImportError, match="the class of "):
         iqp.load(name)
@@ -286,7 +293,9 @@ def test_without_spandrel_its_extra_is_named(tmp_path, monkeypatch):
 def test_a_file_of_no_kind_says_so(tmp_path):
     pytest.importorskip("spandrel")
     path = written(tmp_path / "net.pth", {"some.weight": torch.ones(3)})
-    with pytest.raises(ValueError, match=rf"{path} is no kind of codeformer, .* \(the nearest is .*\), and spandrel cannot load it"):
+    with pytest.raises(
+        ValueError, match=rf"{path} is no kind of codeformer, .* \(the nearest is .*\), and spandrel cannot load it"
+    ):
         load_host(path)
 
 
@@ -441,3 +450,13 @@ def test_old_dependencies_are_made_importable(tmp_path):
 
 def total(host: nn.Module) -> float:
     return sum(value.double().sum().item() for value in host.state_dict().values())
+
+
+@pytest.mark.parametrize("name", ["codeformer-spandrel", "restoreformer-gfpgan", "gfpgan-clean", "swinir-official"])
+def test_weights_whose_sizes_do_not_belong_together_are_an_error_of_value(name, tmp_path):
+    state = tiny(name).state_dict()
+    spec = registry.hosts()[TINY_HOSTS[name].kind]
+    for change in (lambda x: torch.ones(()), lambda x: x.flatten()[:3], lambda x: x[None]):
+        with pytest.raises(ValueError) as caught:
+            loading.build(spec, {key: change(value) for key, value in state.items()}, "a file")
+        assert "\n" not in str(caught.value)

@@ -137,6 +137,12 @@ def build(spec: HostSpec, state: Mapping[str, Tensor], source: str) -> nn.Module
             host = spec.build(own)
     except KeyError as error:
         raise ValueError(f"{source} has weights of {spec.name}, but not all: no {error}; fetch it again") from error
+    except (ImportError, ValueError):
+        raise
+    except Exception as error:  # sizes that no class can have, read off shapes that do not belong together
+        raise ValueError(
+            f"{source} has weights of {spec.name} that fit no instance ({error}); fetch it again"
+        ) from error
     load_strict(host, own, source)
     return host
 
@@ -180,14 +186,14 @@ def _by_spandrel(state: Mapping[str, Tensor], source: str, reason: ImportError |
         import spandrel_extra_arches
     except ImportError:
         raise reason or ImportError(
-            f"{source} is no kind of {', '.join(sorted(hosts()))} ({_nearest(state)}); the extra 'spandrel' knows more: pip install "
-            f"iqp_adapter[spandrel]"
+            f"{source} is no kind of {', '.join(sorted(hosts()))} ({_nearest(state)}); the extra 'spandrel' knows "
+            f"more: pip install iqp_adapter[spandrel]"
         ) from None
     spandrel_extra_arches.install(ignore_duplicates=True)
     try:
         with torch.random.fork_rng():
             return spandrel.ModelLoader(device="cpu").load_from_state_dict(dict(state)).model
-    except (spandrel.UnsupportedModelError, KeyError, RuntimeError, ValueError) as error:
+    except Exception as error:  # whatever its many loaders meet in a state that is not theirs
         raise reason or ValueError(
             f"{source} is no kind of {', '.join(sorted(hosts()))} ({_nearest(state)}), and spandrel cannot load it "
             f"either ({type(error).__name__}); build the host yourself and give wrap({source!r}, into=instance)"

@@ -70,7 +70,7 @@ class HostSpec:
         source: its repository.
         licence: of its code.
         has: starts of state-dict keys that every instance has.
-        parts: starts of all state-dict keys that an instance may have: whoever has others is a relative at most. Without
+        parts: starts of all state-dict keys that an instance may have: whatever has others is another kind. Without
             them, any others are allowed.
         lacks: starts of state-dict keys that no instance has, where another kind has all of `has` too.
         sites: the places of injection, read off an instance's modules.

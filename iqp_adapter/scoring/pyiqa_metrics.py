@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from ..compat import make_importable
-from ..store.foreign import read_foreign, refuse_more_than_tensors
 from ..store.files import sha256_of
+from ..store.foreign import read_foreign, refuse_more_than_tensors
 
 NO_GRADIENT = {"piqe", "entropy", "nrqm", "pi", "ilniqe"}
 NEEDS_FLOAT64 = {"niqe", "niqe_matlab", "ilniqe", "nrqm", "pi"}

@@ -70,11 +70,12 @@ def read_foreign(path: str | Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"no weight file {path}; give a .safetensors, .pth or .ckpt file")
     state = _without_wrappings(_content(path), path)
-    others = sorted(str(key) for key, value in state.items() if not (isinstance(key, str) and isinstance(value, Tensor)))
+    tensors = {key for key, value in state.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    others = sorted(str(key) for key in state if key not in tensors)
     if others or not state:
         raise ValueError(
-            f"{path} holds {len(state)} entries, {some_of(others)} of them no tensors; save a state dict alone or under "
-            f"a name such as params_ema, params or state_dict"
+            f"{path} holds {len(state)} entries, {some_of(others)} of them no tensors; save a state dict alone or "
+            f"under a name such as params_ema, params or state_dict"
         )
     return _with_plain_keys(state)
 
@@ -149,7 +150,7 @@ def _line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".partition("\n")[0].partition(". ")[0][:120]
 
 
-class _Called(Exception):
+class _Called(Exception):  # noqa: N818 - nothing fails: what a file wants to be called is not
     """A file wants this to be called."""
 
 

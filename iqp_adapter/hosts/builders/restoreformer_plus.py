@@ -18,7 +18,7 @@ class RestoreFormerPlusPlus(nn.Module):
         decoder: of gfpgan's class, with attention at these levels.
     """
 
-    def __init__(self, restoreformer: nn.Module, decoder: nn.Module):
+    def __init__(self, restoreformer: Any, decoder: nn.Module):
         super().__init__()
         self.encoder, self.decoder, self.quantize = restoreformer.encoder, decoder, restoreformer.quantize
         self.quant_conv, self.post_quant_conv = restoreformer.quant_conv, restoreformer.post_quant_conv

@@ -1,6 +1,6 @@
 """What both versions of VQFR are made of: residual blocks, texture warping, and the branch that keeps to the input.
 
-Source: https://github.com/TencentARC/VQFR at 239c77a (`vqfr/archs`), Apache-2.0; names of parameters are the official ones.
+Source: https://github.com/TencentARC/VQFR at 239c77a (`vqfr/archs`), Apache-2.0; parameters have the official names.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class DeformableConv(nn.Conv2d):
         super().__init__(channels, channels, 3, padding=1)
         self.conv_offset = conv(channels, 27 * groups)
 
-    def forward(self, x: Tensor, features: Tensor) -> Tensor:  # type: ignore[override] - one argument more
+    def forward(self, x: Tensor, features: Tensor) -> Tensor:  # type: ignore[override]
         y, x_offset, mask = self.conv_offset(features).chunk(3, 1)
         offset = torch.cat([y, x_offset], 1)
         return deform_conv2d(x, offset, self.weight, self.bias, padding=1, mask=mask.sigmoid())
@@ -136,7 +136,7 @@ class Branch(nn.Module):
 
 
 def nearest(z: Tensor, codebook: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Features (B, D, h, w) -> their nearest codes with a straight-through gradient, the codebook's loss, and indices."""
+    """Features (B, D, h, w) -> their nearest codes with a straight-through gradient, the codebook's loss, indices."""
     rows = z.permute(0, 2, 3, 1)  # (B, D, h, w) -> (B, h, w, D)
     flat = rows.reshape(-1, codebook.shape[1])  # -> (B * h * w, D)
     distance = (flat**2).sum(1, keepdim=True) + (codebook**2).sum(1) - 2 * flat @ codebook.T

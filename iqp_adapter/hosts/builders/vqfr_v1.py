@@ -25,9 +25,7 @@ class VQFRv1(nn.Module):
         groups: of channels that its warping moves together.
     """
 
-    def __init__(
-        self, widths: Sequence[int], blocks: tuple[int, int], codes: tuple[int, int], seen: int, groups: int
-    ):
+    def __init__(self, widths: Sequence[int], blocks: tuple[int, int], codes: tuple[int, int], seen: int, groups: int):
         super().__init__()
         self.inpfeat_extraction = Conv(3, seen)
         self.encoder, self.decoder = Encoder(widths, blocks[0]), Decoder(widths, blocks[1])
@@ -96,7 +94,9 @@ class Encoder(nn.Module):
         super().__init__()
         names = [level(depth) for depth in range(len(widths))]
         self.conv_in = conv(3, widths[0])
-        self.encoder_dict = nn.ModuleDict({name: stage(width, blocks) for name, width in zip(names, widths, strict=True)})
+        self.encoder_dict = nn.ModuleDict(
+            {name: stage(width, blocks) for name, width in zip(names, widths, strict=True)}
+        )
         halves = [nn.Identity(), *(Half(*pair) for pair in zip(widths, widths[1:], strict=False))]
         self.pre_downsample_dict = nn.ModuleDict(dict(zip(names, halves, strict=True)))
         self.enc_convout_dict = nn.ModuleDict({names[-1]: out(widths[-1], widths[-1])})
@@ -158,7 +158,9 @@ class Quantizer(nn.Module):
         super().__init__()
         self.quantize_dict = nn.ModuleDict({name: QuantiseLevel(width, number, dim)})
 
-    def forward(self, features: Mapping[str, Tensor], iters: int = -1) -> tuple[dict[str, Tensor], Tensor, dict[str, Any]]:
+    def forward(
+        self, features: Mapping[str, Tensor], iters: int = -1
+    ) -> tuple[dict[str, Tensor], Tensor, dict[str, Any]]:
         [(name, quantise)] = self.quantize_dict.items()
         codes, loss, found = quantise(features[name], iters=iters)
         return {name: codes}, loss, {name: found}
