@@ -219,13 +219,22 @@ def test_an_archive_without_weights_is_told(tmp_path):
         read_foreign(tmp_path / "net.pth")
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*")
+def test_a_program_of_torchscript_is_told(tmp_path):
+    torch.jit.script(torch.nn.Linear(1, 1)).save(tmp_path / "net.pth")
+    with pytest.raises(ValueError, match="net.pth is a TorchScript program; fetch it again, or save a state dict"):
+        read_foreign(tmp_path / "net.pth")
+
+
 def test_a_file_that_was_cut_is_damaged_and_holds_no_code(tmp_path):
     for zipped in (True, False):
         torch.save(FORMS["lightning"], tmp_path / "net.pth", _use_new_zipfile_serialization=zipped)
         whole = (tmp_path / "net.pth").read_bytes()
         for part in (0.3, 0.6, 0.9):
             (tmp_path / "net.pth").write_bytes(whole[: int(part * len(whole))])
-            with pytest.raises(ValueError, match="net.pth is damaged, or no weight file"):
+            with pytest.raises(
+                ValueError, match=r"net.pth is damaged, or no weight file; fetch it again, or save a st"
+            ):
                 read_foreign(tmp_path / "net.pth")
 
 

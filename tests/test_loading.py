@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -43,6 +44,19 @@ def lightning(state: State) -> dict[str, Any]:
     return {"epoch": 3, "global_step": 7, "state_dict": own, "pytorch-lightning_version": "1.0.8"}
 
 
+class Callback:
+    """Lightning writes its callbacks by their classes."""
+
+
+def own_training(state: State) -> dict[str, Any]:
+    """As training a RestoreFormer of one's own leaves it: with its losses and callbacks."""
+    beside = {"loss.discriminator.main.0.weight": torch.ones(3), "loss.logvar": torch.ones(())}
+    return lightning(state) | {
+        "state_dict": lightning(state)["state_dict"] | beside,
+        "callbacks": {Callback: {"best": 1}},
+    }
+
+
 def parallel(state: State) -> dict[str, Any]:
     """Flat, as saved under DataParallel."""
     return {f"module.{key}": value for key, value in state.items()}
@@ -72,6 +86,7 @@ def tiny(name: str) -> nn.Module:
     [
         ("restoreformer-gfpgan", params_ema, "RestoreFormer.pth"),
         ("restoreformer-gfpgan", lightning, "RestoreFormer.ckpt"),
+        ("restoreformer-gfpgan", own_training, "last.ckpt"),
         ("restoreformer-gfpgan", dict, "flat.safetensors"),
         ("gfpgan-clean", params_ema, "GFPGANv1.4.pth"),
         ("gfpgan-clean", parallel, "flat.pth"),
@@ -91,6 +106,14 @@ def test_a_file_in_the_layout_of_the_official_one_is_its_host(tmp_path, host, la
     assert torch.equal(ours(x, **arguments)[0], theirs(x, **arguments)[0])
     model = iqp.wrap(path)
     assert model.spec.name == TINY_HOSTS[host].kind and model.restore(x).shape == x.shape
+
+
+def test_files_of_training_loops_answer_as_the_plain_one(cases, tmp_path):
+    pytest.importorskip("gfpgan")
+    runpy.run_path(str(cases / "recipes.py"))["checkpoints"](tmp_path)
+    lq = torch.rand(1, 3, 64, 64)
+    answers = {path.stem: iqp.wrap(path).restore(lq) for path in sorted(tmp_path.glob("*.pth"))}
+    assert len(answers) == 7 and all(torch.equal(answer, answers["plain"]) for answer in answers.values())
 
 
 @pytest.mark.slow
@@ -199,7 +222,7 @@ def test_a_relative_is_not_taken_for_the_host(tmp_path, name):
     host = stand_ins.CodeFormer(1, 1)
     for key in RELATIVES[name]:
         host.add_module(key.partition(".")[0], nn.Linear(1, 1))
-    with pytest.raises(ValueError, match=rf"which has no \d \({names}\): give kind='codeformer' if it is to count as"):
+    with pytest.raises(ValueError, match=rf"which has no \d \({names}\); give kind= if it is to count as one"):
         iqp.wrap(host)
     assert iqp.wrap(host, kind="codeformer").spec.name == "codeformer"
 

@@ -45,8 +45,8 @@ def recognise(host: nn.Module) -> HostSpec:
     if found is not None:
         return found
     raise ValueError(
-        f"{name} is no known host; {nearest(lambda spec: keys)}; available: {', '.join(sorted(hosts()))}; else give "
-        f"sites=[...]"
+        f"{name} is no known host; {nearest(lambda spec: keys)}; give kind= if it is to count as one, available: "
+        f"{', '.join(sorted(hosts()))}; else give sites=[...]"
     )
 
 
@@ -77,7 +77,7 @@ def nearest(keys: Callable[[HostSpec], Collection[str]]) -> str:
     said = f"the nearest is {spec.name} ({spec.likeness(keys(spec)):.0%} of its keys)"
     if spec.likeness(keys(spec)) < 1 or not spec.foreign(keys(spec)):
         return said
-    return f"{said}, which has no {some_of(spec.foreign(keys(spec)))}: give kind={spec.name!r} if it is to count as one"
+    return f"{said}, which has no {some_of(spec.foreign(keys(spec)))}"
 
 
 def published() -> dict[str, WeightFile]:

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
+from threading import Lock
 from typing import IO, Any
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
@@ -127,7 +128,7 @@ def _read_pickled(path: Path) -> Any:
         raise ValueError(f"{path} is a zip archive without weights of torch; give the weight file that it may hold")
     names = _named(path)
     try:
-        with safe_globals([_Blank, *((_stand_in(name), name) for name in names)]):
+        with _ONE_AT_A_TIME, safe_globals([_Blank, *((_stand_in(name), name) for name in names)]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except _Called as error:
         raise ValueError(_HOLDS_CODE.format(path, error)) from error
@@ -135,10 +136,12 @@ def _read_pickled(path: Path) -> Any:
         code = [name for name in names if name not in _VALUES and not _TENSORS.match(name)]
         if code and isinstance(error, UnpicklingError):
             raise ValueError(_HOLDS_CODE.format(path, code[0])) from error
-        raise ValueError(
-            f"{path} is damaged, or no weight file ({_line(error)}); fetch it again, or save a state dict"
-        ) from error
+        what = "is a TorchScript program" if "TorchScript" in str(error) else "is damaged, or no weight file"
+        raise ValueError(f"{path} {what}; fetch it again, or save a state dict") from error
 
+
+_ONE_AT_A_TIME = Lock()
+"""What torch holds for safe is one set for all threads."""
 
 _HOLDS_CODE = (
     "{} holds code ({}), which is never run; save the state dict alone, or convert the file to .safetensors where you "
