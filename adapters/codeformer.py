@@ -11,7 +11,8 @@ are an arg-max, the encoder's taps are detached): adapters learn through `code_l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from torch import Tensor, nn
@@ -33,10 +34,51 @@ def resolution(host: Host) -> int:
     return int(host.encoder.resolution)
 
 
-def restore(host: Host, lq: Tensor, fidelity: float = 0.5) -> Tensor:
-    """As the repository's own script calls it: colours adjusted to the input's (`adain`)."""
-    named = {"weight": fidelity} if takes_weight(host) else {"w": fidelity, "adain": True}
-    return to_unit(symmetric(host, lq, **named)[0])
+FIDELITY = {"restoration": 0.5, "colorization": 0.0, "inpainting": 1.0}
+"""What the repository's script of each task calls the host with, where nothing is asked for."""
+
+
+def restore(host: Host, lq: Tensor, fidelity: float | None = None) -> Tensor:
+    """As the repository's own script of the host's task calls it: colours adjusted to the input's, but in inpainting.
+
+    Args:
+        fidelity: by default 0.5, for weights of colorization 0, of inpainting 1.
+    """
+    asked = FIDELITY[task(host)] if fidelity is None else fidelity
+    adain = task(host) != "inpainting"
+    if not takes_weight(host):
+        return to_unit(symmetric(host, lq, w=asked, adain=adain)[0])
+    with nullcontext() if adain else without_adain(host):
+        return to_unit(symmetric(host, lq, weight=asked)[0])
+
+
+def task(host: Host) -> str:
+    """What the weights are for, by their sizes: restoration alone fuses at 256 px, inpainting has 512 codes."""
+    if set(host.fuse_convs_dict) != {"32", "64", "128"}:
+        return "restoration"
+    return "inpainting" if len(codebook(host)) == 512 else "colorization"
+
+
+@contextmanager
+def without_adain(host: Host) -> Iterator[None]:
+    """Within it spandrel's class, which always adjusts colours, decodes the codes as they are looked up."""
+    index: list[Tensor] = []
+
+    def look(module: nn.Module, arguments: tuple[Tensor, ...], logits: Tensor) -> None:
+        index[:] = [logits.argmax(-1)]  # (L, B)
+
+    def put(module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (codebook(host)[index[0]].permute(1, 2, 0).reshape(arguments[0].shape),)  # (L, B, D) -> (B, D, h, w)
+
+    handles = [
+        host.idx_pred_layer.register_forward_hook(look),
+        host.generator.blocks[0].register_forward_pre_hook(put, prepend=True),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def takes_weight(host: Host) -> bool:
@@ -57,7 +99,7 @@ def codes(host: Host) -> CodeAccess:
         entry=Site("generator.blocks.0", int(host.quantize.embedding.weight.shape[1]), "BCHW", on="input"),
         features=f"encoder.blocks.{len(host.encoder.blocks) - 1}",
         codebook=codebook,
-        adain=adain_always if takes_weight(host) else adain_asked,
+        adain=adain_asked if not takes_weight(host) else adain_always if task(host) != "inpainting" else None,
     )
 
 
@@ -96,10 +138,21 @@ HOST = HostSpec(
     source="https://github.com/sczhou/CodeFormer",
     licence=LICENCE,
     has=("position_emb", "feat_emb.weight", "idx_pred_layer.1.weight", "quantize.embedding.weight"),
+    parts=(
+        "encoder.",
+        "generator.",
+        "quantize.",
+        "position_emb",
+        "feat_emb.",
+        "ft_layers.",
+        "idx_pred_layer.",
+        "fuse_convs_dict.",
+    ),  # fmt: skip
     sites=sites,
     resolution=resolution,
     restore=restore,
     build=build,
+    classes={"spandrel_extra_arches": "pip install iqp_adapter[spandrel]"},
     codes=codes,
     swallowed=swallowed,
     weights={

@@ -9,13 +9,17 @@ image's gradient ends at the latter; the former learn through the code loss, whi
 
 from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Mapping
+
+from iqp_adapter.adapters.restoreformer import sizes
+from torch import Tensor, nn
 
 from iqp_adapter.core.sites import Site
 from iqp_adapter.hosts.spec import CodeAccess, Host, HostSpec, symmetric, to_unit
 from iqp_adapter.store.fetch import WeightFile
 
 LICENCE = "none stated"
+WAY = "put https://github.com/LIAGM/DAEFR on PYTHONPATH, and install pytorch-lightning and omegaconf"
 
 
 def sites(host: Host) -> list[Site]:
@@ -45,14 +49,30 @@ def codebook(host: Host) -> Tensor:
     return host.vqvae.Fixed_quantize.embedding.weight
 
 
+def build(state: Mapping[str, Tensor]) -> nn.Module:
+    """The repository's class, where it can be imported; its Transformer has one size, the rest has those of shapes."""
+    try:
+        from DAEFR.models.daefr import DAEFRModel
+    except ImportError as error:
+        raise ImportError(f"DAEFR's class cannot be imported ({error}); {WAY}") from error
+    inner = {key.removeprefix("vqvae."): value for key, value in state.items() if key.startswith("vqvae.")}
+    inner["quantize.embedding.weight"] = inner["Fixed_quantize.embedding.weight"]
+    fixed = {"in_channels": 3, "out_ch": 3, "double_z": False, "fix_decoder": False}
+    network = {"target": "DAEFR.modules.vqvae.vqvae_arch.VQVAEGANMERGE", "params": sizes(inner) | fixed}
+    return DAEFRModel(ddconfig=network, lossconfig={"params": {"disc_start": 0}})
+
+
 HOST = HostSpec(
     name="daefr",
     source="https://github.com/LIAGM/DAEFR",
     licence=LICENCE,
     has=("cross_attention.", "feat_emb.weight", "idx_pred_layer.1.weight", "vqvae.post_quant_conv.weight"),
+    parts=("vqvae.", "cross_attention.", "position_emb", "feat_emb.", "ft_layers.", "idx_pred_layer."),
     sites=sites,
     resolution=resolution,
     restore=restore,
+    build=build,
+    classes={"DAEFR": WAY},
     codes=codes,
     weights={
         "daefr": WeightFile(

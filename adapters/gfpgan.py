@@ -103,11 +103,23 @@ HOST = HostSpec(
     name="gfpgan",
     source="https://github.com/TencentARC/GFPGAN",
     licence=LICENCE,
+    parts=(
+        "conv_body_first.",
+        "conv_body_down.",
+        "final_conv.",
+        "conv_body_up.",
+        "toRGB.",
+        "final_linear.",
+        "stylegan_decoder.",
+        "condition_scale.",
+        "condition_shift.",
+    ),  # fmt: skip
     has=("final_linear.weight", "condition_scale.0.0.weight", "stylegan_decoder.constant_input.weight"),
     sites=sites,
     resolution=resolution,
     restore=restore,
     build=build,
+    classes={"gfpgan": "pip install gfpgan", "spandrel": "pip install iqp_adapter[spandrel]"},
     swallowed=swallowed,
     weights={
         "gfpgan": WeightFile(

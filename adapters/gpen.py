@@ -9,6 +9,9 @@ the generator's noise at once: one site changes both. The image has a gradient t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor, nn
 
 from iqp_adapter.core.sites import Site
@@ -17,6 +20,7 @@ from iqp_adapter.store.fetch import WeightFile
 
 STORE = "https://public-vigen-video.oss-cn-shanghai.aliyuncs.com/robin/models"
 LICENCE = "none stated"
+WAY = "put the folder face_model of https://github.com/yangxy/GPEN on PYTHONPATH"
 DEEPEST = 3
 """Levels of the encoder that attend."""
 
@@ -48,14 +52,41 @@ def restore(host: Host, lq: Tensor) -> Tensor:
     return to_unit(output[0] if isinstance(output, tuple) else output)
 
 
+def build(state: Mapping[str, Tensor]) -> nn.Module:
+    """The repository's class, where its folder `face_model` can be imported from; sizes from the shapes."""
+    try:
+        from gpen_model import FullGenerator
+    except ImportError as error:
+        raise ImportError(f"GPEN's class cannot be imported ({error}); {WAY}") from error
+    return FullGenerator(**sizes(state), device="cpu")
+
+
+def sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """At its end the encoder has 512 * `narrow` channels, at its start 16384 / side times the multiplier and `narrow`,
+    where no side below 64 px depends on the multiplier."""
+    levels = len({key.split(".")[0] for key in state if key.startswith("ecd")})
+    side, style = 4 * 2 ** (levels - 1), state["final_linear.0.weight"]
+    first, last = state["ecd0.0.0.weight"].shape[0], style.shape[1] // 16
+    return {
+        "size": side,
+        "style_dim": style.shape[0],
+        "n_mlp": sum(key.startswith("generator.style.") and key.endswith("weight") for key in state),
+        "channel_multiplier": round(first * side / 16384 / last * 512) if side >= 64 else 2,
+        "narrow": last / 512,
+    }
+
+
 HOST = HostSpec(
     name="gpen",
     source="https://github.com/yangxy/GPEN",
     licence=LICENCE,
     has=("ecd0.", "ecd1.", "final_linear.", "generator.conv1."),
+    parts=("ecd", "final_linear.", "generator."),
     sites=sites,
     resolution=resolution,
     restore=restore,
+    build=build,
+    classes={"gpen_model": WAY},
     weights={
         "gpen-512": WeightFile(f"{STORE}/GPEN-BFR-512.pth", LICENCE),
         "gpen-256": WeightFile(f"{STORE}/GPEN-BFR-256.pth", LICENCE),

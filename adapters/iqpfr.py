@@ -39,6 +39,7 @@ HOST = HostSpec(
     source="iqp_adapter/native",
     licence="Apache-2.0, weights CC BY 4.0",
     has=("books.null", "transformer.refine.weight", "transformer.null_head.weight"),
+    parts=("encoder.", "books.", "transformer.", "embedding.", "fusions.", "decoder."),
     sites=sites,
     resolution=resolution,
     restore=restore,

@@ -11,17 +11,20 @@ before. The image has a gradient to all of them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 from iqp_adapter.core.sites import Site
+from iqp_adapter.hosts.builders.restoreformer_plus import RestoreFormerPlusPlus
 from iqp_adapter.hosts.spec import Host, HostSpec, symmetric, takes_any_name, to_unit
 from iqp_adapter.store.fetch import WeightFile
 
 PLUS = "https://github.com/wzhouxiff/RestoreFormerPlusPlus/releases/download/v1.0.0"
 LICENCE = "Apache-2.0"
+HEADS_OF_PLUS = 4
 
 
 def sites(host: Host) -> list[Site]:
@@ -44,28 +47,37 @@ def swallowed(host: Host) -> dict[str, str]:
 
 
 def build(state: Mapping[str, Tensor]) -> nn.Module:
-    """gfpgan's class at 512 px, which has RestoreFormer's keys but not those of ++.
+    """gfpgan's class, or that of ++ made of its parts.
 
-    The number of heads cannot be told from the shapes: all released weights of RestoreFormer have 8.
+    The number of heads cannot be told from the shapes: all released weights of RestoreFormer have 8, those of ++ 4.
     """
-    if "decoder.up.4.attn.0.q.weight" in state:
-        raise ValueError(
-            "no package holds the class of RestoreFormer++; build VQVAEGANMultiHeadTransformer of its repository, load "
-            "the file into it and wrap the instance"
-        )
     try:
-        from gfpgan.archs.restoreformer_arch import RestoreFormer
+        from gfpgan.archs.restoreformer_arch import MultiHeadDecoderTransformer, RestoreFormer
     except ImportError:
         raise ImportError("RestoreFormer's class is in the package gfpgan; pip install gfpgan") from None
-    return RestoreFormer(**sizes(state))
+    given, meets = sizes(state), sides_of_attention(state)
+    if len(meets) == 1:
+        return RestoreFormer(**given)
+    given["head_size"] = HEADS_OF_PLUS
+    decoder = MultiHeadDecoderTransformer(**given | {"attn_resolutions": meets}, out_ch=3)
+    return RestoreFormerPlusPlus(RestoreFormer(**given), decoder)
+
+
+def sides_of_attention(state: Mapping[str, Tensor]) -> tuple[int, ...]:
+    """Sides of the maps at which the decoder attends; the deepest has 16 px, and only ++ has others."""
+    attended = {int(key.split(".")[2]) for key in state if re.match(r"decoder\.up\.\d+\.attn\.", key)}
+    return tuple(16 * 2 ** (levels(state) - 1 - level) for level in sorted(attended, reverse=True))
+
+
+def levels(state: Mapping[str, Tensor]) -> int:
+    return len({key.split(".")[2] for key in state if key.startswith("encoder.down.")})
 
 
 def sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """The constructor's arguments, from shapes; the resolution follows from attention at 16 px, as released."""
-    levels = 1 + max(int(key.split(".")[2]) for key in state if key.startswith("encoder.down."))
-    blocks = 1 + max(int(key.split(".")[4]) for key in state if key.startswith("encoder.down.0.block."))
+    blocks = len({key.split(".")[4] for key in state if key.startswith("encoder.down.0.block.")})
     ch = state["encoder.conv_in.weight"].shape[0]
-    widths = [state[f"encoder.down.{level}.block.0.conv2.weight"].shape[0] for level in range(levels)]
+    widths = [state[f"encoder.down.{level}.block.0.conv2.weight"].shape[0] for level in range(levels(state))]
     return {
         "n_embed": state["quantize.embedding.weight"].shape[0],
         "embed_dim": state["quant_conv.weight"].shape[0],
@@ -74,7 +86,7 @@ def sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
         "ch_mult": tuple(width // ch for width in widths),
         "num_res_blocks": blocks,
         "attn_resolutions": (16,),
-        "resolution": 16 * 2 ** (levels - 1),
+        "resolution": 16 * 2 ** (levels(state) - 1),
     }
 
 
@@ -83,13 +95,14 @@ HOST = HostSpec(
     source="https://github.com/wzhouxiff/RestoreFormerPlusPlus",
     licence=LICENCE,
     has=("quant_conv.weight", "post_quant_conv.weight", "encoder.mid.attn_1.q.weight", "decoder.mid.attn_1.norm2."),
-    lacks=("HQ_encoder.", "vqvae."),
+    parts=("encoder.", "decoder.", "quantize.", "quant_conv.", "post_quant_conv."),
     prefix="vqvae.",
     surplus=("quantize.utility_counter",),
     sites=sites,
     resolution=resolution,
     restore=restore,
     build=build,
+    classes={"gfpgan": "pip install gfpgan", "spandrel": "pip install iqp_adapter[spandrel]"},
     swallowed=swallowed,
     weights={
         "restoreformer": WeightFile(

@@ -9,6 +9,8 @@ above 0: its deepest levels are sites. So are the encoder's last features, which
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
 from iqp_adapter.core.sites import Site
@@ -24,6 +26,8 @@ def sites(host: Host) -> list[Site]:
     levels = host.main_branch.decoder_dict
     deepest = sorted(levels, key=lambda name: -int(name.split("_")[1]))[:DEEPEST]
     branch = [Site(f"main_branch.decoder_dict.{level}", width(levels[level]), "BCHW") for level in deepest]
+    if host.feat2index is None:  # nearest codes, which neither the image nor any logits teach
+        return branch
     return [Site("encoder.conv_out", width(host.encoder.conv_out), "BCHW"), *branch]
 
 
@@ -38,11 +42,36 @@ def resolution(host: Host) -> int:
     return int(16 * 2 ** (len(host.decoder.blocks) - 1))
 
 
+def build(state: Mapping[str, Tensor]) -> nn.Module:
+    """This library's class with the official keys, its sizes read off the shapes."""
+    from iqp_adapter.hosts.builders.vqfr import VQFRv2
+
+    warps = "main_branch.align_func_dict"
+    depth = len({key.split(".")[2] for key in state if key.startswith(f"{warps}.")})
+    number, dim = state["quantizer.embedding.weight"].shape
+    return VQFRv2(
+        widths=[state[f"{warps}.Level_{2**level}.dcn.weight"].shape[0] for level in range(depth)],
+        blocks=(parts(state, "encoder.blocks.0"), parts(state, f"decoder.blocks.{depth - 1}") - 1),
+        attends=("encoder.mid_blocks.1.q.weight" in state, "decoder.mid_blocks.1.q.weight" in state),
+        codes=(number, dim),
+        predicts="feat2index.1.weight" in state,
+        seen=state["inpfeat_extraction.weight"].shape[0],
+        groups=state[f"{warps}.Level_1.dcn.conv_offset.weight"].shape[0] // 27,
+    )
+
+
+def parts(state: Mapping[str, Tensor], path: str) -> int:
+    """How many numbered parts a module has."""
+    return len({key.removeprefix(path).split(".")[1] for key in state if key.startswith(f"{path}.")})
+
+
 def restore(host: Host, lq: Tensor, fidelity: float = 0.1) -> Tensor:
     return to_unit(symmetric(host, lq, fidelity_ratio=fidelity)["main_dec"])
 
 
-def codes(host: Host) -> CodeAccess:
+def codes(host: Host) -> CodeAccess | None:
+    if host.feat2index is None:
+        return None
     entries, width = host.quantizer.embedding.weight.shape
     return CodeAccess(
         logits=Site("feat2index", int(entries), "BLC"),
@@ -60,10 +89,12 @@ HOST = HostSpec(
     name="vqfr",
     source="https://github.com/TencentARC/VQFR",
     licence=LICENCE,
-    has=("feat2index.", "main_branch.", "quantizer.embedding.weight", "encoder.conv_out."),
+    has=("main_branch.", "quantizer.embedding.weight", "encoder.conv_out."),
+    parts=("inpfeat_extraction.", "encoder.", "feat2index.", "decoder.", "main_branch.", "quantizer."),
     sites=sites,
     resolution=resolution,
     restore=restore,
+    build=build,
     codes=codes,
     weights={
         "vqfr": WeightFile("https://github.com/TencentARC/VQFR/releases/download/v2.0.0/VQFR_v2.pth", LICENCE),

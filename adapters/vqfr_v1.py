@@ -9,6 +9,8 @@ choose codes, what the decoder makes of codes at their grid, and the deepest lev
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
 from iqp_adapter.core.sites import Site
@@ -39,6 +41,26 @@ def resolution(host: Host) -> int:
     return 16 * max(factor(level) for level in host.encoder.enc_convout_dict)
 
 
+def build(state: Mapping[str, Tensor]) -> nn.Module:
+    """This library's class with the official keys, its sizes read off the shapes."""
+    from iqp_adapter.hosts.builders.vqfr_v1 import VQFRv1
+
+    warps = "main_decoder.align_func_dict"
+    names = sorted({key.split(".")[2] for key in state if key.startswith(f"{warps}.")}, key=factor)
+    number, dim = state[f"quantizer.quantize_dict.{names[-1]}.embedding.weight"].shape
+    return VQFRv1(
+        widths=[state[f"{warps}.{name}.dcn.weight"].shape[0] for name in names],
+        blocks=(blocks(state, "encoder.encoder_dict.Level_1"), blocks(state, "decoder.decoder_dict.Level_1")),
+        codes=(number, dim),
+        seen=state["inpfeat_extraction.conv.weight"].shape[0],
+        groups=state[f"{warps}.Level_1.dcn.conv_offset.weight"].shape[0] // 27,
+    )
+
+
+def blocks(state: Mapping[str, Tensor], path: str) -> int:
+    return len({key.removeprefix(path).split(".")[1] for key in state if key.startswith(f"{path}.")})
+
+
 def restore(host: Host, lq: Tensor) -> Tensor:
     return to_unit(symmetric(host, lq)["main_dec"])
 
@@ -52,8 +74,10 @@ HOST = HostSpec(
     source="https://github.com/TencentARC/VQFR",
     licence="Apache-2.0",
     has=("main_decoder.", "quantizer.quantize_dict.", "encoder.enc_convout_dict."),
+    parts=("inpfeat_extraction.", "encoder.", "decoder.", "main_decoder.", "quantizer."),
     sites=sites,
     resolution=resolution,
     restore=restore,
+    build=build,
     swallowed=swallowed,
 )

@@ -235,7 +235,7 @@ class Malicious:
 def test_code_in_a_foreign_file_is_never_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"params": state(), "more": Malicious()}, "net.pth")
-    with pytest.raises(ValueError, match="net.pth is damaged, or holds code, which is never run") as caught:
+    with pytest.raises(ValueError, match=r"net.pth holds code \((posix|nt).mkdir\), which is never run") as caught:
         checkpoint.read_foreign("net.pth")
     assert "\n" not in str(caught.value)
     assert not os.path.exists("harm")
@@ -250,7 +250,7 @@ def test_code_in_a_foreign_file_is_never_run(tmp_path, monkeypatch):
             {"epoch": 3, "weight": torch.ones(1)},
             r"holds 2 entries, 1 \(epoch\) of them no tensors; save a state dict",
         ),
-        ({"state_dict": {"step": 1}}, r"holds 1 entries, 1 \(step\) of them"),
+        ({"state_dict": {"step": 1}}, r"holds 1 entries, 1 \(state_dict\) of them"),
     ],
 )
 def test_foreign_files_without_weights(tmp_path, content, words):

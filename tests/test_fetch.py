@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -347,6 +348,20 @@ def test_the_command_lists_what_there_is_and_what_is_here(two, server):
     server.asked.clear()
     assert "none stated" in shown and "gone.pth, not here" in shown and "not known" in shown and "1.0 MB" in shown
     assert not server.asked
+
+
+def test_the_command_says_which_hosts_can_be_built(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gpen_model", None)
+    rows = {row.split()[1]: row for row in iqp("--list").output.splitlines() if row.startswith("│ ")}
+    assert "give an instance" in rows["gpen-512"] and " here " in rows["vqfr"]
+
+
+def test_the_command_warns_of_what_cannot_be_built(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "gpen_model", None)
+    monkeypatch.setattr("iqp_adapter.cli.fetch._fetched", lambda name, file, folder: tmp_path)
+    shown = iqp("gpen-512", "-o", tmp_path)
+    assert "note: the class of gpen is in gpen_model (put the folder face_model of https://" in shown.output
+    assert shown.exit_code == 0
 
 
 def published_file(name: str) -> WeightFile:

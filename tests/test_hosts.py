@@ -283,6 +283,33 @@ def test_a_compiled_host_is_restored_with(name):
     assert torch.equal(iqp.wrap(compiled).restore(lq, fidelity=0.3), expected)
 
 
+class AlwaysAdapted(stand_ins.CodeFormer):
+    """Called as spandrel's class, which always adjusts colours."""
+
+    def forward(self, x: Tensor, weight: float = 0.5, **others: Any) -> tuple[Tensor, ...]:
+        return super().forward(x, w=weight, adain=True)[:2]
+
+
+@pytest.mark.parametrize("make", [stand_ins.CodeFormer, AlwaysAdapted])
+@pytest.mark.parametrize(("codes", "call"), [(512, {"w": 1, "adain": False}), (16, {"w": 0, "adain": True})])
+def test_weights_of_other_tasks_are_called_as_their_scripts_do(make, codes, call):
+    """Inpainting has 512 codes, colorization more; neither fuses features at 256 px."""
+    torch.manual_seed(0)
+    host, lq = make(3, 1, codes=codes).eval(), torch.rand(2, 3, 128, 128)
+    with torch.no_grad():
+        expected, by_hand = (
+            stand_ins.CodeFormer.forward(host, 2 * lq - 1, **(call | changed))[0] / 2 + 0.5
+            for changed in ({}, {"w": 0.3})
+        )
+        model = iqp.wrap(host)
+        torch.testing.assert_close(hosts()["codeformer"].restore(host, lq), expected)
+        torch.testing.assert_close(model.restore(lq, quality=0.9), expected.clamp(0, 1))
+        torch.testing.assert_close(hosts()["codeformer"].restore(host, lq, fidelity=0.3), by_hand)
+    assert not host.generator.blocks[0]._forward_pre_hooks
+    if make is AlwaysAdapted:
+        assert (model.codes.adain is None) is (codes == 512)
+
+
 @pytest.mark.parametrize("pair", [True, False])
 def test_gpen_returns_a_picture_or_a_pair(pair, monkeypatch):
     host = tiny("gpen")
@@ -327,7 +354,16 @@ def test_published_files_have_names_of_their_own():
     files = [(name, file) for spec in hosts().values() for name, file in spec.weights.items()]
     names = [name for name, _ in files]
     assert len(names) == len(set(names))
-    assert {"codeformer", "gfpgan", "gfpgan-1.3", "restoreformer", "restoreformer++", "vqfr", "daefr"} <= set(names)
+    assert {
+        "codeformer",
+        "gfpgan",
+        "gfpgan-1.3",
+        "restoreformer",
+        "restoreformer++",
+        "vqfr",
+        "daefr",
+        "swinir-face",
+    } <= set(names)
     for name, file in files:
         assert file.url.startswith("https://") and file.licence, name
         assert file.sha256 is None or re.fullmatch("[0-9a-f]{64}", file.sha256), name
@@ -385,12 +421,6 @@ def test_the_original_gfpgan_is_built_where_its_operations_are(monkeypatch):
     built = build(spec, state, "a file")
     assert type(built) is type(host)
     assert_same(built, state)
-
-
-def test_the_class_of_restoreformer_plus_plus_is_asked_for():
-    state = stand_ins.RestoreFormerPlusPlus(width=2).state_dict()
-    with pytest.raises(ValueError, match="no package holds the class of RestoreFormer.*load the file into it and wrap"):
-        build(hosts()["restoreformer"], state, "a file")
 
 
 MISSING = {

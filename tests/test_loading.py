@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import runpy
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -42,6 +44,19 @@ def lightning(state: State) -> dict[str, Any]:
     return {"epoch": 3, "global_step": 7, "state_dict": own, "pytorch-lightning_version": "1.0.8"}
 
 
+class Callback:
+    """Lightning writes its callbacks by their classes."""
+
+
+def own_training(state: State) -> dict[str, Any]:
+    """As training a RestoreFormer of one's own leaves it: with its losses and callbacks."""
+    beside = {"loss.discriminator.main.0.weight": torch.ones(3), "loss.logvar": torch.ones(())}
+    return lightning(state) | {
+        "state_dict": lightning(state)["state_dict"] | beside,
+        "callbacks": {Callback: {"best": 1}},
+    }
+
+
 def parallel(state: State) -> dict[str, Any]:
     """Flat, as saved under DataParallel."""
     return {f"module.{key}": value for key, value in state.items()}
@@ -71,6 +86,7 @@ def tiny(name: str) -> nn.Module:
     [
         ("restoreformer-gfpgan", params_ema, "RestoreFormer.pth"),
         ("restoreformer-gfpgan", lightning, "RestoreFormer.ckpt"),
+        ("restoreformer-gfpgan", own_training, "last.ckpt"),
         ("restoreformer-gfpgan", dict, "flat.safetensors"),
         ("gfpgan-clean", params_ema, "GFPGANv1.4.pth"),
         ("gfpgan-clean", parallel, "flat.pth"),
@@ -92,6 +108,14 @@ def test_a_file_in_the_layout_of_the_official_one_is_its_host(tmp_path, host, la
     assert model.spec.name == TINY_HOSTS[host].kind and model.restore(x).shape == x.shape
 
 
+def test_files_of_training_loops_answer_as_the_plain_one(cases, tmp_path):
+    pytest.importorskip("gfpgan")
+    runpy.run_path(str(cases / "recipes.py"))["checkpoints"](tmp_path)
+    lq = torch.rand(1, 3, 64, 64)
+    answers = {path.stem: iqp.wrap(path).restore(lq) for path in sorted(tmp_path.glob("*.pth"))}
+    assert len(answers) == 7 and all(torch.equal(answer, answers["plain"]) for answer in answers.values())
+
+
 @pytest.mark.slow
 def test_the_file_of_codeformer_is_a_codeformer(tmp_path):
     theirs = pytest.importorskip("spandrel_extra_arches.architectures.CodeFormer").CodeFormer().eval()
@@ -100,22 +124,147 @@ def test_the_file_of_codeformer_is_a_codeformer(tmp_path):
     assert len(iqp.wrap(path).sites) == 9
 
 
+OWN = [
+    (partial(stand_ins.DAEFR, 1, 2), lambda state: {"state_dict": state | {"loss.d.weight": torch.ones(1)}}),
+    (partial(stand_ins.GPEN, 2), lambda state: {"g_ema": state}),
+]
+
+
 @pytest.mark.parametrize(
-    ("make", "layout", "kind", "source"),
+    ("make", "layout", "said"),
     [
-        (stand_ins.DAEFR, lambda state: {"state_dict": state}, "daefr", "https://github.com/LIAGM/DAEFR"),
-        (stand_ins.GPEN, lambda state: {"g_ema": state}, "gpen", "https://github.com/yangxy/GPEN"),
-        (stand_ins.VQFRv2, params_ema, "vqfr", "https://github.com/TencentARC/VQFR"),
+        (*OWN[0], "DAEFR's class cannot be imported .*put https://github.com/LIAGM/DAEFR on PYTHONPATH"),
+        (
+            *OWN[1],
+            "GPEN's class cannot be imported .*put the folder face_model of https://github.com/yangxy/GPEN on PY",
+        ),
     ],
 )
-def test_a_class_that_no_package_holds_is_to_be_built_by_its_owner(tmp_path, make, layout, kind, source):
+def test_a_class_that_is_not_here_is_said_with_two_ways(tmp_path, make, layout, said):
     path = written(tmp_path / "net.pth", layout(make().state_dict()))
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ImportError, match=rf"{said}.*; or build an instance and give wrap\('{path}', into=instance\)"):
         load_host(path)
-    assert str(caught.value) == (
-        f"{path} has weights of {kind}, which no package can build from a file; build the official class ({source}) "
-        "yourself, load the file into it and wrap the instance"
-    )
+
+
+def test_a_kind_that_cannot_be_built_at_all_asks_for_an_instance(known, toy_file):
+    known(spec(build=None))
+    with pytest.raises(
+        ValueError, match=r"has weights of toy, whose class no package has; build an instance of the of"
+    ):
+        load_host(toy_file)
+
+
+@pytest.mark.parametrize("name", ["daefr", "gpen-512"])
+def test_what_cannot_be_built_is_said_before_it_is_fetched(name, monkeypatch):
+    monkeypatch.setattr(loading, "fetch", lambda file: pytest.fail("fetched"))
+    with pytest.raises(
+        ImportError, match=rf"the class of .* is in .* \(put .* on PYTHONPATH.*wrap\('{name}', into=ins"
+    ):
+        iqp.wrap(name)
+    with pytest.raises(ImportError, match="the class of "):
+        iqp.load(name)
+
+
+@pytest.mark.parametrize(("make", "layout"), OWN)
+@torch.no_grad()
+def test_an_instance_takes_the_weights_of_a_file(tmp_path, make, layout):
+    theirs, ours, other = make(), make(), make(width=4)
+    path = written(tmp_path / "net.pth", layout(theirs.state_dict()))
+    model = iqp.wrap(path, into=ours)
+    assert model.unwrap() is ours and equal(ours.state_dict(), theirs.state_dict())
+    assert iqp.load(str(path), into=ours).unwrap() is ours
+    before = {key: value.clone() for key, value in other.state_dict().items()}
+    with pytest.raises(ValueError, match=r"net.pth does not fit .*: 0 missing, 0 unexpected, \d+ \(.*of another shape"):
+        iqp.wrap(path, into=other)
+    assert equal(other.state_dict(), before)
+    with pytest.raises(TypeError, match="into= takes the weights of a file, and this is a"):
+        iqp.wrap(ours, into=ours)
+
+
+def test_an_instance_of_no_known_kind_takes_weights_too(tmp_path):
+    theirs, ours = compact(), compact()
+    path = written(tmp_path / "net.pth", {"model": {f"net.{key}": value for key, value in theirs.state_dict().items()}})
+    iqp.wrap(path, into=ours, sites=[iqp.Site("body.2", 8, "BCHW")])
+    assert equal(ours.state_dict(), theirs.state_dict())
+
+
+@pytest.mark.parametrize(("make", "layout"), OWN)
+def test_the_official_class_is_taken_where_it_can_be_imported(tmp_path, make, layout, monkeypatch):
+    theirs, asked = make(), []
+
+    def built(**sizes: Any) -> nn.Module:
+        asked.append(sizes)
+        return make()
+
+    monkeypatch.setitem(sys.modules, "gpen_model", SimpleNamespace(FullGenerator=built))
+    for name in ("DAEFR", "DAEFR.models"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, "DAEFR.models.daefr", SimpleNamespace(DAEFRModel=built))
+    # the stand-in's encoder has none of the parts that sizes are read off
+    monkeypatch.setattr(sys.modules["iqp_adapter.adapters.daefr"], "sizes", lambda state: {"n_embed": 16})
+    ours = load_host(written(tmp_path / "net.pth", layout(theirs.state_dict())))
+    assert equal(ours.state_dict(), theirs.state_dict()) and len(asked) == 1
+
+
+RELATIVES = {
+    "IQPIR": ["score_embed.weight", "quantize_aesthetic.embedding.weight"],
+    "KEEP": ["hq_encoder.blocks.0.weight", "kalman_filter.kalman_gain.weight", "cross_fuse.weight"],
+}
+
+
+@pytest.mark.parametrize("name", RELATIVES)
+def test_a_relative_is_not_taken_for_the_host(tmp_path, name):
+    more = {key: torch.ones(1) for key in RELATIVES[name]}
+    path = written(tmp_path / "net.pth", {"params_ema": stand_ins.CodeFormer(1, 1).state_dict() | more})
+    names = ", ".join(sorted({key.partition(".")[0] for key in RELATIVES[name]}))
+    with pytest.raises(ValueError, match=rf"nearest is codeformer \(100% of its keys\), which has no \d \({names}\)"):
+        iqp.wrap(path)
+    host = stand_ins.CodeFormer(1, 1)
+    for key in RELATIVES[name]:
+        host.add_module(key.partition(".")[0], nn.Linear(1, 1))
+    with pytest.raises(ValueError, match=rf"which has no \d \({names}\); give kind= if it is to count as one"):
+        iqp.wrap(host)
+    assert iqp.wrap(host, kind="codeformer").spec.name == "codeformer"
+
+
+@pytest.mark.parametrize("name", [name for name in TINY_HOSTS if name != "native"])
+def test_no_host_is_recognised_with_parts_that_it_has_not(name):
+    keys = list(tiny(name).state_dict())
+    kind = registry.hosts()[TINY_HOSTS[name].kind]
+    assert kind.recognises(keys) and not kind.recognises([*keys, "another.part.weight"])
+    beside = ["loss.discriminator.weight", "net_d.weight", "discriminator.weight", "id_loss.weight"]
+    assert kind.recognises([*keys, *beside])
+    lora = [key.replace(".weight", ".base_layer.weight") for key in keys]
+    assert kind.recognises([*lora, *(key.replace("base_layer", "lora_A.default") for key in lora)])
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        lambda own: {f"model.{key}": value for key, value in own.items()},
+        lambda own: {f"net.module.{key}": value for key, value in own.items()},
+        lambda own: {f"my.net.{key}": value for key, value in own.items()} | {"loss.w": torch.ones(1)},
+        lambda own: {f"net_g.{key}": value for key, value in own.items()} | {"net_d.w": torch.ones(1)},
+        lambda own: {
+            **{f"online_model.{key}": value + 1 for key, value in own.items()},
+            **{f"ema_model.{key}": value for key, value in own.items()},
+            "step": torch.ones(()),
+        },
+        lambda own: {
+            **{f"model.{key}": value for key, value in own.items()},
+            **{f"model_ema.{key.replace('.', '')}": value + 1 for key, value in own.items()},
+            "discriminator.w": torch.ones(1),
+        },
+    ],
+)
+def test_names_around_a_restorer_and_what_is_beside_it_are_left_out(known, tmp_path, layout, caplog):
+    known(spec(has=("toy.weight", "toy.bias"), parts=("toy.",)))
+    own = Toy(4).state_dict()
+    path = written(tmp_path / "net.pth", {"state_dict": layout(own), "epoch": 1})
+    with caplog.at_level("INFO", "iqp_adapter"):
+        assert equal(load_host(path).state_dict(), own)
+    beside = {key.partition(".")[0] for key in layout(own)} - {"model", "net", "my", "net_g", "ema_model"}
+    assert all(name in caplog.text for name in beside)
 
 
 def compact() -> nn.Module:
@@ -167,7 +316,9 @@ def test_without_spandrel_its_extra_is_named(tmp_path, monkeypatch):
 def test_a_file_of_no_kind_says_so(tmp_path):
     pytest.importorskip("spandrel")
     path = written(tmp_path / "net.pth", {"some.weight": torch.ones(3)})
-    with pytest.raises(ValueError, match=rf"{path} is no kind of codeformer, .*, and spandrel cannot load it either"):
+    with pytest.raises(
+        ValueError, match=rf"{path} is no kind of codeformer, .* \(the nearest is .*\), and spandrel cannot load it"
+    ):
         load_host(path)
 
 
@@ -258,7 +409,7 @@ class Code:
 
 def test_code_in_a_file_is_not_run(tmp_path):
     torch.save({"params": {"toy.weight": torch.ones(1)}, "more": Code()}, tmp_path / "evil.pth")
-    with pytest.raises(ValueError, match="evil.pth is damaged, or holds code, which is never run"):
+    with pytest.raises(ValueError, match=r"evil.pth holds code \(builtins.exec\), which is never run"):
         load_host(tmp_path / "evil.pth")
 
 
@@ -322,3 +473,13 @@ def test_old_dependencies_are_made_importable(tmp_path):
 
 def total(host: nn.Module) -> float:
     return sum(value.double().sum().item() for value in host.state_dict().values())
+
+
+@pytest.mark.parametrize("name", ["codeformer-spandrel", "restoreformer-gfpgan", "gfpgan-clean", "swinir-official"])
+def test_weights_whose_sizes_do_not_belong_together_are_an_error_of_value(name, tmp_path):
+    state = tiny(name).state_dict()
+    spec = registry.hosts()[TINY_HOSTS[name].kind]
+    for change in (lambda x: torch.ones(()), lambda x: x.flatten()[:3], lambda x: x[None]):
+        with pytest.raises(ValueError) as caught:
+            loading.build(spec, {key: change(value) for key, value in state.items()}, "a file")
+        assert "\n" not in str(caught.value)

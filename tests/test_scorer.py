@@ -270,7 +270,7 @@ def test_weights_that_hold_code_are_not_opened(tmp_path):
             return Path.touch, (tmp_path / "sprung",)
 
     torch.save({"params": Trap()}, tmp_path / "trap.pth")
-    with pytest.raises(ValueError, match="holds code, which is never run"):
+    with pytest.raises(ValueError, match=r"holds code \(.*\), which is never run"):
         Scorer("cnniqa", weights=tmp_path / "trap.pth")
     assert not (tmp_path / "sprung").exists()
 

@@ -146,6 +146,17 @@ def native() -> nn.Module:
     return IQPFR(preset("tiny", **sizes, dim=32, layers=2, heads=4, token_dim=16, condition=False))
 
 
+def swinir(official: bool) -> nn.Module:
+    """spandrel's class; as the official one has it, the first convolution unshuffles the pixels itself."""
+    from spandrel.architectures.SwinIR import SwinIR
+
+    sizes = {"img_size": 8, "embed_dim": 12, "depths": [2, 2], "num_heads": [2, 2], "window_size": 4, "mlp_ratio": 2}
+    host = SwinIR(**sizes, drop_path_rate=0, upscale=8, upsampler="nearest+conv", start_unshuffle=8)
+    if official:
+        host.conv_first, host.start_unshuffle = nn.Sequential(nn.PixelUnshuffle(8), host.conv_first), 1
+    return host
+
+
 FIXED = {"randomize_noise": False}
 TINY_HOSTS = {
     "codeformer-spandrel": TinyHost("codeformer", codeformer, 32, {"weight": 0.5}, ("spandrel_extra_arches",)),
@@ -162,5 +173,7 @@ TINY_HOSTS = {
     "vqfr_v1": TinyHost("vqfr_v1", partial(stand_ins.VQFRv1, 1), 32),
     "daefr": TinyHost("daefr", partial(stand_ins.DAEFR, 1, 2), 32),
     "gpen": TinyHost("gpen", partial(stand_ins.GPEN, 2), 16),
+    "swinir-official": TinyHost("swinir", partial(swinir, official=True), 64, needs=("spandrel",)),
+    "swinir-spandrel": TinyHost("swinir", partial(swinir, official=False), 64, needs=("spandrel",)),
     "native": TinyHost("iqpfr", native, 64),
 }

@@ -43,6 +43,8 @@ def fetch(
         raise ValueError("--all DIR says where to already; leave --output out")
     done, failures = [], []
     for name in _wanted(names or [], list(known), everything):
+        if note := _unbuildable(name):
+            typer.secho(f"note: {note}", err=True)
         try:
             if name in known:
                 done.append((name, known[name], _fetched(name, known[name], folder, force)))
@@ -55,6 +57,20 @@ def fetch(
         say(f"not fetched: {line}", error=True, colour="red")
     if failures:
         raise typer.Exit(1)
+
+
+def _unbuildable(name: str) -> str:
+    """What is needed to use a file whose class is not here; empty for all others."""
+    from ..hosts.loading import refuse_unbuildable
+    from ..hosts.registry import hosts
+
+    try:
+        for spec in hosts().values():
+            if name in spec.weights:
+                refuse_unbuildable(spec, name)
+    except (ImportError, ValueError) as error:
+        return str(error)
+    return ""
 
 
 def _wanted(names: list[str], known: list[str], everything: Path | None) -> list[str]:
@@ -120,9 +136,10 @@ def _show(rows: Sequence[tuple[str, WeightFile, Path | None]], status: str) -> N
     if not rows:
         return
     licence, place = Column("licence", overflow="fold"), Column("file", overflow="fold")
-    table = Table(Column("name", no_wrap=True), licence, "size", "sha256", place)
+    table = Table(Column("name", no_wrap=True), licence, "size", "sha256", "class", place)
     for name, file, path in rows:
         size = f"{path.stat().st_size / 1e6:.1f} MB" if path else ""
         where = cell(path or f"{file.filename}, not here")
-        table.add_row(name, file.licence, size, status if file.sha256 else f"not {status}", where)
+        known = status if file.sha256 else f"not {status}"
+        table.add_row(name, file.licence, size, known, "give an instance" if _unbuildable(name) else "here", where)
     Console().print(table)

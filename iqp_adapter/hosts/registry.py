@@ -11,6 +11,7 @@ from torch import nn
 
 from .. import adapters
 from ..store.fetch import WeightFile
+from ..store.files import some_of
 from .plugins import plugged_in
 from .spec import HostSpec
 
@@ -40,10 +41,9 @@ def recognise(host: nn.Module) -> HostSpec:
     found = kind_of(lambda spec: keys, name)
     if found is not None:
         return found
-    nearest = max(hosts().values(), key=lambda spec: spec.likeness(keys))
     raise ValueError(
-        f"{name} is no known host; the nearest is {nearest.name} ({nearest.likeness(keys):.0%} of its keys), "
-        f"available: {', '.join(sorted(hosts()))}; else give sites=[...]"
+        f"{name} is no known host; {nearest(lambda spec: keys)}; give kind= if it is to count as one, available: "
+        f"{', '.join(sorted(hosts()))}; else give sites=[...]"
     )
 
 
@@ -62,6 +62,19 @@ def kind_of(keys: Callable[[HostSpec], Collection[str]], name: str) -> HostSpec 
         names = " and ".join(spec.name for spec in found)
         raise ValueError(f"{name} looks like {names}; say which by wrap(host, kind=...)")
     return found[0] if found else None
+
+
+def nearest(keys: Callable[[HostSpec], Collection[str]]) -> str:
+    """The kind nearest to keys that none recognises, and what sets them apart, for a message."""
+
+    def closeness(spec: HostSpec) -> tuple[float, int]:
+        return spec.likeness(keys(spec)), -len(spec.foreign(keys(spec)))
+
+    spec = max(hosts().values(), key=closeness)
+    said = f"the nearest is {spec.name} ({spec.likeness(keys(spec)):.0%} of its keys)"
+    if spec.likeness(keys(spec)) < 1 or not spec.foreign(keys(spec)):
+        return said
+    return f"{said}, which has no {some_of(spec.foreign(keys(spec)))}"
 
 
 def published() -> dict[str, WeightFile]:

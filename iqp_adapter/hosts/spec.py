@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..core.quality import Quality, ScoreScale, as_rows
 from ..core.sites import Site
 from ..store.fetch import WeightFile
+from .keys import LORA, first, is_aside
 
 Host = Any
 """A restorer: an `nn.Module` of a class that is not known here, whose parts are reached by name."""
@@ -69,12 +70,16 @@ class HostSpec:
         source: its repository.
         licence: of its code.
         has: starts of state-dict keys that every instance has.
+        parts: starts of all state-dict keys that an instance may have: whatever has others is another kind. Without
+            them, any others are allowed.
         lacks: starts of state-dict keys that no instance has, where another kind has all of `has` too.
         sites: the places of injection, read off an instance's modules.
         restore: (host, lq, **arguments) -> restored, both (B, 3, R, R) RGB in [0, 1]; calls the host its own way. It
             takes the host's weight between detail (0) and likeness (1), if there is one, as `fidelity`.
         resolution: side R of the square pictures that an instance takes, in pixels; None for any size.
         build: makes an instance of the sizes of a state dict; None where no package has the class.
+        classes: packages that have the class which `build` makes, any of them -> how to get it; empty where it needs
+            none.
         prefix: that keys have in some weight files.
         surplus: keys that some weight files have beyond the instance's.
         codes: where an instance decides its codes; None where it has none, or more than one codebook.
@@ -93,27 +98,35 @@ class HostSpec:
     sites: Callable[[nn.Module], Sequence[Site]]
     restore: Callable[..., Tensor]
     resolution: Callable[[nn.Module], int | None]
+    parts: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
     build: Callable[[Mapping[str, Tensor]], nn.Module] | None = None
+    classes: Mapping[str, str] = field(default_factory=dict)
     prefix: str = ""
     surplus: tuple[str, ...] = ()
-    codes: Callable[[nn.Module], CodeAccess] | None = None
+    codes: Callable[[nn.Module], CodeAccess | None] | None = None
     decide: Callable[..., tuple[Any, Any]] | None = None
     dial: Callable[[nn.Module], OwnDial | None] | None = None
     swallowed: Callable[[nn.Module], Mapping[str, str]] | None = None
     weights: Mapping[str, WeightFile] = field(default_factory=dict)
 
     def plain(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The state of a weight file with the keys of an instance."""
-        own = {key.removeprefix(self.prefix): value for key, value in state.items()}
+        """The state of a weight file with the keys of an instance, without what training keeps beside it."""
+        own = {key.removeprefix(self.prefix): value for key, value in state.items() if not is_aside(key)}
         return {key: value for key, value in own.items() if key not in self.surplus}
 
     def recognises(self, keys: Collection[str]) -> bool:
-        return self.likeness(keys) == 1 and not any(_starts(keys, start) for start in self.lacks)
+        return self.likeness(keys) == 1 and not self.foreign(keys) and not any(_starts(keys, s) for s in self.lacks)
 
     def likeness(self, keys: Collection[str]) -> float:
         """Share of `has` that is there, in [0, 1]; what an error calls the nearest kind."""
+        keys = [key.replace(LORA, ".") for key in keys]
         return sum(_starts(keys, start) for start in self.has) / len(self.has)
+
+    def foreign(self, keys: Collection[str]) -> list[str]:
+        """First names of keys that no instance has."""
+        others = (key for key in keys if self.parts and not key.startswith(self.parts) and not is_aside(key))
+        return sorted({first(key) for key in others})
 
 
 def _starts(keys: Collection[str], start: str) -> bool:

@@ -27,6 +27,7 @@ def wrap(
     *,
     adapter: str | Path | None = None,
     kind: str | None = None,
+    into: nn.Module | None = None,
     sites: Sequence[Site] | Literal["auto"] | None = None,
     example: Example | None = None,
     restore: Callable[..., Tensor] | None = None,
@@ -44,6 +45,8 @@ def wrap(
             known name ("codeformer"), which is downloaded once; or "owner/name/file" on the Hugging Face Hub.
         adapter: folder or Hub id of a trained adapter. The default quality is "best" then, else None (bare host).
         kind: name of the host's kind; by default it is told from the keys of its state dict.
+        into: an instance of the host's class, which takes the weights of the file that `host` names, strictly; for
+            hosts whose class is not here.
         sites: places of injection, for a model that no host file describes; "auto" finds them by a dry run.
         example: an input of the host, or a tuple of its positional arguments, for dry runs.
         restore: (host, lq) -> restored in [0, 1], for `model.restore` of such a model; by default it is called with
@@ -59,7 +62,7 @@ def wrap(
             blocks or sizes that are not there.
         TypeError: for something else than a host.
     """
-    module = host if isinstance(host, nn.Module) else load_host(host, kind)
+    module = host if isinstance(host, nn.Module) and into is None else load_host(host, kind, into)
     bare = getattr(module, "_orig_mod", module)
     if is_wrapped(bare):
         raise ValueError(f"this {type(bare).__name__} is wrapped already; use its wrapper, or unwrap() it first")

@@ -107,7 +107,7 @@ class WrappedHost(Restorer, nn.Module):
 
     @property
     def decides_codes(self) -> bool:
-        return self.spec.codes is not None or self.spec.decide is not None
+        return self.codes is not None or self.spec.decide is not None
 
     @property
     def score_scale(self) -> ScoreScale | None:

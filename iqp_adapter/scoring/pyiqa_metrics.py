@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from ..compat import make_importable
-from ..store.checkpoint import read_foreign
 from ..store.files import sha256_of
+from ..store.foreign import read_foreign, refuse_more_than_tensors
 from .block_metrics import InTiles, TiledNiqe, TiledPiqe
 
 NO_GRADIENT = {"piqe", "entropy", "nrqm", "pi", "ilniqe"}
@@ -106,6 +106,8 @@ def _niqe_parameters(folder: Path) -> str:
 def _local_file(name: str, weights: Path, folder: Path) -> dict[str, Any]:
     """Settings that make a metric read only this file; we read it first, since pyiqa would run code in it."""
     state = {} if weights.suffix == ".mat" else read_foreign(weights)
+    if weights.suffix not in (".mat", ".safetensors"):
+        refuse_more_than_tensors(weights)
     if weights.suffix == ".safetensors":
         weights = folder / "weights.pth"
         torch.save({"params": state}, weights)

@@ -1,4 +1,4 @@
-"""Checkpoints (a folder with model.safetensors and config.json), and weight files of other projects.
+"""Checkpoints: a folder with model.safetensors and config.json.
 
 model.safetensors also holds the config, and `load` reads that copy. One file is replaced in one step, so that weights
 never meet the config of another save. config.json is for people and for the Hub.
@@ -12,7 +12,6 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, TypeVar
 
 import torch
@@ -23,13 +22,13 @@ from torch.overrides import TorchFunctionMode
 
 from ..version import __version__
 from .files import atomic_path, mend, some_of
+from .foreign import read_foreign as read_foreign
 from .reading import Fields, json_text
 
 logger = logging.getLogger(__name__)
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 _HEADER = "iqp_adapter"
-_WRAPPINGS = ("params_ema", "params", "state_dict", "g_ema")
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -134,29 +133,6 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str) -> 
     module.load_state_dict(state)
 
 
-def read_foreign(path: str | Path) -> dict[str, Tensor]:
-    """Reads the tensors of another project's weight file: .safetensors, or .pth and .ckpt without running their code.
-
-    Removes the usual wrappings (`params_ema`, `params`, `state_dict`, `g_ema`, in this order) and the prefix `module.`.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: for a damaged file, one that holds code, and one without weights.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no weight file {path}; give a .safetensors, .pth or .ckpt file")
-    content = _read(path)[1] if path.suffix == ".safetensors" else _read_pickled(path)
-    inner = _unwrap(content)
-    others = sorted(key for key, value in inner.items() if not isinstance(value, Tensor))
-    if others or not inner:
-        raise ValueError(
-            f"{path} holds {len(inner)} entries, {some_of(others)} of them no tensors; save a state dict alone or "
-            f"under one of {', '.join(_WRAPPINGS)}"
-        )
-    return {key.removeprefix("module."): value for key, value in inner.items()}
-
-
 def _refuse_other(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     own = module.state_dict()
     missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
@@ -218,22 +194,6 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             return file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no iterator
     except (SafetensorError, LookupError, AttributeError, RuntimeError) as error:
         raise ValueError(f"{path} is damaged ({' '.join(str(error).split())}); {mend(path)}") from None
-
-
-def _read_pickled(path: Path) -> Mapping[str, Any]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise ValueError(
-            f"{path} is damaged, or holds code, which is never run; fetch it again, or convert it to .safetensors"
-        ) from error
-    if not isinstance(content, Mapping):
-        raise ValueError(f"{path} holds a {type(content).__name__}, expected a state dict; save its weights alone")
-    return content
-
-
-def _unwrap(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    return next((content[name] for name in _WRAPPINGS if isinstance(content.get(name), Mapping)), content)
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:

@@ -84,9 +84,10 @@ def with_vqgan(spec: HostSpec, host: nn.Module, path: Path) -> nn.Module:
     Raises:
         ValueError: for a host without codes, and for a VQGAN of another host.
     """
-    if spec.codes is None:
+    codes = spec.codes(host) if spec.codes else None
+    if codes is None:
         raise ValueError(f"{spec.name} decides no codes, so that it has no use for a VQGAN; leave it out")
-    state, own, encoder = checkpoint.read_foreign(path), host.state_dict(), f"{spec.codes(host).features}."
+    state, own, encoder = checkpoint.read_foreign(path), host.state_dict(), f"{codes.features}."
     wrong = sorted(key for key, value in state.items() if key not in own or own[key].shape != value.shape)
     if wrong or not any(key.startswith(encoder) for key in state):
         reason = f"{wrong[0]} is not the host's" if wrong else f"it has no {encoder}*"

@@ -69,5 +69,6 @@ class CodeImitation(Imitation):
 
 def codes_of(spec: HostSpec, host: nn.Module, pictures: Tensor) -> Tensor:
     """Indices (B, L) of the codes that a code host's encoder gives pictures (B, 3, R, R) in [0, 1]."""
-    assert spec.codes is not None
-    return HostCodes(host, spec.codes(host), partial(spec.restore, host, pictures)).nearest()
+    access = spec.codes(host) if spec.codes else None
+    assert access is not None
+    return HostCodes(host, access, partial(spec.restore, host, pictures)).nearest()
