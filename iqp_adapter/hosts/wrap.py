@@ -14,7 +14,7 @@ from ..core.adapter import ATTENTION, Adapter, kind_of_block
 from ..core.quality import ScoreScale
 from ..core.sites import Site
 from .auto_sites import Example, at_rest, find_sites
-from .hooks import is_wrapped, tapped
+from .hooks import check_sites, is_wrapped, tapped
 from .loading import load_host
 from .registry import named, recognise
 from .saved import load_adapter
@@ -70,7 +70,7 @@ def wrap(
         wrapped.quality = "best"
         return wrapped
     places = find_sites(bare, example) if sites == "auto" else sites if sites is not None else spec.sites(bare)
-    return WrappedHost(module, spec, _fresh(bare, spec, _checked(bare, places), scales, example, block, sizes))
+    return WrappedHost(module, spec, _fresh(bare, spec, check_sites(bare, places), scales, example, block, sizes))
 
 
 def _fresh(
@@ -142,13 +142,3 @@ def _any_size(host: nn.Module) -> None:
 def _first_output(host: nn.Module, lq: Tensor) -> Tensor:
     output = host(lq)
     return output[0] if isinstance(output, (tuple, list)) else output
-
-
-def _checked(host: nn.Module, sites: Sequence[Site]) -> Sequence[Site]:
-    paths = {path for path, _ in host.named_modules()}
-    missing = [site.path for site in sites if site.path not in paths]
-    if missing:
-        raise ValueError(f"{type(host).__name__} has no submodule {missing[0]!r}; list them by host.named_modules()")
-    if not sites:
-        raise ValueError("no sites, so nothing would be conditioned; give at least one, or sites='auto'")
-    return sites
