@@ -1,4 +1,4 @@
-"""One wrapped host for many callers: threads, tasks and generators get what they ask for, and nothing outlives a call."""
+"""One wrapped host for many callers: threads and tasks get what they ask for, and nothing outlives a call."""
 
 from __future__ import annotations
 

@@ -82,6 +82,7 @@ class Attached:
         self.sites: Mapping[str, Site] = {}
         self._found = Flags.of(host)
         self._frozen = False
+        self._resting: set[str] = set()
         self._running: set[Call] = set()
         self._handles: dict[str, RemovableHandle] = {_WHOLE: host.register_forward_hook(self._check_fired)}
         if own is not None:
@@ -121,11 +122,18 @@ class Attached:
         self.sites = dict(sites)
         forget_compiled()
 
+    def rest(self) -> None:
+        """Puts the host in eval mode; those of its modules that were in training mode are woken by `come_off`."""
+        self._resting |= {path for path, module in self.host.named_modules() if module.training}
+        self.host.eval()
+
     def come_off(self) -> None:
         """Leaves the host as it was found."""
         for key in list(self._handles):
             self._take_off(key)
-        self._found.give_back(self.host)
+        self._found.thaw(self.host)
+        for path, module in self.host.named_modules():
+            module.training |= path in self._resting
         forget_compiled()
 
     def _take_off(self, key: str) -> None:

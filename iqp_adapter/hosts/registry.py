@@ -7,11 +7,13 @@ from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from pkgutil import iter_modules
+from typing import Any
 
 from torch import nn
 
 from .. import adapters
 from ..store.fetch import WeightFile
+from .forms import host_within, plain_keys
 from .spec import HostSpec
 
 GROUP = "iqp_adapter.hosts"
@@ -33,16 +35,23 @@ def named(kind: str) -> HostSpec:
     return hosts()[kind]
 
 
+def is_known(kind: Any) -> bool:
+    """Whether a host file describes the kind of that name."""
+    return isinstance(kind, str) and kind in hosts()
+
+
 def recognise(host: nn.Module) -> HostSpec:
     """The kind of a restorer, by the keys of its state dict.
 
     Raises:
         ValueError: where no kind fits, naming the nearest, and where more than one does.
     """
-    keys, name = list(host.state_dict()), type(host).__name__
+    keys, name = plain_keys(host.state_dict()), type(host).__name__
     found = kind_of(lambda spec: keys, name)
     if found is not None:
         return found
+    if held := host_within(host, _name_of):
+        raise ValueError(f"{name} is no host, but its .{held[0]} is a {held[1]}; wrap that: wrap(model.{held[0]})")
     nearest = max(hosts().values(), key=lambda spec: spec.likeness(keys))
     raise ValueError(
         f"{name} is no known host; the nearest is {nearest.name} ({nearest.likeness(keys):.0%} of its keys), "
@@ -65,6 +74,11 @@ def kind_of(keys: Callable[[HostSpec], Collection[str]], name: str) -> HostSpec 
         names = " and ".join(spec.name for spec in found)
         raise ValueError(f"{name} looks like {names}; say which by wrap(host, kind=...)")
     return found[0] if found else None
+
+
+def _name_of(keys: Collection[str]) -> str | None:
+    """Name of a kind that recognises the keys."""
+    return next((spec.name for spec in hosts().values() if spec.recognises(keys)), None)
 
 
 def published() -> dict[str, WeightFile]:

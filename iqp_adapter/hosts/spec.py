@@ -74,6 +74,7 @@ class HostSpec:
         restore: (host, lq, **arguments) -> restored, both (B, 3, R, R) RGB in [0, 1]; calls the host its own way. It
             takes the host's weight between detail (0) and likeness (1), if there is one, as `fidelity`.
         resolution: side R of the square pictures that an instance takes, in pixels; None for any size.
+        multiple: what the sides of pictures must be a multiple of, where any size will do.
         build: makes an instance of the sizes of a state dict; None where no package has the class.
         prefix: that keys have in some weight files.
         surplus: keys that some weight files have beyond the instance's.
@@ -93,6 +94,7 @@ class HostSpec:
     sites: Callable[[nn.Module], Sequence[Site]]
     restore: Callable[..., Tensor]
     resolution: Callable[[nn.Module], int | None]
+    multiple: int = 1
     lacks: tuple[str, ...] = ()
     build: Callable[[Mapping[str, Tensor]], nn.Module] | None = None
     prefix: str = ""

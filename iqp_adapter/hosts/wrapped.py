@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -26,10 +25,10 @@ from .card import describe
 from .codes import HostCodes
 from .dial import DEFAULT, Dial
 from .hooks import check_sites, uncompiled
+from .notices import Notices
 from .saved import load_adapter, push_adapter, save_adapter
 from .spec import CodeAccess, HostSpec
-
-logger = logging.getLogger(__name__)
+from .unknown import restored_in_multiples
 
 
 class WrappedHost(Restorer, nn.Module):
@@ -68,7 +67,7 @@ class WrappedHost(Restorer, nn.Module):
         self.scale: Scale = 1.0
         self.dial = Dial(spec.dial(self.bare) if spec.dial else None)
         self.adapters, self.adapter_weights = self.dial.adapters, self.dial.weights
-        self._swallowed = dict(spec.swallowed(self.bare)) if spec.swallowed else {}
+        self._notices = Notices(spec, self.bare)
         super().train(host.training)
         self._attached = Attached(self.bare, spec.name, self.dial.own)
         with ExitStack() as undo:
@@ -205,7 +204,7 @@ class WrappedHost(Restorer, nn.Module):
                 without it `model.quality`.
             scale: strength of what the adapters add; 0 is the bare host.
         """
-        self._warn_of_swallowed(named)
+        self._notices.of_swallowed(named)
         with self._attached.turn, self.conditioned(quality, scale):
             return self.host(*arguments, **named)
 
@@ -239,7 +238,9 @@ class WrappedHost(Restorer, nn.Module):
         """
         arguments = self._asked(arguments | {"fidelity": fidelity})
         with self._attached.turn, self.conditioned(quality, scale):
-            restored = self.spec.restore(self.host, self._fitted(lq), **arguments)
+            restored = restored_in_multiples(
+                self.spec.restore, self.host, self._fitted(lq), self.spec.multiple, **arguments
+            )
         return as_given(restored.float(), lq)
 
     def check(self, arguments: Mapping[str, Any]) -> None:
@@ -304,7 +305,7 @@ class WrappedHost(Restorer, nn.Module):
         super().train(mode)
         self.dial.forget()
         if not mode:
-            self.host.eval()
+            self._attached.rest()
         return self
 
     def _apply(self, function: Any, recurse: bool = True) -> WrappedHost:
@@ -332,7 +333,8 @@ class WrappedHost(Restorer, nn.Module):
     def _called(self, quality: Asked, scale: Scale | None) -> Call:
         setting = self.dial.setting(quality, self.scale if scale is None else scale)
         if setting is not None:
-            self._warn_of_untrained()
+            training = self.training and torch.is_grad_enabled()
+            self._notices.of_condition(self.bare, learned=training or self.dial.learned)
         return Call(setting, learns=setting is not None and torch.is_grad_enabled())
 
     def _asked(self, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -342,18 +344,3 @@ class WrappedHost(Restorer, nn.Module):
 
     def _fitted(self, lq: Tensor) -> Tensor:
         return fit(lq, self.resolution, like=next(self.host.parameters())).contiguous()
-
-    def _warn_of_swallowed(self, named: Mapping[str, Any]) -> None:
-        for name in named.keys() & self._swallowed.keys():
-            logger.warning("%s takes %r and does nothing with it: %s", self.spec.name, name, self._swallowed.pop(name))
-
-    def _warn_of_untrained(self) -> None:
-        if "untrained" in self.__dict__ or (self.training and torch.is_grad_enabled()):
-            return
-        if not self.dial.learned:
-            self.__dict__["untrained"] = True
-            logger.warning(
-                "the adapter of this %s has learned nothing yet, so it answers as the bare host; train one, or load "
-                "one by wrap(host, adapter=...)",
-                self.spec.name,
-            )
