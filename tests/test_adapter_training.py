@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import stand_ins
 import torch
+from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file
 from tiny_hosts import GFPGAN, TINY_HOSTS, TinyHost
@@ -33,6 +34,14 @@ from iqp_adapter.training.config import AdapterConfig, StageConfig
 from iqp_adapter.training.stages import CodeImitation, CodeReward, ImageImitation, ImageReward
 
 STAGE = StageConfig(steps=30, batch=4, rate=1e-2, warmup=1, ema=0.5, options={"shuffle_every": 10})
+
+
+@pytest.fixture(autouse=True)
+def other_precisions():
+    """Lets every test have a precision of its own, which accelerate fixes for a process."""
+    AcceleratorState._reset_state(True)
+    yield
+    AcceleratorState._reset_state(True)
 
 
 def gfpgan() -> torch.nn.Module:
@@ -119,7 +128,7 @@ def test_every_kind_of_host_is_trained_here():
     assert set(TRAINED) == set(hosts())
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", TRAINED)
 def test_an_adapter_is_trained_for_every_kind_of_host(kind, precision, faces, run):
     host = TRAINED[kind].build().train()

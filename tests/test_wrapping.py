@@ -303,6 +303,7 @@ class TestForms:
 
     def test_what_accelerate_prepares_is_wrapped_before_and_after(self):
         accelerate = pytest.importorskip("accelerate")
+        accelerate.state.AcceleratorState._reset_state(True)
         accelerator = accelerate.Accelerator(cpu=True, mixed_precision="bf16")
         model = opened(iqp.wrap(accelerator.prepare(seeded(Net).eval()), sites=SITES))
         x = pictures(1, 3, 8, 8)
@@ -310,6 +311,7 @@ class TestForms:
             assert not torch.equal(model(x, quality=0.9), model(x))
             prepared = accelerator.prepare(opened(iqp.wrap(seeded(Net).eval(), sites=SITES)))
             assert not torch.equal(prepared(x, quality=0.9), prepared(x))
+        accelerate.state.AcceleratorState._reset_state(True)
 
 
 class Lora(nn.Module):
