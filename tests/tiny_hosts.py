@@ -24,6 +24,7 @@ class TinyHost:
         side: of its pictures, in pixels.
         arguments: named ones that make calls repeatable and let every site run.
         needs: packages that hold its class.
+        low: the least value of its pictures, of which the greatest is 1.
     """
 
     kind: str
@@ -31,6 +32,7 @@ class TinyHost:
     side: int
     arguments: dict[str, Any] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
+    low: float = -1.0
 
     def build(self) -> nn.Module:
         with torch.random.fork_rng():
@@ -162,5 +164,5 @@ TINY_HOSTS = {
     "vqfr_v1": TinyHost("vqfr_v1", partial(stand_ins.VQFRv1, 1), 32),
     "daefr": TinyHost("daefr", partial(stand_ins.DAEFR, 1, 2), 32),
     "gpen": TinyHost("gpen", partial(stand_ins.GPEN, 2), 16),
-    "native": TinyHost("iqpfr", native, 64),
+    "native": TinyHost("iqpfr", native, 64, low=0.0),
 }

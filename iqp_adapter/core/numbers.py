@@ -15,8 +15,8 @@ def check_number(name: str, value: Any, low: float = -math.inf, high: float = ma
     Raises:
         ValueError: says what it is instead.
     """
-    fits = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) and low <= value <= high
-    if not fits:
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    if not (math.isfinite(number) and low <= number <= high):
         raise ValueError(f"{name} is {_shown(value)}; use {_range(low, high)}")
     return value
 

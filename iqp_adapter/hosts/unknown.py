@@ -41,12 +41,11 @@ class Sizes:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Sizes:
         """Those that an adapter was saved with, if it was; any size where they make no sense."""
-        resolution, multiple = data.get("resolution"), data.get("multiple")
-        return cls(resolution if _is_size(resolution) else None, multiple if _is_size(multiple) else 1)
+        return cls(_size(data.get("resolution")), _size(data.get("multiple")) or 1)
 
 
-def _is_size(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+def _size(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
 def described(host: nn.Module, restore: Restore, sizes: Sizes) -> HostSpec:

@@ -179,7 +179,7 @@ class IQPFR(Restorer, nn.Module):
         self.check(arguments)
         with fixed(self):
             fitted = fit(lq, self.resolution, self.books.null)
-            yield self.decision(fitted, quality, 1.0 if scale is None else scale, **arguments)
+            yield self.decision(fitted, quality, check_number("scale", 1.0 if scale is None else scale), **arguments)
 
     def decision(
         self,
