@@ -45,8 +45,8 @@ def other_precisions():
 
 
 def gfpgan() -> torch.nn.Module:
-    pytest.importorskip("gfpgan")
     make_importable()
+    pytest.importorskip("gfpgan")
     from gfpgan.archs.gfpganv1_clean_arch import GFPGANv1Clean
 
     return GFPGANv1Clean(**GFPGAN | {"out_size": 64})
