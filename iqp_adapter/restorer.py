@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -13,7 +13,8 @@ from torch.nn.functional import one_hot
 
 from .core.codes import Codes, Optimisation, best_of, optimise
 from .core.injection import Scale
-from .core.quality import OWN, Asked, ScoreScale
+from .core.numbers import check_numbers
+from .core.quality import OWN, Asked, ScoreScale, as_rows
 from .pictures import as_given
 from .scoring.scorer import Scorer, reward_of
 
@@ -23,6 +24,11 @@ class Decision(NamedTuple):
 
     logits: Codes
     decode: Callable[[Codes], Tensor]
+
+
+def _strengths(scale: Any) -> Collection[Any]:
+    """The numbers of a scale, which may differ by site."""
+    return scale.values() if isinstance(scale, Mapping) else (scale,)
 
 
 class Restorer:
@@ -83,20 +89,31 @@ class Restorer:
             scale: strength of the quality's guidance, 1 as trained.
             fidelity: weight between detail (0) and likeness to the input (1), where the model has one.
 
+        What a model makes of a picture is returned as it is: where its numbers overflow there is NaN, never a
+        colour.
+
         Raises:
-            ValueError: for an argument that it does not take.
+            ValueError: for an argument that it does not take, and for pictures of another shape or range.
         """
         raise NotImplementedError
 
     def check(self, arguments: Mapping[str, Any]) -> None:
         """Refuses in one line what `restore` does not take, before any work is done.
 
+        A class of your own that has arguments of its own says so by a `check` that calls this one too.
+
         Args:
-            arguments: names and values beside lq, quality and scale; those that are None are not asked for.
+            arguments: names and values of arguments beside lq; those that are None are not asked for.
 
         Raises:
             ValueError: names the argument and what it would take.
         """
+        asked = {name: value for name, value in arguments.items() if value is not None}
+        if "quality" in asked and asked["quality"] is not OWN:
+            as_rows(asked["quality"], self.conditioned_on or ("quality",))
+        for value in _strengths(asked.get("scale", 1.0)):
+            check_numbers("scale", value)
+        check_numbers("fidelity", asked.get("fidelity", 0.0), 0, 1)
 
     def deciding(
         self, lq: Tensor, quality: Asked, scale: Scale | None, arguments: dict[str, Any]

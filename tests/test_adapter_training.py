@@ -9,24 +9,61 @@ import subprocess
 import sys
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from shutil import copy
+from typing import Any
 
 import numpy as np
 import pytest
 import stand_ins
 import torch
+from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file
-from tiny_hosts import TINY_HOSTS
+from tiny_hosts import GFPGAN, TINY_HOSTS, TinyHost
+from typer.testing import CliRunner
 
 import iqp_adapter as iqp
+from iqp_adapter import ScoreScale
+from iqp_adapter.cli import app
 from iqp_adapter.compat import make_importable
-from iqp_adapter.hosts.registry import recognise
+from iqp_adapter.hosts.registry import hosts, recognise
 from iqp_adapter.training.adapter_training import AdapterTraining
 from iqp_adapter.training.config import AdapterConfig, StageConfig
 from iqp_adapter.training.stages import CodeImitation, CodeReward, ImageImitation, ImageReward
 
 STAGE = StageConfig(steps=30, batch=4, rate=1e-2, warmup=1, ema=0.5, options={"shuffle_every": 10})
+
+
+@pytest.fixture(autouse=True)
+def other_precisions():
+    """Lets every test have a precision of its own, which accelerate fixes for a process."""
+    AcceleratorState._reset_state(True)
+    yield
+    AcceleratorState._reset_state(True)
+
+
+def gfpgan() -> torch.nn.Module:
+    make_importable()
+    pytest.importorskip("gfpgan")
+    from gfpgan.archs.gfpganv1_clean_arch import GFPGANv1Clean
+
+    return GFPGANv1Clean(**GFPGAN | {"out_size": 64})
+
+
+TRAINED = {
+    "codeformer": TinyHost("codeformer", partial(stand_ins.CodeFormer, 2, 2), 64),
+    "restoreformer": TinyHost("restoreformer", partial(stand_ins.RestoreFormerPlusPlus, 2), 64),
+    "gfpgan": TinyHost("gfpgan", gfpgan, 64),
+    "vqfr": TinyHost("vqfr", partial(stand_ins.VQFRv2, 2), 64),
+    "vqfr_v1": TinyHost("vqfr_v1", partial(stand_ins.VQFRv1, 2), 64),
+    "daefr": TinyHost("daefr", partial(stand_ins.DAEFR, 2, 2), 64),
+    "gpen": TinyHost("gpen", partial(stand_ins.GPEN, 4), 64),
+    "iqpfr": TINY_HOSTS["native"],
+}
+"""A small instance of every kind of host, of 64 px, below which nothing has a score."""
+SHORT = StageConfig(steps=2, batch=2, rate=1e-2, warmup=1, options={"shuffle_every": 2})
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +76,21 @@ def faces(tmp_path_factory):
         crop = Image.fromarray(astronaut()[top : top + 200, left + 100 : left + 300])
         crop.resize((96, 96)).save(folder / f"{index}.png")
     return folder
+
+
+@pytest.fixture(scope="module")
+def score_scale(tmp_path_factory):
+    """The file in which a run keeps the score scale, which takes the longest of a short run to find."""
+    path = tmp_path_factory.mktemp("scale") / "score_scale.json"
+    path.write_text(json.dumps(ScoreScale("iqp-lite", False, tuple(range(101))).to_dict()))
+    return path
+
+
+@pytest.fixture
+def run(score_scale, tmp_path):
+    """The folder of a run that has its score scale already."""
+    copy(score_scale, tmp_path)
+    return tmp_path
 
 
 def built(name: str) -> torch.nn.Module:
@@ -72,6 +124,86 @@ def test_an_adapter_learns_and_its_host_does_not(name, term, block, faces, tmp_p
     assert not torch.equal(model.restore(lq), model.restore(lq, quality=None))
 
 
+def test_every_kind_of_host_is_trained_here():
+    assert set(TRAINED) == set(hosts())
+
+
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", TRAINED)
+def test_an_adapter_is_trained_for_every_kind_of_host(kind, precision, faces, run):
+    host = TRAINED[kind].build().train()
+    before = {key: value.clone() for key, value in host.state_dict().items()}
+    stage = "reward" if kind == "iqpfr" else "imitation"  # which has two codebooks, so that there is none to imitate
+    training = AdapterTraining(AdapterConfig(**{stage: SHORT}, precision=precision), host, faces, run)
+    folder = training.run()
+    assert all(torch.equal(value, before[key]) for key, value in host.state_dict().items())
+    assert training.model.unwrap() is host and all(module.training for module in host.modules())
+    model = iqp.wrap(host, adapter=folder)
+    assert model.adapters["default"].learned and not host.training
+    lq = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert model.restore(lq.to(memory_format=torch.channels_last)).isfinite().all()
+
+
+@pytest.mark.parametrize("kind", TRAINED)
+def test_a_reward_reaches_every_kind_of_host_or_is_refused_before_training(kind, faces, run):
+    config = AdapterConfig(imitation=SHORT, reward=SHORT, precision="fp32")
+    if kind == "vqfr":
+        with pytest.raises(ValueError, match="VQFRv2 decodes without gradients: no reward reaches the codes of a vqfr"):
+            AdapterTraining(config, TRAINED[kind].build(), faces, run)
+        assert not (run / "imitation").exists()
+    elif kind == "iqpfr":
+        with pytest.raises(ValueError, match="iqpfr has no single codebook to imitate; leave imitation out"):
+            AdapterTraining(config, TRAINED[kind].build(), faces, run)
+    else:
+        AdapterTraining(config, TRAINED[kind].build(), faces, run)
+
+
+def test_a_stage_that_would_teach_nothing_is_refused(faces, run, monkeypatch):
+    host = TRAINED["restoreformer"].build()
+    deaf = replace(recognise(host), restore=torch.no_grad()(recognise(host).restore))
+    for module in ("training.adapter_training", "hosts.wrap"):
+        monkeypatch.setattr(f"iqp_adapter.{module}.recognise", lambda host: deaf)
+    with pytest.raises(ValueError, match="nothing that is trained reaches the loss of imitation: .*; leave imitation"):
+        AdapterTraining(AdapterConfig(imitation=SHORT, precision="fp32"), host, faces, run)
+
+
+class WithStatistics(torch.nn.Module):
+    """A host of a known kind with a head before it that BatchNorm, dropout and a counter make restless."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.Dropout(0.5))
+        for name, part in stand_ins.RestoreFormer(2).named_children():
+            setattr(self, name, part)
+
+    def forward(self, input: torch.Tensor) -> Any:
+        return stand_ins.RestoreFormer.forward(self, self.head(input))
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_not_a_number_of_a_host_with_statistics_changes(mode, faces, run):
+    torch.manual_seed(0)
+    host = WithStatistics().train(mode)
+    before = {key: value.clone() for key, value in host.state_dict().items()}
+    original = deepcopy(host)
+    training = AdapterTraining(AdapterConfig(imitation=SHORT, reward=SHORT, precision="fp32"), host, faces, run)
+    folder = training.run()
+    assert all(torch.equal(value, before[key]) for key, value in host.state_dict().items())
+    assert training.model.unwrap().training == host.head[0].training == mode
+    assert iqp.wrap(original, adapter=folder).adapters["default"].learned
+
+
+def test_the_command_trains_an_adapter_for_gfpgan(faces, run, monkeypatch):
+    host, config = TRAINED["gfpgan"].build(), run / "short.yaml"
+    monkeypatch.setattr("iqp_adapter.training.adapter_training.load_host", lambda source: host)
+    stage = "{steps: 2, batch: 2, rate: 1.0e-3, warmup: 1}"
+    config.write_text(f"imitation: {stage}\nreward: {stage}\n")
+    command = ["train", "adapter", "--host", "gfpgan", "--config", config, "--hq", faces, "-o", run]
+    result = CliRunner().invoke(app, [str(part) for part in command])
+    assert result.exit_code == 0, result.output
+    assert (run / "reward" / "model" / "config.json").exists()
+
+
 @pytest.mark.parametrize("stages", [["reward"], ["imitation", "reward"]])
 def test_a_run_has_the_stages_of_its_configuration(stages, faces, tmp_path):
     short = replace(STAGE, steps=2, batch=2, rate=1e-3)
@@ -86,11 +218,12 @@ def test_a_run_has_the_stages_of_its_configuration(stages, faces, tmp_path):
 def test_a_stage_starts_from_the_weights_of_the_one_before(faces, tmp_path):
     short = replace(STAGE, steps=2, batch=2)
     config = AdapterConfig(imitation=short, reward=short, precision="fp32", watch_every=100)
+    host = TRAINED["codeformer"].build
     with pytest.raises(FileNotFoundError, match="imitation is not finished in .*; run it first"):
-        AdapterTraining(config, built("vqfr"), faces, tmp_path).run_stage("reward")
-    folder = AdapterTraining(config, built("vqfr"), faces, tmp_path).run_stage("imitation")
+        AdapterTraining(config, host(), faces, tmp_path).run_stage("reward")
+    folder = AdapterTraining(config, host(), faces, tmp_path).run_stage("imitation")
     imitated = load_file(folder / "model.safetensors")
-    start = AdapterTraining(config, built("vqfr"), faces, tmp_path).stage("reward").adapter.state_dict()
+    start = AdapterTraining(config, host(), faces, tmp_path).stage("reward").adapter.state_dict()
     assert any(value.any() for key, value in imitated.items() if key.endswith("gate"))
     assert all(torch.equal(value, start[key]) for key, value in imitated.items())
 

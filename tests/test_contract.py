@@ -29,7 +29,7 @@ class Case:
         self.name, self.tiny, self.block = name, tiny, block
         self.host = tiny.build()
         generator = torch.Generator().manual_seed(0)
-        self.x = torch.rand(2, 3, tiny.side, tiny.side, generator=generator) * 2 - 1
+        self.x = tiny.low + (1 - tiny.low) * torch.rand(2, 3, tiny.side, tiny.side, generator=generator)
 
     def wrap(self) -> iqp.WrappedHost:
         return iqp.wrap(self.host, block=self.block)

@@ -267,7 +267,8 @@ def test_what_is_not_the_wrappers_is_looked_up_on_the_host(model):
         model.leyers  # noqa: B018 - looked up for its error
     model.half()
     assert model.host.layers[0].weight.dtype == next(model.parameters()).dtype == torch.float16
-    assert model.train().host.training and not model.eval().host.training
+    model.host.train()
+    assert not model.eval().host.training and not model.training
 
 
 @torch.no_grad()

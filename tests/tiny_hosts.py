@@ -24,6 +24,7 @@ class TinyHost:
         side: of its pictures, in pixels.
         arguments: named ones that make calls repeatable and let every site run.
         needs: packages that hold its class.
+        low: the least value of its pictures, of which the greatest is 1.
     """
 
     kind: str
@@ -31,6 +32,7 @@ class TinyHost:
     side: int
     arguments: dict[str, Any] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
+    low: float = -1.0
 
     def build(self) -> nn.Module:
         with torch.random.fork_rng():
@@ -175,5 +177,5 @@ TINY_HOSTS = {
     "gpen": TinyHost("gpen", partial(stand_ins.GPEN, 2), 16),
     "swinir-official": TinyHost("swinir", partial(swinir, official=True), 64, needs=("spandrel",)),
     "swinir-spandrel": TinyHost("swinir", partial(swinir, official=False), 64, needs=("spandrel",)),
-    "native": TinyHost("iqpfr", native, 64),
+    "native": TinyHost("iqpfr", native, 64, low=0.0),
 }

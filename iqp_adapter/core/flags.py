@@ -1,4 +1,4 @@
-"""Which parameters learn and which modules train: what is changed for a while is given back as it was found."""
+"""Which parameters learn: what is changed for a while is given back as it was found."""
 
 from __future__ import annotations
 
@@ -11,27 +11,18 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Flags:
-    """What of a host wrapping changes beside its hooks: which parameters learn, which modules are in training mode."""
+    """Which parameters of a module learn."""
 
     requires_grad: Mapping[str, bool]
-    training: Mapping[str, bool]
 
     @classmethod
     def of(cls, host: nn.Module) -> Flags:
-        return cls(
-            {name: parameter.requires_grad for name, parameter in host.named_parameters()},
-            {name: module.training for name, module in host.named_modules()},
-        )
+        return cls({name: parameter.requires_grad for name, parameter in host.named_parameters()})
 
     def thaw(self, host: nn.Module) -> None:
-        """Lets those parameters learn that did."""
+        """Lets those parameters learn that did; what has come since is left alone."""
         for name, parameter in host.named_parameters():
-            parameter.requires_grad_(self.requires_grad[name])
-
-    def give_back(self, host: nn.Module) -> None:
-        self.thaw(host)
-        for name, module in host.named_modules():
-            module.training = self.training[name]
+            parameter.requires_grad_(self.requires_grad.get(name, parameter.requires_grad))
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .block import Block, Kept
+from .numbers import check_numbers
 from .sites import Site
 
 Scale = float | Tensor | Mapping[str, float]
@@ -47,7 +48,7 @@ def strengths(scale: Scale, sites: Mapping[str, Site], like: Tensor) -> dict[str
     """The user's strength by site: (1, 1, 1), or (B, 1, 1) where every image has its own; on the device of `like`.
 
     Raises:
-        ValueError: for numbers by path, one of which starts no site's.
+        ValueError: for what is no finite number, and for numbers by path, one of which starts no site's.
     """
     if not isinstance(scale, Mapping):
         return dict.fromkeys(sites, _strength(scale, like))
@@ -59,6 +60,7 @@ def strengths(scale: Scale, sites: Mapping[str, Site], like: Tensor) -> dict[str
 
 
 def _strength(scale: float | Tensor, like: Tensor) -> Tensor:
+    check_numbers("scale", scale)
     return torch.as_tensor(scale, dtype=like.dtype, device=like.device).reshape(-1, 1, 1)  # (B,) -> (B, 1, 1)
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
+from numbers import Real
 from typing import Any, Literal
 
 import torch
@@ -135,10 +136,9 @@ def as_quality(quality: Quality, batch: int, metrics: Sequence[str], device: tor
         metrics: names of the S metrics of the model, for the error's sake.
 
     Raises:
-        ValueError: on another word, a number outside [0, 1] or a tensor of another shape.
+        ValueError: on another word, what is no number in [0, 1], or a tensor of another shape.
     """
-    if isinstance(quality, str):
-        quality = _number(quality)
+    quality = _number(quality) if isinstance(quality, str) else _without_nan(quality)
     shape = (batch, len(metrics))
     values = torch.as_tensor(quality, dtype=torch.float32, device=device)
     if values.ndim == 1:
@@ -168,6 +168,16 @@ def _number(word: str) -> float:
     if word not in WORDS:
         raise ValueError(f"quality is {word!r}; use a number in [0, 1], {_either(tuple(WORDS))}")
     return WORDS[word]
+
+
+def _without_nan(quality: float | Tensor) -> float | Tensor:
+    """The quality itself; in tensors NaN stands for no preference, alone it is a slip."""
+    truth = quality.dtype == torch.bool if isinstance(quality, Tensor) else isinstance(quality, bool)
+    if truth or (isinstance(quality, Real) and math.isnan(quality)):
+        raise ValueError(f"quality is {quality}; use a number in [0, 1], {_either(tuple(WORDS))}")
+    if not isinstance(quality, (Real, Sequence, Tensor)) and not hasattr(quality, "__array__"):
+        raise ValueError(f"quality is a {type(quality).__name__}; use a number in [0, 1], {_either(tuple(WORDS))}")
+    return quality
 
 
 def _either(words: Sequence[str]) -> str:

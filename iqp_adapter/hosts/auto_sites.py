@@ -357,8 +357,10 @@ def _wider(pictures: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 @contextmanager
 def at_rest(host: nn.Module) -> Iterator[None]:
-    """Within it, the host is in eval mode and nothing records gradients."""
+    """Within it, the host is in eval mode and nothing records gradients; what it keeps in buffers is given back."""
     training = {module: module.training for module in host.modules()}
+    places = [(module, name, buffer) for module in training for name, buffer in module._buffers.items()]
+    kept = [(module, name, buffer, buffer.clone()) for module, name, buffer in places if buffer is not None]
     try:
         host.eval()
         with torch.inference_mode(False), torch.no_grad():
@@ -366,6 +368,10 @@ def at_rest(host: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in training.items():
             module.training = mode
+        for module, name, buffer, value in kept:
+            module._buffers[name] = buffer
+            if not torch.equal(buffer, value):
+                buffer.data.copy_(value)
 
 
 def _log(host: nn.Module, kind: str, sites: Sequence[Site]) -> None:

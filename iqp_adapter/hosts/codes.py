@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ..core.codes import Codes, straight_through
+from ..pictures import as_unit
+from .hooks import of_this_thread
 from .spec import CodeAccess
 
 _SURE = 100.0
@@ -59,9 +61,10 @@ class HostCodes:
             ValueError: for a gradient that the host does not pass on.
         """
         [weights] = codes
-        with _Exchange(self.host, self.access, weights).attached():
-            restored = self.restore().float().clamp(0, 1)
-        if weights.requires_grad and not restored.requires_grad:
+        exchange = _Exchange(self.host, self.access, weights)
+        with exchange.attached():
+            restored = as_unit(self.restore().float())
+        if weights.requires_grad and not (exchange.differentiable and restored.requires_grad):
             raise ValueError(
                 f"{type(self.host).__name__} decodes without gradients, so its codes cannot be optimised; sample them "
                 f"by best_of"
@@ -76,7 +79,7 @@ class HostCodes:
             caught.append(output)
             raise _Enough
 
-        handle = self.host.get_submodule(path).register_forward_hook(catch)
+        handle = self.host.get_submodule(path).register_forward_hook(of_this_thread(catch))
         try:
             self.restore()
         except _Enough:
@@ -91,19 +94,21 @@ class _Exchange:
 
     features: Tensor
     arguments: Mapping[str, Any]
+    differentiable = False
+    """Whether gradients were recorded where the codes went in; some hosts decode without."""
 
     def __init__(self, host: nn.Module, access: CodeAccess, weights: Tensor):
         self.host, self.access, self.weights = host, access, weights
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        place = self.host.get_submodule
-        handles = [place(self.access.logits.path).register_forward_hook(self._on_logits)]
+        place, own = self.host.get_submodule, of_this_thread
+        handles = [place(self.access.logits.path).register_forward_hook(own(self._on_logits))]
         if self.weights.requires_grad:
             handles += [
-                self.host.register_forward_pre_hook(self._on_call, with_kwargs=True),
-                place(self.access.features).register_forward_hook(self._on_features),
-                place(self.access.entry.path).register_forward_pre_hook(self._on_entry),
+                self.host.register_forward_pre_hook(own(self._on_call), with_kwargs=True),
+                place(self.access.features).register_forward_hook(own(self._on_features)),
+                place(self.access.entry.path).register_forward_pre_hook(own(self._on_entry)),
             ]
         try:
             yield
@@ -122,6 +127,7 @@ class _Exchange:
 
     def _on_entry(self, module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         own = arguments[0]
+        self.differentiable = torch.is_grad_enabled()
         codebook = self.access.codebook(self.host)
         soft = self.access.entry.untokens(self.weights.to(codebook) @ codebook, own)
         if self.access.adain is not None and self.access.adain(self.arguments):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..core.adapter import Adapter
 from ..core.block import Kept
 from ..core.injection import Injection, Scale, strengths
+from ..core.numbers import check_number
 from ..core.quality import OWN, Asked, Quality, as_rows
 from ..core.sites import Site
 from .spec import OwnDial
@@ -54,7 +55,7 @@ class Dial:
         self.adapters = nn.ModuleDict()
         self.weights: dict[str, float] = {}
         self._quality: Quality | None = None
-        self._kept: tuple[list[tuple[int, int]], Conditions] | None = None
+        self._kept: tuple[Quality, list[tuple[int, int]], Conditions] | None = None
 
     @property
     def quality(self) -> Quality | None:
@@ -79,10 +80,16 @@ class Dial:
         """Whether a quality changes anything."""
         return self.own is not None or any(adapter.learned for adapter in self.adapters.values())
 
-    def add(self, name: str, adapter: Adapter, weight: float) -> None:
-        """Adds an adapter; what several add to the same features is summed."""
+    def check(self, name: str, weight: float) -> None:
+        """Raises ValueError for what cannot be the name or the weight of another adapter."""
         if name in self.adapters:
             raise ValueError(f"there is an adapter {name!r} already; choose another name, or remove it first")
+        if not isinstance(name, str) or not name or "." in name or hasattr(self.adapters, name):
+            raise ValueError(f"an adapter cannot be called {name!r}; choose a word without dots, such as 'portraits'")
+        check_number(f"the weight of adapter {name!r}", weight)
+
+    def add(self, name: str, adapter: Adapter, weight: float) -> None:
+        """Adds an adapter; what several add to the same features is summed."""
         self.adapters[name], self.weights[name] = adapter, weight
         self.forget()
 
@@ -112,7 +119,7 @@ class Dial:
         plan: dict[str, list[Injection]] = {key: [] for key in sites}
         strength = strengths(scale, sites, like=next(self.adapters.parameters()))
         for name, adapter in self.adapters.items():
-            weight = self.weights[name]
+            weight = check_number(f"the weight of adapter {name!r}", self.weights[name])
             for key, block in adapter.blocks.items() if weight else ():
                 plan[key].append(Injection(block, conditions[name][key], weight * strength[key]))
         return plan
@@ -128,7 +135,8 @@ class Dial:
     def _kept_conditions(self, quality: Quality) -> Conditions:
         """Those of the quality that is set, computed when it or a parameter has changed, as tensors for any mode."""
         state = [(parameter.data_ptr(), parameter._version) for parameter in self.adapters.parameters()]
-        if self._kept is None or self._kept[0] != state:
+        kept = self._kept
+        if kept is None or kept[0] is not quality or kept[1] != state:
             with torch.inference_mode(False), torch.no_grad():
-                self._kept = (state, self._conditions(quality))
-        return self._kept[1]
+                self._kept = kept = (quality, state, self._conditions(quality))
+        return kept[2]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -34,12 +35,37 @@ class Tap:
         return module.register_forward_hook(self._on_output)
 
     def _on_output(self, module: nn.Module, arguments: tuple[Any, ...], output: Any) -> Any:
+        refuse_replicas(module)
         if isinstance(output, tuple):
             return (self.change(self.site, output[0]), *output[1:])
         return self.change(self.site, output)
 
     def _on_input(self, module: nn.Module, arguments: tuple[Any, ...]) -> Any:
+        refuse_replicas(module)
         return (self.change(self.site, arguments[0]), *arguments[1:])
+
+
+def refuse_replicas(module: nn.Module) -> None:
+    """Raises RuntimeError in DataParallel's copies: they share hooks, and run in threads that know of no call."""
+    if getattr(module, "_is_replica", False):
+        raise RuntimeError(
+            "a wrapped host does not run under DataParallel, whose copies share hooks; use DistributedDataParallel"
+        )
+
+
+def check_sites(host: nn.Module, sites: Sequence[Site]) -> Sequence[Site]:
+    """The sites, if the host has them all.
+
+    Raises:
+        ValueError: names the first that it has not.
+    """
+    paths = {path for path, _ in host.named_modules()}
+    missing = [site.path for site in sites if site.path not in paths]
+    if missing:
+        raise ValueError(f"{type(host).__name__} has no submodule {missing[0]!r}; list them by host.named_modules()")
+    if not sites:
+        raise ValueError("no sites, so nothing would be conditioned; give at least one, or sites='auto'")
+    return sites
 
 
 @contextmanager
@@ -55,6 +81,17 @@ def tapped(host: nn.Module, site: Site, look: Callable[[Site, Tensor], Any]) -> 
         yield
     finally:
         handle.remove()
+
+
+def of_this_thread(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """The hook, which does nothing in calls that other threads make."""
+    own = get_ident()
+
+    @wraps(hook)
+    def call(*arguments: Any) -> Any:
+        return hook(*arguments) if get_ident() == own else None
+
+    return call
 
 
 def is_wrapped(host: nn.Module) -> bool:

@@ -6,12 +6,14 @@ from collections.abc import Callable, Collection
 from functools import lru_cache
 from importlib import import_module
 from pkgutil import iter_modules
+from typing import Any
 
 from torch import nn
 
 from .. import adapters
 from ..store.fetch import WeightFile
 from ..store.files import some_of
+from .forms import host_within, plain_keys
 from .plugins import plugged_in
 from .spec import HostSpec
 
@@ -31,16 +33,23 @@ def named(kind: str) -> HostSpec:
     return hosts()[kind]
 
 
+def is_known(kind: Any) -> bool:
+    """Whether a host file describes the kind of that name."""
+    return isinstance(kind, str) and kind in hosts()
+
+
 def recognise(host: nn.Module) -> HostSpec:
     """The kind of a restorer, by the keys of its state dict.
 
     Raises:
         ValueError: where no kind fits, naming the nearest, and where more than one does.
     """
-    keys, name = list(host.state_dict()), type(host).__name__
+    keys, name = plain_keys(host.state_dict()), type(host).__name__
     found = kind_of(lambda spec: keys, name)
     if found is not None:
         return found
+    if held := host_within(host, _name_of):
+        raise ValueError(f"{name} is no host, but its .{held[0]} is a {held[1]}; wrap that: wrap(model.{held[0]})")
     raise ValueError(
         f"{name} is no known host; {nearest(lambda spec: keys)}; give kind= if it is to count as one, available: "
         f"{', '.join(sorted(hosts()))}; else give sites=[...]"
@@ -75,6 +84,11 @@ def nearest(keys: Callable[[HostSpec], Collection[str]]) -> str:
     if spec.likeness(keys(spec)) < 1 or not spec.foreign(keys(spec)):
         return said
     return f"{said}, which has no {some_of(spec.foreign(keys(spec)))}"
+
+
+def _name_of(keys: Collection[str]) -> str | None:
+    """Name of a kind that recognises the keys."""
+    return next((spec.name for spec in hosts().values() if spec.recognises(keys)), None)
 
 
 def published() -> dict[str, WeightFile]:

@@ -38,10 +38,11 @@ def save_adapter(
     taken = sorted(set(OURS) & set(facts))
     if taken:
         raise ValueError(f"{', '.join(taken)} cannot be a fact's name, since the config needs it; choose another")
+    sizes = {} if spec.has else {"resolution": spec.resolution(host), "multiple": spec.multiple}
     config = {
         "kind": KIND,
         "version": __version__,
-        "host": {"name": spec.name, "source": spec.source, "licence": spec.licence, **fingerprint(host)},
+        "host": {"name": spec.name, "source": spec.source, "licence": spec.licence, **fingerprint(host), **sizes},
         "adapter": adapter.to_config(),
         **adapter.facts,
         **facts,
@@ -101,6 +102,14 @@ def load_adapter(name: str | Path, host: nn.Module, spec: HostSpec, allow_other_
     adapter = checkpoint.load_built(lambda: Adapter.from_config(config["adapter"]), weights, source=str(name))
     adapter.facts = {key: value for key, value in config.items() if key not in OURS}
     return adapter
+
+
+def trained_host(name: str | Path) -> dict[str, Any]:
+    """What an adapter says of the host that it was trained for: its name and, of one that no host file describes, the
+    sizes of pictures that it takes. Empty where it says nothing, which `load_adapter` refuses."""
+    config, _ = checkpoint.load(hub.resolve(name))
+    host = config.get("host")
+    return host if isinstance(host, dict) else {}
 
 
 def _refuse_unknown(name: str, config: dict[str, Any]) -> None:

@@ -77,6 +77,7 @@ class HostSpec:
         restore: (host, lq, **arguments) -> restored, both (B, 3, R, R) RGB in [0, 1]; calls the host its own way. It
             takes the host's weight between detail (0) and likeness (1), if there is one, as `fidelity`.
         resolution: side R of the square pictures that an instance takes, in pixels; None for any size.
+        multiple: what the sides of pictures must be a multiple of, where any size will do.
         build: makes an instance of the sizes of a state dict; None where no package has the class.
         classes: packages that have the class which `build` makes, any of them -> how to get it; empty where it needs
             none.
@@ -99,6 +100,7 @@ class HostSpec:
     restore: Callable[..., Tensor]
     resolution: Callable[[nn.Module], int | None]
     parts: tuple[str, ...] = ()
+    multiple: int = 1
     lacks: tuple[str, ...] = ()
     build: Callable[[Mapping[str, Tensor]], nn.Module] | None = None
     classes: Mapping[str, str] = field(default_factory=dict)

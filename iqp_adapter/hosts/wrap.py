@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -14,11 +14,13 @@ from ..core.adapter import ATTENTION, Adapter, kind_of_block
 from ..core.quality import ScoreScale
 from ..core.sites import Site
 from .auto_sites import Example, at_rest, find_sites
-from .hooks import is_wrapped, tapped
+from .forms import check_form
+from .hooks import check_sites, is_wrapped, tapped
 from .loading import load_host
-from .registry import named, recognise
-from .saved import load_adapter
+from .registry import is_known, named, recognise
+from .saved import load_adapter, trained_host
 from .spec import HostSpec
+from .unknown import Restore, Sizes, described, find_sizes, first_output
 from .wrapped import WrappedHost
 
 
@@ -30,7 +32,7 @@ def wrap(
     into: nn.Module | None = None,
     sites: Sequence[Site] | Literal["auto"] | None = None,
     example: Example | None = None,
-    restore: Callable[..., Tensor] | None = None,
+    restore: Restore | None = None,
     scales: Sequence[ScoreScale] = (),
     allow_other_weights: bool = False,
     block: str = ATTENTION,
@@ -50,7 +52,9 @@ def wrap(
         sites: places of injection, for a model that no host file describes; "auto" finds them by a dry run.
         example: an input of the host, or a tuple of its positional arguments, for dry runs.
         restore: (host, lq) -> restored in [0, 1], for `model.restore` of such a model; by default it is called with
-            pictures in [0, 1], and its output, or the first one, is taken.
+            pictures in [0, 1], and its output, or the first one, is taken. Dry runs on the example tell whether it
+            takes that size alone, or sides that are a multiple of a number; pictures of other sizes are then resized,
+            or mirrored at their edges and cut back. A saved adapter remembers that, and its sites.
         scales: score scales of the metrics an adapter is to be trained with.
         allow_other_weights: loads an adapter although it was trained on other weights of the same shapes.
         block: what a new adapter puts at each site: "attention" or "score_map".
@@ -64,16 +68,24 @@ def wrap(
     """
     module = host if isinstance(host, nn.Module) and into is None else load_host(host, kind, into)
     bare = getattr(module, "_orig_mod", module)
-    if is_wrapped(bare):
-        raise ValueError(f"this {type(bare).__name__} is wrapped already; use its wrapper, or unwrap() it first")
-    spec = _spec(bare, kind, sites, restore)
+    _check(bare)
+    spec = _spec(bare, kind, sites, restore, adapter, example)
     if adapter is not None:
         trained = load_adapter(adapter, bare, spec, allow_other_weights)
         wrapped = WrappedHost(module, spec, trained).eval()
         wrapped.quality = "best"
         return wrapped
     places = find_sites(bare, example) if sites == "auto" else sites if sites is not None else spec.sites(bare)
-    return WrappedHost(module, spec, _fresh(bare, spec, _checked(bare, places), scales, example, block, sizes))
+    return WrappedHost(module, spec, _fresh(bare, spec, check_sites(bare, places), scales, example, block, sizes))
+
+
+def _check(host: nn.Module) -> None:
+    """Refuses what is wrapped already, and forms that cannot be."""
+    wrapper = next((path for path, module in host.named_modules() if isinstance(module, WrappedHost)), None)
+    if wrapper is not None or is_wrapped(host):
+        where = f"the .{wrapper} of this" if wrapper else "this"
+        raise ValueError(f"{where} {type(host).__name__} is wrapped already; use its wrapper, or unwrap() it first")
+    check_form(host)
 
 
 def _fresh(
@@ -115,43 +127,20 @@ def positions(host: nn.Module, spec: HostSpec, sites: Sequence[Site], example: E
     return lengths[0]
 
 
-def _spec(host: nn.Module, kind: str | None, sites: Any, restore: Callable[..., Tensor] | None) -> HostSpec:
+def _spec(
+    host: nn.Module,
+    kind: str | None,
+    sites: Any,
+    restore: Restore | None,
+    adapter: str | Path | None,
+    example: Example | None,
+) -> HostSpec:
+    """The named kind; where sites are given, or those of an adapter that was trained so, what is known then; else the
+    kind that recognises the host."""
     if kind is not None:
         return named(kind)
-    return recognise(host) if sites is None else _unknown(host, restore or _first_output)
-
-
-def _unknown(host: nn.Module, restore: Callable[..., Tensor]) -> HostSpec:
-    """What can be said of a model that no host file describes."""
-    return HostSpec(
-        name=type(host).__name__,
-        source="not known",
-        licence="not known",
-        has=(),
-        sites=_no_sites,
-        restore=restore,
-        resolution=_any_size,
-    )
-
-
-def _no_sites(host: nn.Module) -> Sequence[Site]:
-    return ()
-
-
-def _any_size(host: nn.Module) -> None:
-    return None
-
-
-def _first_output(host: nn.Module, lq: Tensor) -> Tensor:
-    output = host(lq)
-    return output[0] if isinstance(output, (tuple, list)) else output
-
-
-def _checked(host: nn.Module, sites: Sequence[Site]) -> Sequence[Site]:
-    paths = {path for path, _ in host.named_modules()}
-    missing = [site.path for site in sites if site.path not in paths]
-    if missing:
-        raise ValueError(f"{type(host).__name__} has no submodule {missing[0]!r}; list them by host.named_modules()")
-    if not sites:
-        raise ValueError("no sites, so nothing would be conditioned; give at least one, or sites='auto'")
-    return sites
+    restore = restore or first_output
+    trained = trained_host(adapter) if adapter is not None else {}
+    if is_known(trained.get("name")) or (not trained and sites is None):
+        return recognise(host)
+    return described(host, restore, Sizes.from_dict(trained) if trained else find_sizes(host, restore, example))

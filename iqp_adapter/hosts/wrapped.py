@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,18 +17,18 @@ from ..core.flags import fixed
 from ..core.injection import Scale
 from ..core.quality import OWN, Asked, Quality, ScoreScale
 from ..core.sites import Site
-from ..pictures import as_given, fit
+from ..pictures import RINGING, as_given, check_images, fit
 from ..restorer import Decision, Restorer
 from ..scoring.scales import lite_scale
 from .attached import Attached, Call
 from .card import describe
 from .codes import HostCodes
 from .dial import DEFAULT, Dial
-from .hooks import uncompiled
+from .hooks import check_sites, uncompiled
+from .notices import Notices
 from .saved import load_adapter, push_adapter, save_adapter
 from .spec import CodeAccess, HostSpec
-
-logger = logging.getLogger(__name__)
+from .unknown import restored_in_multiples
 
 
 class WrappedHost(Restorer, nn.Module):
@@ -39,7 +38,9 @@ class WrappedHost(Restorer, nn.Module):
                                    └─ block, quality × scale ┘
 
     Made by `wrap`. Parameters and `state_dict` are the adapters' alone; the host keeps its own and does not learn.
-    What is not found here is looked up on the host. One call at a time: a model serves no two threads at once.
+    What is not found here is looked up on the host. Threads may share a model: their calls take turns, each at the
+    quality that it names, and a call of the host itself by another thread is bare. The mode of the host is its owner's:
+    `train()` is for the adapters alone, `eval()` for both.
 
     Source: this project, after the plug-and-play idea of IQPFR (arXiv 2503.09294). Differs: its authors train encoder
     and Transformer of the host anew, with a score map; here the host stays as it is, and forward hooks add to its
@@ -66,10 +67,13 @@ class WrappedHost(Restorer, nn.Module):
         self.scale: Scale = 1.0
         self.dial = Dial(spec.dial(self.bare) if spec.dial else None)
         self.adapters, self.adapter_weights = self.dial.adapters, self.dial.weights
-        self._swallowed = dict(spec.swallowed(self.bare)) if spec.swallowed else {}
-        self._attached = Attached(self.bare, spec.name, self.dial.own)
-        self.add_adapter(DEFAULT, adapter)
+        self._notices = Notices(spec, self.bare)
         super().train(host.training)
+        self._attached = Attached(self.bare, spec.name, self.dial.own)
+        with ExitStack() as undo:
+            undo.callback(self._attached.come_off)
+            self.add_adapter(DEFAULT, adapter)
+            undo.pop_all()
 
     # -- what it is
 
@@ -160,16 +164,24 @@ class WrappedHost(Restorer, nn.Module):
         Args:
             source: an adapter, a folder of a saved one, or its id on the Hugging Face Hub.
             allow_other_weights: loads it although it was trained on other weights of the same shapes.
+
+        Raises:
+            ValueError: for a name that is taken or cannot be one, a weight that is no number, and an adapter that does
+                not fit. The model is as before then.
         """
         if not isinstance(source, Adapter):
             source = load_adapter(source, self.bare, self.spec, allow_other_weights)
-        self.dial.add(name, source.to(self.device).train(self.training), weight)
-        self._attached.move_to(self.sites)
+        self.dial.check(name, weight)
+        check_sites(self.bare, source.sites)
+        with self._attached.turn:
+            self._attached.move_to(self.sites | {site.key: site for site in source.sites})
+            self.dial.add(name, source.to(self.device).train(self.training), weight)
 
     def remove_adapter(self, name: str) -> None:
         """Removes one of several adapters, and the hooks that it alone needed."""
-        self.dial.remove(name)
-        self._attached.move_to(self.sites)
+        with self._attached.turn:
+            self.dial.remove(name)
+            self._attached.move_to(self.sites)
 
     def save_pretrained(
         self, folder: str | Path, adapter: str = DEFAULT, dtype: torch.dtype | None = None, **facts: Any
@@ -192,18 +204,18 @@ class WrappedHost(Restorer, nn.Module):
                 without it `model.quality`.
             scale: strength of what the adapters add; 0 is the bare host.
         """
-        self._warn_of_swallowed(named)
-        with self.conditioned(quality, scale):
+        self._notices.of_swallowed(named)
+        with self._attached.turn, self.conditioned(quality, scale):
             return self.host(*arguments, **named)
 
     @contextmanager
     def conditioned(self, quality: Asked = OWN, scale: Scale | None = None) -> Iterator[None]:
-        """Within it, every call of the host itself looks at the quality too."""
-        before, self._attached.call = self._attached.call, self._prepared(quality, scale)
-        try:
+        """Within it, every call of the host itself looks at the quality too, if it is of the same thread (or task)."""
+        if quality is OWN and scale is None and self._attached.call is not None:
             yield
-        finally:
-            self._attached.call = before
+        else:
+            with self._attached.during(self._called(quality, scale)):
+                yield
 
     @torch.no_grad()
     def restore(
@@ -225,16 +237,19 @@ class WrappedHost(Restorer, nn.Module):
             ValueError: for an argument that it does not take, and for pictures of another shape or range.
         """
         arguments = self._asked(arguments | {"fidelity": fidelity})
-        with self.conditioned(quality, scale):
-            restored = self.spec.restore(self.host, self._fitted(lq), **arguments)
+        with self._attached.turn, self.conditioned(quality, scale):
+            restored = restored_in_multiples(
+                self.spec.restore, self.host, self._fitted(lq), self.spec.multiple, **arguments
+            )
         return as_given(restored.float(), lq)
 
     def check(self, arguments: Mapping[str, Any]) -> None:
         known = list(inspect.signature(self.spec.restore).parameters)[2:]
         for name, value in arguments.items():
-            if value is not None and name not in known:
+            if value is not None and name not in (*known, "quality", "scale"):
                 takes = ", ".join(known) or "nothing"
                 raise ValueError(f"{name} is {value!r}, but {self.spec.name} has no {name}; it takes {takes}")
+        super().check(arguments)
 
     # -- codes
 
@@ -247,7 +262,8 @@ class WrappedHost(Restorer, nn.Module):
         """The codes of a host with a single codebook, as `decision`."""
         if self.codes is None:
             raise ValueError(f"{self.spec.name} decides no codes; restore with it, or take a host that does")
-        return HostCodes(self.bare, self.codes, partial(self.spec.restore, self.host, lq, **arguments))
+        check_images(lq, "lq", beyond=RINGING)
+        return HostCodes(self.bare, self.codes, partial(self.spec.restore, self.bare, lq, **arguments))
 
     def decision(self, lq: Tensor, **arguments: Any) -> Decision:
         """What the host decides for pictures (B, 3, R, R) in [0, 1], in whatever condition it is run.
@@ -256,7 +272,8 @@ class WrappedHost(Restorer, nn.Module):
             ValueError: for a host without codes.
         """
         if self.spec.decide is not None:
-            return Decision(*self.spec.decide(self.host, lq, **arguments))
+            check_images(lq, "lq", beyond=RINGING)
+            return Decision(*self.spec.decide(self.bare, lq, **arguments))
         codes = self.codes_in(lq, **arguments)
         return Decision((codes.logits(),), codes.decode)
 
@@ -265,7 +282,7 @@ class WrappedHost(Restorer, nn.Module):
         self, lq: Tensor, quality: Asked, scale: Scale | None, arguments: dict[str, Any]
     ) -> Iterator[Decision]:
         arguments = self._asked(arguments)
-        with self.conditioned(quality, scale), fixed(self.bare, self.adapters):
+        with self._attached.turn, self.conditioned(quality, scale), fixed(self.bare, self.adapters):
             yield self.decision(self._fitted(lq), **arguments)
 
     # -- back again
@@ -273,22 +290,29 @@ class WrappedHost(Restorer, nn.Module):
     def unwrap(self) -> nn.Module:
         """Takes every hook off and hands the host back, as it was given."""
         host = self.host
-        self._attached.come_off()
-        self.__dict__["_host"] = None
+        with self._attached.turn:
+            self._attached.come_off()
+            self.__dict__["_host"] = None
         return host
 
     # -- as a module
 
     def train(self, mode: bool = True) -> WrappedHost:
+        """Has the adapters train, and not the host, whose statistics and dropout would change what it answers.
+
+        `eval()`, which is `train(False)`, is for the host as well, as where an unwrapped one is called so.
+        """
         super().train(mode)
         self.dial.forget()
-        self.host.train(mode)
+        if not mode:
+            self._attached.rest()
         return self
 
     def _apply(self, function: Any, recurse: bool = True) -> WrappedHost:
-        self.dial.forget()
-        self.host._apply(function, recurse)
-        return super()._apply(function, recurse)
+        with self._attached.turn:
+            self.dial.forget()
+            self.host._apply(function, recurse)
+            return super()._apply(function, recurse)
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -306,15 +330,12 @@ class WrappedHost(Restorer, nn.Module):
     # -- parts of the above
 
     @uncompiled
-    def _prepared(self, quality: Asked, scale: Scale | None) -> Call | None:
-        if quality is OWN and scale is None and self._attached.call is not None:
-            return self._attached.call
+    def _called(self, quality: Asked, scale: Scale | None) -> Call:
         setting = self.dial.setting(quality, self.scale if scale is None else scale)
-        self._attached.freeze(setting is not None and torch.is_grad_enabled())
-        if setting is None:
-            return None
-        self._warn_of_untrained()
-        return Call(setting)
+        if setting is not None:
+            training = self.training and torch.is_grad_enabled()
+            self._notices.of_condition(self.bare, learned=training or self.dial.learned)
+        return Call(setting, learns=setting is not None and torch.is_grad_enabled())
 
     def _asked(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Arguments of the host's `restore` that are asked for."""
@@ -322,19 +343,4 @@ class WrappedHost(Restorer, nn.Module):
         return {name: value for name, value in arguments.items() if value is not None}
 
     def _fitted(self, lq: Tensor) -> Tensor:
-        return fit(lq, self.resolution, like=next(self.host.parameters()))
-
-    def _warn_of_swallowed(self, named: Mapping[str, Any]) -> None:
-        for name in named.keys() & self._swallowed.keys():
-            logger.warning("%s takes %r and does nothing with it: %s", self.spec.name, name, self._swallowed.pop(name))
-
-    def _warn_of_untrained(self) -> None:
-        if "untrained" in self.__dict__ or (self.training and torch.is_grad_enabled()):
-            return
-        if not self.dial.learned:
-            self.__dict__["untrained"] = True
-            logger.warning(
-                "the adapter of this %s has learned nothing yet, so it answers as the bare host; train one, or load "
-                "one by wrap(host, adapter=...)",
-                self.spec.name,
-            )
+        return fit(lq, self.resolution, like=next(self.host.parameters())).contiguous()

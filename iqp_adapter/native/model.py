@@ -16,8 +16,9 @@ from ..core.colours import with_colours_of
 from ..core.embedding import ScoreEmbedding
 from ..core.flags import fixed
 from ..core.injection import Scale
+from ..core.numbers import check_number, check_numbers
 from ..core.quality import ANY, OWN, Asked, Quality, ScoreScale, as_quality
-from ..pictures import as_given, fit
+from ..pictures import RINGING, as_given, as_unit, check_images, fit
 from ..restorer import Decision, Restorer
 from ..scoring.scales import read_scale
 from ..store import checkpoint, hub
@@ -148,7 +149,7 @@ class IQPFR(Restorer, nn.Module):
         Returns:
             restored pictures (B, 3, R, R), not clamped, and the code logits of both codebooks.
         """
-        prediction = self.predict(lq, self._quality(quality, len(lq)), scale)
+        prediction = self.predict(self._pictures(lq), self._quality(quality, len(lq)), check_number("scale", scale))
         code_tokens = self.books.lookup(*(x.argmax(-1) for x in prediction.code_logits))
         return self.decode(code_tokens, prediction, self._fidelity(fidelity)), prediction.code_logits
 
@@ -167,19 +168,20 @@ class IQPFR(Restorer, nn.Module):
         return as_given(restored, lq)
 
     def check(self, arguments: Mapping[str, Any]) -> None:
-        if unknown := {name for name, value in arguments.items() if value is not None} - {"fidelity"}:
+        asked = {name for name, value in arguments.items() if value is not None}
+        if unknown := asked - {"quality", "scale", "fidelity"}:
             raise ValueError(f"IQPFR has no {', '.join(sorted(unknown))}; it takes fidelity")
+        check_number("scale", 1.0 if arguments.get("scale") is None else arguments["scale"])
+        super().check(arguments)
 
     @contextmanager
     def deciding(
         self, lq: Tensor, quality: Asked, scale: Scale | None, arguments: dict[str, Any]
     ) -> Iterator[Decision]:
         self.check(arguments)
-        if not isinstance(scale, (int, float, type(None))):
-            raise ValueError(f"scale is a {type(scale).__name__}; IQPFR takes one number")
         with fixed(self):
             fitted = fit(lq, self.resolution, self.books.null)
-            yield self.decision(fitted, quality, 1.0 if scale is None else scale, **arguments)
+            yield self.decision(fitted, quality, check_number("scale", 1.0 if scale is None else scale), **arguments)
 
     def decision(
         self,
@@ -189,12 +191,12 @@ class IQPFR(Restorer, nn.Module):
         fidelity: float | Tensor | None = None,
     ) -> Decision:
         """What it decides in a call like that, and how other codes are decoded; arguments as for a call."""
-        prediction = self.predict(lq, self._quality(quality, len(lq)), scale)
+        prediction = self.predict(self._pictures(lq), self._quality(quality, len(lq)), check_number("scale", scale))
         decode = partial(self._decoded, prediction=prediction, fidelity=self._fidelity(fidelity))
         return Decision(prediction.code_logits, decode)
 
     def _decoded(self, weights: Codes, prediction: Prediction, fidelity: float | Tensor) -> Tensor:
-        return self.decode(self.books.mix(*weights), prediction, fidelity).clamp(0, 1)
+        return as_unit(self.decode(self.books.mix(*weights), prediction, fidelity))
 
     @torch.no_grad()
     def adopt(self, tokenizer: Tokenizer) -> None:
@@ -241,4 +243,12 @@ class IQPFR(Restorer, nn.Module):
         return as_quality("any" if wanted is None else wanted, batch, [metric], self.device)
 
     def _fidelity(self, fidelity: float | Tensor | None) -> float | Tensor:
-        return self.fidelity if fidelity is None else fidelity
+        return check_numbers("fidelity", self.fidelity if fidelity is None else fidelity, 0, 1)
+
+    def _pictures(self, lq: Tensor) -> Tensor:
+        """Pictures that it takes as they are; compiled code does not look at numbers."""
+        if not torch.compiler.is_compiling():
+            check_images(lq, "lq", beyond=RINGING)
+        if tuple(lq.shape[-2:]) != (self.resolution, self.resolution):
+            raise ValueError(f"lq are {tuple(lq.shape)}, this IQPFR takes {self.resolution} px a side; use restore")
+        return lq

@@ -8,13 +8,29 @@ Restoring, scoring, the benchmark and training all read a file this way, so that
 
 from __future__ import annotations
 
-from .arrays import LUMA, as_given, as_pixels, check_images, eight_bit, fit, luma, peak, resample, resize, warp_affine
+from .arrays import (
+    LUMA,
+    RINGING,
+    as_given,
+    as_pixels,
+    as_unit,
+    check_images,
+    eight_bit,
+    fit,
+    luma,
+    peak,
+    resample,
+    resize,
+    warp_affine,
+)
 from .files import check_large, read_large, read_pixels, read_tensor, rgb_of, size_of
 
 __all__ = [
     "LUMA",
+    "RINGING",
     "as_given",
     "as_pixels",
+    "as_unit",
     "check_images",
     "check_large",
     "eight_bit",

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -89,11 +90,18 @@ def as_pixels(image: Tensor) -> np.ndarray:
     return (image.float().cpu() * 255).round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().numpy()
 
 
-def check_images(images: Tensor, name: str = "images") -> None:
+RINGING = 0.5
+"""By how much pictures may leave [0, 1] that were resized, at their edges."""
+
+
+def check_images(images: Tensor, name: str = "images", beyond: float = 1e-3) -> None:
     """Refuses what is no batch of pictures: every public function that takes pictures asks here.
 
+    Args:
+        beyond: by how much values may leave [0, 1]: a rounding error, or `RINGING`.
+
     Raises:
-        ValueError: unless `images` are floating point (B, 3, H, W) in [0, 1], up to rounding.
+        ValueError: unless `images` are floating point (B, 3, H, W) in [0, 1].
     """
     if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
         given = f"{images.dtype} {tuple(images.shape)}"
@@ -101,7 +109,7 @@ def check_images(images: Tensor, name: str = "images") -> None:
     if not images.numel():
         raise ValueError(f"{name} are empty, {tuple(images.shape)}; give one picture or more")
     low, high = (float(bound) for bound in images.detach().aminmax())
-    if not (low >= -1e-3 and high <= 1 + 1e-3):
+    if not (low >= -beyond and high <= 1 + beyond):
         raise ValueError(f"{name} span [{low:.3g}, {high:.3g}], expected [0, 1]; clamp or rescale them")
 
 
@@ -116,8 +124,13 @@ def fit(lq: Tensor, side: int | None, like: Tensor) -> Tensor:
 
 
 def as_given(restored: Tensor, lq: Tensor) -> Tensor:
-    """Restored pictures -> the size, dtype and device of `lq`, in [0, 1]."""
-    return resize(restored, tuple(lq.shape[-2:])).clamp(0, 1).to(lq)
+    """Restored pictures -> the size, dtype and device of `lq`, in [0, 1]; see `as_unit` for what is no number."""
+    return as_unit(resize(restored, tuple(lq.shape[-2:]))).to(lq)
+
+
+def as_unit(images: Tensor) -> Tensor:
+    """Pictures, clamped to [0, 1]; what is infinite or no number is NaN, so that no overflow passes for white."""
+    return torch.where(images.isfinite(), images.clamp(0, 1), torch.nan)
 
 
 def resize(images: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from ..hosts.dial import DEFAULT
@@ -32,10 +33,12 @@ class AdapterTraining(StagedRun):
             trained on good pictures and gives the codes to learn.
 
     Raises:
-        ValueError: for a host of unknown kind or without a resolution of its own, and for a VQGAN of another host.
+        ValueError: for a host of unknown kind or without a resolution of its own, for a stage from whose loss no
+            gradient reaches the adapter, and for a VQGAN of another host.
     """
 
     config: AdapterConfig
+    memory_format = torch.contiguous_format  # some hosts view what they are given
 
     def __init__(
         self,
@@ -59,7 +62,10 @@ class AdapterTraining(StagedRun):
         judges = [Scorer(metric, device=self.device) for metric in config.judges]
         self.guard = Guard(self.scorer, judges, embed)
         self.teacher = None if teacher is None else teacher.to(self.device)
-        self.model = wrap(module, scales=[self.scale], block=config.block, **config.sizes).to(self.device)
+        self.model = wrap(module, scales=[self.scale], block=config.block, **config.sizes).to(self.device).eval()
+        self.model.train()
+        for name in config.stages:
+            self.kind(name).check_reach(self.model, name)
 
     def kind(self, name: str) -> type[Adaptation]:
         if name == "reward":

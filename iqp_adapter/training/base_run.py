@@ -38,6 +38,9 @@ class Run:
         lq: folder with a degraded picture for every picture in `hq`; without it training degrades them itself.
     """
 
+    memory_format = torch.channels_last
+    """Of the pictures, in which convolutions are fast."""
+
     def __init__(
         self,
         config: RunConfig,
@@ -117,7 +120,7 @@ class Run:
 
     def _batch(self, samples: dict[str, Tensor]) -> Batch:
         device = self.device
-        hq, lq = (samples[key].to(device, memory_format=torch.channels_last) for key in ("hq", "lq"))
+        hq, lq = (samples[key].to(device, memory_format=self.memory_format) for key in ("hq", "lq"))
         with torch.no_grad():
             quality = self.scale.quality(self.scorer(hq))
         return Batch(hq, lq, quality, samples["key"].tolist())

@@ -181,8 +181,17 @@ class _Learner:
         self.optimiser = torch.optim.AdamW(shares, lr=config.rate, betas=(0.9, 0.99), weight_decay=0.01)
 
     def add_gradient(self, loss: Tensor, accelerator: Accelerator) -> None:
-        """Adds the gradient of a loss to this model alone, and not to others that the loss passes through."""
-        accelerator.backward(loss, inputs=self.learning)
+        """Adds the gradient of a loss to this model alone, and not to others that the loss passes through.
+
+        Raises:
+            ValueError: where it has none.
+        """
+        if loss.requires_grad:
+            accelerator.backward(loss, inputs=self.learning)
+        if all(parameter.grad is None for parameter in self.learning):
+            raise ValueError(
+                "nothing that is trained reaches the loss of this stage; leave it out, or give its terms a gradient"
+            )
 
     def take_step(self, step: int, accelerator: Accelerator) -> None:
         _average_gradients(self.learning, accelerator)

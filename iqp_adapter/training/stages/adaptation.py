@@ -38,6 +38,34 @@ class Adaptation(Stage):
         self.model, self.guard = model.train(), guard
         self.rates = dict(self.adapter.kind.rates)
 
+    @classmethod
+    def check_reach(cls, model: WrappedHost, name: str) -> None:
+        """Refuses, before anything is trained, a stage that would teach nothing.
+
+        Args:
+            model: the wrapped host.
+            name: of the stage.
+
+        Raises:
+            ValueError: where no parameter of the adapter has a gradient from what the stage looks at.
+        """
+        side = model.resolution or 64
+        grey = torch.full((1, 3, side, side), 0.5, device=model.device)
+        with torch.random.fork_rng(), torch.enable_grad(), model.conditioned(0.5):
+            seen = cls.seen(model, grey)
+        learning = list(model.adapters[DEFAULT].parameters())
+        reached = seen.requires_grad and torch.autograd.grad(seen.sum(), learning, allow_unused=True)
+        if not reached or all(gradient is None for gradient in reached):
+            raise ValueError(
+                f"nothing that is trained reaches the loss of {name}: what it looks at has no gradient to the sites of "
+                f"this {model.name}; leave {name} out"
+            )
+
+    @classmethod
+    def seen(cls, model: WrappedHost, lq: Tensor) -> Tensor:
+        """What the loss looks at, with its gradient: the restored picture, or code logits."""
+        return model.spec.restore(model.host, lq)
+
     @property
     def adapter(self) -> Adapter:
         return self.model.adapters[DEFAULT]

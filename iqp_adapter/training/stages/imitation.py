@@ -53,9 +53,13 @@ class CodeImitation(Imitation):
         teacher: nn.Module | None = None,
     ):
         super().__init__(config, perceptual, model, guard)
+        self.teacher = model.bare if teacher is None else teacher
+
+    @classmethod
+    def seen(cls, model: WrappedHost, lq: Tensor) -> Tensor:
         if model.codes is None:
             raise ValueError(f"{model.spec.name} has no single codebook to imitate; leave imitation out, give reward")
-        self.teacher = model.bare if teacher is None else teacher
+        return model.codes_in(lq).logits()
 
     def terms(self, batch: Batch) -> Terms:
         logits, wanted = self.model.codes_in(batch.lq).logits(), self.wanted(batch.hq)

@@ -92,6 +92,15 @@ class CodeReward(Reward):
 
     defaults = {**Reward.defaults, "temperature": 1.0, "noise": 0.0}
 
+    @classmethod
+    def seen(cls, model: WrappedHost, lq: Tensor) -> Tensor:
+        decision = model.decision(lq)
+        try:
+            return decision.decode(tuple(decide(logits.float()) for logits in decision.logits))
+        except ValueError as error:
+            reason = str(error).partition(",")[0]
+            raise ValueError(f"{reason}: no reward reaches the codes of a {model.name}; leave reward out") from error
+
     def attempt(self, batch: Batch) -> Attempt:
         decision = self.model.decision(batch.lq)
         logits = [x.float() for x in decision.logits]
