@@ -57,19 +57,27 @@ class Judge:
         pair = _pair(self.protocol.kind, sample, output)
         if pair is None:
             return None
-        value = self._remembered(digest(sample.name, content_of(*pair)), lambda: self._measured(sample.name, *pair))
+        value = self._remembered(pair, lambda: self._measured(sample.name, *pair), sample.name)
         return None if math.isnan(value) else value
 
     def distance(self, outputs: Sequence[Path], originals: Sequence[Path]) -> float:
         """The value of all outputs together."""
-        content = content_of(*outputs, *originals)
-        return self._remembered(content, lambda: self._frechet(outputs, originals))
+        return self._remembered([*outputs, *originals], lambda: self._frechet(outputs, originals))
 
-    def _remembered(self, content: str, compute: Callable[[], float]) -> float:
-        known = self.cache.get(content, self.key)
+    def _remembered(self, files: Sequence[Path], compute: Callable[[], float], *names: str) -> float:
+        """The value of some files, computed once for their content.
+
+        Raises:
+            OSError: where they change meanwhile.
+        """
+        content = content_of(*files)
+        key = digest(*names, content) if names else content
+        known = self.cache.get(key, self.key)
         if known is None:
             known = compute()
-            self.cache.put(content, self.key, known)
+            if content_of(*files) != content:
+                raise OSError(f"{files[0]} or what it is compared with has changed during the run; start it again")
+            self.cache.put(key, self.key, known)
         return known
 
     def _measured(self, name: str, output: Path, other: Path | None = None) -> float:
