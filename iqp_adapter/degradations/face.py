@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from ..compat import make_importable
+from ..compat import installed_file, make_importable
 from .checks import attributes, check_picture, check_range
 from .discolour import fade, grey
 from .jpeg import jpeg
@@ -152,12 +153,18 @@ def _milder(ends: tuple[float, float], strength: float) -> tuple[float, float]:
 
 @lru_cache(maxsize=1)
 def _basicsr() -> ModuleType:
+    """The degradation functions of the installed basicsr. Their file is run alone; `import basicsr` may find another."""
     make_importable()
+    file = installed_file("basicsr", "basicsr/data/degradations.py")
+    spec = file and spec_from_file_location("_degradations_of_basicsr", file)
+    if not spec or not spec.loader:
+        raise ImportError("degradations need basicsr: pip install basicsr, on Python 3.12 or older, where it builds")
+    module = module_from_spec(spec)
     try:
-        with np.errstate():  # the import changes NumPy's error settings
-            from basicsr.data import degradations
+        with np.errstate():  # an import may change NumPy's error settings
+            spec.loader.exec_module(module)
     except ImportError as error:
         raise ImportError(
-            f"degradations need basicsr ({error}): pip install basicsr, on Python 3.12 or older, where it builds"
+            f"degradations need all of basicsr ({error}): pip install --force-reinstall basicsr"
         ) from error
-    return degradations
+    return module
