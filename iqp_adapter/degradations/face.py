@@ -153,7 +153,7 @@ def _milder(ends: tuple[float, float], strength: float) -> tuple[float, float]:
 
 @lru_cache(maxsize=1)
 def _basicsr() -> ModuleType:
-    """The degradation functions of the installed basicsr. Their file is run alone; `import basicsr` may find another."""
+    """The degradation functions of the installed basicsr. Their file is run by itself, never by its name."""
     make_importable()
     file = installed_file("basicsr", "basicsr/data/degradations.py")
     spec = file and spec_from_file_location("_degradations_of_basicsr", file)
