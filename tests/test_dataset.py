@@ -6,6 +6,7 @@ import itertools
 import logging
 import pickle
 import random
+import shutil
 import sys
 from pathlib import Path
 
@@ -173,21 +174,29 @@ def test_a_picture_without_a_partner_is_named(folder, tmp_path):
         FacePairs(folder, lq, 64)
 
 
+def test_deep_grey_is_a_picture_like_others(tmp_path):
+    levels = picture(0)[..., 0].astype(np.uint16) * 257
+    Image.fromarray(levels).save(tmp_path / "deep.png")
+    expected = np.repeat(picture(0)[..., :1], 3, axis=2)
+    np.testing.assert_array_equal(read_large(tmp_path / "deep.png", 64), expected.astype(np.uint16) * 257)
+    sample = build(tmp_path, ladder=None, degradation=None, augmentation=None)[0]
+    np.testing.assert_allclose(sample["hq"], resample(expected, np.eye(2, 3), 64).transpose(2, 0, 1), atol=0.51 / 255)
+
+
 def test_bad_files_are_named_once_and_left_out(folder, caplog):
     whole = (folder / "0.png").read_bytes()
     (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
     (folder / "text.jpg").write_text("not a picture")
     (folder / "empty.jpg").touch()
     Image.fromarray(picture(0, 63, 200)).save(folder / "small.png")
-    Image.fromarray(np.zeros((80, 80), np.uint16)).save(folder / "deep.png")
     with caplog.at_level(logging.WARNING):
         data = build(folder)
         batches(data, 6, batch_size=3)
     assert [path.name for path in data.paths] == [f"{seed}.png" for seed in range(7)]
-    for name in ("cut.png", "text.jpg", "empty.jpg", "small.png", "deep.png"):
+    for name in ("cut.png", "text.jpg", "empty.jpg", "small.png"):
         assert sum(f"skipped {folder / name}" in line.getMessage() for line in caplog.records) == 1, name
     assert "63 x 200 px, needs 64 px" in caplog.text
-    assert len(caplog.records) == 5
+    assert len(caplog.records) == 4
 
 
 def test_a_file_that_goes_bad_later_is_replaced(folder, caplog):
@@ -199,6 +208,20 @@ def test_a_file_that_goes_bad_later_is_replaced(folder, caplog):
         assert torch.equal(data[2]["hq"], following)
         assert torch.equal(data[4, 2]["hq"], following)
     assert len(caplog.records) == 1 and "2.png" in caplog.text
+
+
+def test_a_pair_with_a_broken_input_is_named_and_replaced_whole(folder, tmp_path, caplog):
+    lq = tmp_path / "lq"
+    shutil.copytree(folder, lq)
+    data = FacePairs(folder, lq, 64)
+    following = data[3]
+    (lq / "2.png").write_bytes((lq / "2.png").read_bytes()[:300])
+    (folder / "5.png").write_bytes(b"gone")
+    with caplog.at_level(logging.WARNING):
+        sample, other = data[2], FacePairs(folder, lq, 64, cache_bytes=0)[5]
+    assert torch.equal(sample["hq"], following["hq"]) and torch.equal(sample["lq"], following["lq"])
+    assert torch.equal(other["hq"], data[6]["hq"]) and torch.equal(other["lq"], data[6]["lq"])
+    assert f"skipped {lq / '2.png'}: image file is truncated" in caplog.text
 
 
 def test_a_folder_without_a_usable_picture(tmp_path):

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -250,18 +248,7 @@ def test_bad_files_are_named_and_the_rest_goes_on(photos: Path, tmp_path: Path) 
     assert all("\n" not in report.note and report.source in report.note for report in reports if report.note)
 
 
-@contextmanager
-def full_disk(free: int) -> Iterator[None]:
-    """Files cannot grow beyond so many bytes, which fails like a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (free, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_a_full_disk_leaves_nothing_half_written(photos: Path, tmp_path: Path) -> None:
+def test_a_full_disk_leaves_nothing_half_written(photos: Path, tmp_path: Path, full_disk: Any) -> None:
     run(photos, tmp_path / "roomy")
     sizes = {name: len(data) for name, data in contents(tmp_path / "roomy").items() if name != RECORD}
     largest = max(sizes, key=sizes.__getitem__)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, PngImagePlugin
 
+from ..pictures.files import one_line
 from ..store.files import atomic_path
 
 _CHUNK = "iqp_adapter bench"
@@ -42,7 +43,7 @@ def is_made_of(path: Path, source: str) -> bool:
 
 def _made_of(path: Path) -> str | None:
     try:
-        with Image.open(path) as picture:
+        with one_line(path), Image.open(path) as picture:
             return picture.info.get(_CHUNK)
     except OSError:
         return None

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..pictures import read_pixels
+from ..pictures import read_large, read_pixels, resample, size_of
 from ..store import hub
 from ..store.files import IMAGE_SUFFIXES, list_images, sha256_of, some_of
 from .intervals import person_of
@@ -223,11 +223,9 @@ def _samples(name: str, inputs: Path, originals: Path | None) -> list[Sample]:
 
 
 def _check_size(file: Path, original: Path) -> None:
-    from PIL import Image
-
-    with Image.open(file) as one, Image.open(original) as other:
-        if one.size != other.size:
-            raise ValueError(f"{file} is {one.size} and its original {other.size}; bring them to one size first")
+    one, other = size_of(file), size_of(original)
+    if one != other:
+        raise ValueError(f"{file} is {one} and its original {other}; bring them to one size first")
 
 
 def _degraded(face: Path, dataset: str, name: str, out: Path, degradation: Degrade, size: int, key: int) -> Sample:
@@ -246,12 +244,10 @@ def _degraded(face: Path, dataset: str, name: str, out: Path, degradation: Degra
 
 def _clean(face: Path, size: int) -> np.ndarray:
     """The centre square of a file at another size, (size, size, 3) uint8."""
-    from ..pictures import read_large, resample
-
     try:
         picture = read_large(face, size)
     except ValueError as error:
-        raise ValueError(f"{face}: {error}; choose a smaller size, or leave it out") from error
+        raise ValueError(f"{error}; choose a smaller size, or leave it out") from error
     return (resample(picture, np.eye(2, 3), size) * 255).round().clip(0, 255).astype(np.uint8)
 
 

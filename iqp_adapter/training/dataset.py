@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
@@ -25,7 +24,6 @@ from ..pictures import LUMA, check_large, read_large, resample
 from ..store.files import list_images
 
 _log = logging.getLogger(__name__)
-_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises for bad files
 
 
 @dataclass(frozen=True)
@@ -137,13 +135,16 @@ class FaceFolder(Dataset[dict[str, Any]]):
         for_pose, for_ladder, for_lq = (
             sample_seed(self.seed, epoch, index, part) for part in ("pose", "ladder", "degradation")
         )
-        clean = self._augmented(self._picture(index), numpy_rng(for_pose))
+        picture, *others = self._pictures(index)
+        clean = self._augmented(picture, numpy_rng(for_pose))
         severity = self.ladder.severity(for_ladder) if self.ladder else 0.0
         hq = self.ladder.degrade(clean, severity, for_ladder) if self.ladder else clean
-        lq = self._degraded(index, clean, hq, for_pose, for_lq)
+        lq = self._degraded(others, clean, hq, for_pose, for_lq)
         return {"hq": _tensor(hq), "lq": _tensor(lq), "key": key, "index": index, "severity": severity}
 
-    def _degraded(self, index: int, clean: np.ndarray, hq: np.ndarray, for_pose: int, for_lq: int) -> np.ndarray:
+    def _degraded(
+        self, others: list[np.ndarray], clean: np.ndarray, hq: np.ndarray, for_pose: int, for_lq: int
+    ) -> np.ndarray:
         """The input of a target."""
         return self.degradation(clean, for_lq) if self.degradation else hq
 
@@ -155,21 +156,25 @@ class FaceFolder(Dataset[dict[str, Any]]):
         posed = resample(picture, self.augmentation.pose(rng), self.resolution)
         return np.clip(cv2.transform(posed, self.augmentation.colours(rng)), 0, 1)
 
-    def _picture(self, index: int) -> np.ndarray:
-        """The picture at `index`, or the next one that can be read."""
+    def _pictures(self, index: int) -> list[np.ndarray]:
+        """What the sample at `index` is made of, or the next one whose files can be read."""
         for step in range(len(self.paths)):
-            path = self.paths[(index + step) % len(self.paths)]
-            picture = self._cache.get(path) if path in self._cache else self._read(path)
-            if picture is not None:
-                return picture
+            found = self._found((index + step) % len(self.paths))
+            if all(picture is not None for picture in found):
+                return found  # type: ignore[return-value]
         raise ValueError(f"no picture in {self.root} can be read any more; check the disk")
 
-    def _read(self, path: Path) -> np.ndarray | None:
+    def _found(self, place: int) -> list[np.ndarray | None]:
+        """The pictures of one place; None stands for one that cannot be read."""
+        path = self.paths[place]
+        return [self._cache[path] if path in self._cache else self._read(path, self.resolution)]
+
+    def _read(self, path: Path, smallest: int) -> np.ndarray | None:
         if path in self._bad:
             return None
         try:
-            return read_large(path, self.resolution)
-        except _UNREADABLE as error:
+            return read_large(path, smallest)
+        except (OSError, ValueError) as error:
             self._skip(path, error)
             return None
 
@@ -177,30 +182,30 @@ class FaceFolder(Dataset[dict[str, Any]]):
         room = cache_bytes
         for path in paths:
             if room > 0:
-                picture = self._read(path)
+                picture = self._read(path, self.resolution)
                 if picture is not None:
                     self._cache[path] = picture
                     room -= picture.nbytes
             else:
-                self._check_header(path)
+                self._check_header(path, self.resolution)
         return [path for path in paths if path not in self._bad]
 
-    def _check_header(self, path: Path) -> None:
+    def _check_header(self, path: Path, smallest: int) -> None:
         try:
-            with Image.open(path) as image:
-                check_large(image, self.resolution)
-        except _UNREADABLE as error:
+            check_large(path, smallest)
+        except (OSError, ValueError) as error:
             self._skip(path, error)
 
     def _skip(self, path: Path, error: Exception) -> None:
         self._bad.add(path)
-        _log.warning("skipped %s: %s", path, error)
+        _log.warning("skipped %s", error)
 
 
 class FacePairs(FaceFolder):
     """A `FaceFolder` whose inputs come from a second folder, from the file with the same name (without its suffix).
 
-    Input and target get the same pose and colours. Inputs may have any size.
+    Input and target get the same pose and colours. Inputs may have any size. If one of the two cannot be read, the next
+    pair replaces them, with a warning that names the file.
 
     Args:
         root, resolution, others: as for `FaceFolder`.
@@ -214,8 +219,13 @@ class FacePairs(FaceFolder):
         super().__init__(root, resolution, **others)
         self.partners = partners(self.paths, list_images([lq]))
 
-    def _degraded(self, index: int, clean: np.ndarray, hq: np.ndarray, for_pose: int, for_lq: int) -> np.ndarray:
-        return self._augmented(read_large(self.partners[index], 1), numpy_rng(for_pose))
+    def _found(self, place: int) -> list[np.ndarray | None]:
+        return [*super()._found(place), self._read(self.partners[place], 1)]
+
+    def _degraded(
+        self, others: list[np.ndarray], clean: np.ndarray, hq: np.ndarray, for_pose: int, for_lq: int
+    ) -> np.ndarray:
+        return self._augmented(others[0], numpy_rng(for_pose))
 
 
 class KeyedBatches(Sampler[list[tuple[int, int]]]):

@@ -10,13 +10,11 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import chain, zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ...pictures import rgb_of
+import numpy as np
+
+from ...pictures import read_pixels
 from ..report import Report
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 LONGEST_SIDE = 512
 """Larger pictures are reduced to this many pixels."""
@@ -92,22 +90,19 @@ def _worst_first(report: Report) -> Iterator[list[int]]:
 
 def _read(file: Path, album: Album) -> str | None:
     """A file as a data URI; one that cannot be read is noted in the album, for the page to say so."""
-    import PIL.Image
-
     try:
-        with PIL.Image.open(file) as image:
-            return _data_uri(image)
+        return _data_uri(read_pixels(file))
     except OSError as error:
-        _log.warning("the page goes without %s: %s", file, error)
+        _log.warning("the page goes without %s", error)
         album.unreadable.append(file.name)
         return None
 
 
-def _data_uri(image: Image) -> str:
+def _data_uri(pixels: np.ndarray) -> str:
     """WebP of the reduced picture, or JPEG where Pillow was built without WebP."""
     from PIL import Image, features
 
-    picture = Image.fromarray(rgb_of(image))
+    picture = Image.fromarray(pixels)
     picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     form = "webp" if features.check("webp") else "jpeg"
     content = BytesIO()

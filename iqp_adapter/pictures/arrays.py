@@ -1,84 +1,27 @@
-"""Pictures as arrays and tensors: the one reader, resampling, 8 bits, brightness, and the check at the border."""
+"""Pictures as arrays and tensors: resampling, 8 bits, brightness, and the check at the border."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
 LUMA = np.array([0.299, 0.587, 0.114])
 """Shares of red, green and blue in brightness (ITU-R BT.601), as in JPEG and in the metrics of the field."""
-
-
-# -- files
-
-
-def read_pixels(path: str | Path) -> np.ndarray:
-    """An image file, turned upright -> (H, W, 3) uint8 RGB.
-
-    Raises:
-        OSError: where it cannot be read as an image.
-    """
-    from PIL import Image
-
-    with Image.open(path) as image:
-        return rgb_of(image)
-
-
-def read_tensor(path: str | Path) -> Tensor:
-    """An image file, turned upright -> RGB (3, H, W) in [0, 1].
-
-    Raises:
-        OSError: where it cannot be read as an image.
-    """
-    return torch.from_numpy(read_pixels(path)).permute(2, 0, 1) / 255  # (H, W, 3) -> (3, H, W)
-
-
-def read_large(path: str | Path, smallest: int) -> np.ndarray:
-    """As `read_pixels`, for a picture that is to be reduced to `smallest` pixels.
-
-    Raises:
-        OSError: where it cannot be read as an image.
-        ValueError: when a side is shorter than `smallest` pixels or the samples are not 8 bits.
-    """
-    from PIL import Image
-
-    with Image.open(path) as image:
-        check_large(image, smallest)
-        return rgb_of(image)
-
-
-def check_large(image: Image, smallest: int) -> None:
-    """Raises ValueError for an opened file with a side shorter than `smallest` pixels, or not of 8 bits a sample."""
-    if min(image.size) < smallest:
-        raise ValueError(f"{image.width} x {image.height} px, needs {smallest} px on the shorter side")
-    if image.mode.startswith(("I", "F")):
-        raise ValueError(f"its mode is {image.mode}; convert it to 8 bits a channel")
-
-
-def rgb_of(image: Image) -> np.ndarray:
-    """An opened file, turned upright -> (H, W, 3) uint8 RGB."""
-    from PIL import ImageOps
-
-    return np.array(ImageOps.exif_transpose(image).convert("RGB"))
 
 
 # -- arrays
 
 
 def eight_bit(pixels: np.ndarray) -> np.ndarray:
-    """Pixels of any type as uint8, the same array where they are that already."""
+    """Pixels of any type as the nearest uint8, the same array where they are that already."""
     if pixels.dtype == np.uint8:
         return pixels
-    return (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else (pixels * 255).round().astype(np.uint8)
+    if pixels.dtype == np.uint16:
+        return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return (pixels * 255).round().astype(np.uint8)
 
 
 def peak(dtype: np.dtype) -> float:
@@ -100,7 +43,7 @@ def resample(picture: np.ndarray, pose: np.ndarray, size: int) -> np.ndarray:
     reduction, and averages n x n samples: turning and reducing in one go loses no more detail than reducing alone.
 
     Args:
-        picture: (H, W, 3) uint8.
+        picture: (H, W, 3) uint8, uint16, or floating point in [0, 1].
         pose: (2, 3) target -> picture, both in half sides from the centre.
         size: side of the target.
 
@@ -118,7 +61,8 @@ def resample(picture: np.ndarray, pose: np.ndarray, size: int) -> np.ndarray:
     matrix = to_pixels @ np.vstack([pose, [0, 0, 1]]) @ to_unit
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     samples = cv2.warpAffine(picture, matrix[:2], (fine, fine), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
-    return cv2.resize(samples, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    reduced = cv2.resize(samples, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)
+    return (reduced / np.float32(peak(picture.dtype))).clip(0, 1)
 
 
 # -- tensors
