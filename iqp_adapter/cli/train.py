@@ -8,6 +8,10 @@ from typing import Annotated
 
 import typer
 
+from .signals import stopped_by_signals
+
+ADVICE = "the same command goes on from the last checkpoint"
+
 app = typer.Typer(help="Train models.", no_args_is_help=True)
 
 
@@ -35,9 +39,10 @@ def native(
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings = TrainConfig.load(config)
-    run = NativeTraining(settings, hq, out, watch)
-    for number in stage or range(1, len(settings.stages) + 1):
-        typer.echo(f"stage {number} is in {run.run_stage(settings.name(number), training_progress)}")
+    with stopped_by_signals(ADVICE):
+        run = NativeTraining(settings, hq, out, watch)
+        for number in stage or range(1, len(settings.stages) + 1):
+            typer.echo(f"stage {number} is in {run.run_stage(settings.name(number), training_progress)}")
 
 
 @app.command()
@@ -65,9 +70,10 @@ def adapter(
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings = AdapterConfig.load(config)
-    embed = DlibIdentity() if DlibIdentity.is_installed() else None
-    run = AdapterTraining(settings, host, hq, out, watch, embed, vqgan, lq)
-    typer.echo(f"the adapter is in {run.run(training_progress)}")
+    with stopped_by_signals(ADVICE):
+        embed = DlibIdentity() if DlibIdentity.is_installed() else None
+        run = AdapterTraining(settings, host, hq, out, watch, embed, vqgan, lq)
+        typer.echo(f"the adapter is in {run.run(training_progress)}")
 
 
 class training_progress:  # noqa: N801 - used as a context manager

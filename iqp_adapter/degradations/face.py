@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..compat import installed_file, make_importable
-from .checks import attributes, check_picture, check_range
+from ..store.settings import check_types
+from .checks import attributes, check_picture, check_range, check_share
 from .discolour import fade, grey
 from .jpeg import jpeg
 from .rng import global_seed, numpy_rng
@@ -67,13 +68,16 @@ class Degradation:
     fade: tuple[float, float] = (0.2, 0.8)
 
     def __post_init__(self) -> None:
-        _check_kernels(self.kernel_size, self.kernels, self.kernel_probabilities)
-        check_range("blur_sigma", self.blur_sigma, 1e-3, np.inf)
-        check_range("downsample", self.downsample, 1, np.inf)
+        check_range("blur_sigma", self.blur_sigma, 1e-3, 1e3)
+        check_range("downsample", self.downsample, 1, 1e3)
         check_range("noise", self.noise, 0, 255)
         check_range("jpeg", self.jpeg, 1, 100)
         check_range("strength", self.strength, 1e-3, 1)
         check_range("fade", self.fade, 0, 1)
+        check_types(self)
+        _check_kernels(self.kernel_size, self.kernels, self.kernel_probabilities)
+        for name in ("colour_shift_probability", "colour_shift", "grey_probability", "fade_probability"):
+            check_share(name, getattr(self, name))
         if self.enlarge not in ("linear", "cubic"):
             raise ValueError(f"enlarge is {self.enlarge!r}; choose linear or cubic")
 
@@ -136,7 +140,7 @@ class Degradation:
 
 
 def _check_kernels(size: int, names: tuple[str, ...], probabilities: tuple[float, ...]) -> None:
-    if size < 1 or size % 2 == 0:
+    if not 1 <= size < 1000 or size % 2 == 0:
         raise ValueError(f"kernel_size is {size}; give an odd number of pixels, e.g. 21")
     unknown = sorted(set(names) - set(_KERNELS))
     if unknown or not names:
