@@ -236,6 +236,19 @@ class TestBrokenPictures:
         mended = brighter(1.0)
         assert None not in run(make([mended])).values["x1"]["mean@native"] and mended.work.seen == ["ann_2"]
 
+    @pytest.mark.parametrize("error", [RuntimeError("kernel larger\nthan input"), AssertionError(), IndexError("3")])
+    def test_a_metric_that_fails_on_a_picture(self, make, caplog, error):
+        def values(restored, other, names):
+            if names == ["bob_1"]:
+                raise error
+            return restored.mean((1, 2, 3))
+
+        broken = Protocol("mean@native", False, "no-reference", lambda *_: Measure("mean", values))
+        row = run(make([], [broken])).values["input"]["mean@native"]
+        assert row[2] is None and None not in row[:2] + row[3:]
+        assert [line.count("\n") for line in caplog.messages] == [0] and "bob_1.png" in caplog.text
+        assert None not in run(make()).values["input"]["mean@native"]  # it was not kept as a picture without a value
+
     def test_a_model_that_fails_on_every_picture_ends_the_run(self, make):
         def restore(sample: Sample) -> np.ndarray:
             raise ValueError("it takes 512 px alone")

@@ -23,6 +23,10 @@ from .test_sets import Sample
 logger = logging.getLogger(__name__)
 
 
+class _NotNowError(Exception):
+    """A metric fails on a picture in a way that need not come again, such as for want of memory: it is not cached."""
+
+
 class Judge:
     """A protocol that is loaded when the first value is missing.
 
@@ -57,7 +61,11 @@ class Judge:
         pair = _pair(self.protocol.kind, sample, output)
         if pair is None:
             return None
-        value = self._remembered(pair, lambda: self._measured(sample.name, *pair), sample.name)
+        try:
+            value = self._remembered(pair, lambda: self._measured(sample.name, *pair), sample.name)
+        except _NotNowError as error:
+            logger.warning("no %s of %s: %s", self.protocol.id, output, error)
+            return None
         return None if math.isnan(value) else value
 
     def distance(self, outputs: Sequence[Path], originals: Sequence[Path]) -> float:
@@ -89,6 +97,8 @@ class Judge:
         except ValueError as error:
             logger.warning("no %s of %s: %s", self.protocol.id, output, error)
             return math.nan
+        except (RuntimeError, AssertionError, IndexError) as error:
+            raise _NotNowError(" ".join(str(error).split())[:200] or type(error).__name__) from error
 
     def _frechet(self, outputs: Sequence[Path], originals: Sequence[Path]) -> float:
         measure: SetMeasure = self.measure

@@ -237,7 +237,8 @@ def _refuse_failures(report: Report) -> None:
     failed = {method.name: method.facts[FAILED] for method in report.methods if FAILED in method.facts}
     for name, pictures in failed.items():
         for picture, reason in pictures.items():
-            typer.secho(f"failed: {name}: {picture}: {reason}", fg="yellow", err=True)
+            shown = picture.encode("unicode_escape").decode() if not picture.isprintable() else picture
+            typer.secho(f"failed: {name}: {shown}: {reason}", fg="yellow", err=True)
     if failed:
         raise typer.Exit(1)
 
