@@ -26,6 +26,7 @@ from iqp_adapter.degradations.face import Degradation
 from iqp_adapter.degradations.ladder import Ladder
 from iqp_adapter.degradations.underwater import UnderwaterDegradation
 from iqp_adapter.training import state
+from iqp_adapter.training.base_run import Run
 from iqp_adapter.training.config import AdapterConfig, StageConfig, TrainConfig
 from iqp_adapter.training.dataset import FacePairs
 from iqp_adapter.training.native_training import NativeTraining
@@ -149,13 +150,20 @@ class TestSettings:
         assert "config.yaml: save_every is 0; give 1 or more" in result.output
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_scales():
+    """Score scales are fitted to a few made-up scores here, not to 512 pictures."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Run, "_scores", lambda self, first: torch.arange(first, first + 8) * 0.1 + self.config.seed)
+        yield
+
+
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory):
-    """Faces, and a run whose first stage has two of its three steps."""
+def begun(tmp_path_factory, quick_scales):
+    """Faces, and a run whose first stage has made its two steps."""
     place = tmp_path_factory.mktemp("begun")
     faces = faces_in(place / "faces")
-    settings = small()
-    NativeTraining(settings, faces, place / "run").run_stage("stage1")
+    NativeTraining(small(), faces, place / "run").run_stage("stage1")
     return place
 
 
@@ -340,11 +348,19 @@ class TestPairs:
         ):
             FacePairs(hq, lq, 64)
 
-    @pytest.mark.parametrize("size", [(24, 24), (33, 33), (200, 199), (1, 1)])
+    @pytest.mark.parametrize("size", [(24, 24), (33, 33), (200, 199)])
     def test_another_size_of_one_shape_is_taken(self, pairs, size):
         hq, lq = pairs
         Image.new("RGB", size).save(lq / "2.png")
         assert FacePairs(hq, lq, 64)[2]["lq"].shape == (3, 64, 64)
+
+    def test_one_of_a_single_pixel_is_named_and_never_hangs(self, pairs, caplog):
+        hq, lq = pairs
+        Image.new("RGB", (1, 1)).save(lq / "2.png")
+        data = FacePairs(hq, lq, 64)
+        with caplog.at_level(logging.WARNING):
+            assert torch.equal(data[2]["lq"], data[3]["lq"])
+        assert "2.png" in caplog.text and "needs 8 px" in caplog.text
 
     def test_two_targets_of_one_stem_are_refused(self, pairs):
         hq, lq = pairs
@@ -381,3 +397,26 @@ def test_a_stopped_run_says_how_it_goes_on(tmp_path, sent, status):
     assert process.returncode == status
     assert error.strip().splitlines()[-1] == "interrupted; the same command goes on from the last checkpoint"
     assert state.load_state(tmp_path / "run" / "stage1", torch.device("cpu"))["step"] >= 1
+
+
+def test_an_adapter_goes_on_with_its_own_host_alone(tmp_path):
+    from stand_ins import CodeFormer
+
+    from iqp_adapter.training.adapter_training import AdapterTraining
+
+    faces, run = faces_in(tmp_path / "faces"), tmp_path / "run"
+    settings = AdapterConfig(imitation=StageConfig(steps=1, batch=1, rate=1e-3), precision="fp32", judges=())
+
+    def host(seed: int) -> CodeFormer:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return CodeFormer(2, 2)
+
+    AdapterTraining(settings, host(0), faces, run)
+    (run / "imitation").mkdir()
+    (run / "imitation" / "state.pt").touch()
+    AdapterTraining(settings, host(0), faces, run)
+    with pytest.raises(ValueError, match='was trained with host "'):
+        AdapterTraining(settings, host(1), faces, run)
+    with pytest.raises(ValueError, match="was trained with sizes.tokens not given, and now it is 3"):
+        AdapterTraining(replace(settings, sizes={"tokens": 3}), host(0), faces, run)

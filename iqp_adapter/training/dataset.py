@@ -24,6 +24,9 @@ from ..degradations.rng import numpy_rng, sample_seed
 from ..pictures import LUMA, check_large, read_large, resample, size_of
 from ..store.files import list_images
 
+SMALLEST = 8
+"""Pixels on the shorter side of an input; OpenCV 5 never returns from enlarging a picture of one pixel."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -235,7 +238,7 @@ class FacePairs(FaceFolder):
             )
 
     def _found(self, place: int) -> list[np.ndarray | None]:
-        return [*super()._found(place), self._read(self.partners[place], 1)]
+        return [*super()._found(place), self._read(self.partners[place], SMALLEST)]
 
     def _degraded(
         self, others: list[np.ndarray], clean: np.ndarray, hq: np.ndarray, for_pose: int, for_lq: int
