@@ -18,10 +18,11 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from training_run import config
+from training_run import SMALL, config
 from typer.testing import CliRunner
 
 from iqp_adapter.cli import app
+from iqp_adapter.core.quality import ScoreScale
 from iqp_adapter.degradations.face import Degradation
 from iqp_adapter.degradations.ladder import Ladder
 from iqp_adapter.degradations.underwater import UnderwaterDegradation
@@ -381,13 +382,13 @@ class TestPairs:
 def test_a_stopped_run_says_how_it_goes_on(tmp_path, sent, status):
     faces = faces_in(tmp_path / "faces")
     stage = {"steps": 500, "batch": 2, "rate": 1e-3}
-    path = written(tmp_path / "config.yaml", stages={1: stage}, save_every=1, precision="fp32")
+    changes = {name: list(value) if isinstance(value, tuple) else value for name, value in SMALL.items()}
+    path = written(tmp_path / "config.yaml", stages={1: stage}, save_every=1, precision="fp32", changes=changes)
+    scale = ScoreScale.fit("iqp-lite", False, torch.linspace(0, 100, 11))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "score_scale.json").write_text(json.dumps(scale.to_dict()))
     words = ["train", "native", "--config", path, "--hq", faces, "-o", tmp_path / "run"]
     code = "from iqp_adapter.cli import app; app()"
-    shutil.rmtree(faces)
-    faces_in(faces, 2)
-    for file in faces.iterdir():
-        Image.open(file).resize((256, 256)).save(file)
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([sys.executable, "-c", code, *words], stderr=subprocess.PIPE, text=True, env=environment)
     while process.poll() is None and not (tmp_path / "run" / "stage1" / "state.pt").is_file():
