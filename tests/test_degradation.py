@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import os
 import random
 import re
+import subprocess
 import sys
 from dataclasses import replace
 
@@ -185,12 +187,52 @@ def test_other_pictures_are_refused(hq):
 
 
 def test_missing_basicsr_is_one_line(hq, monkeypatch):
-    monkeypatch.setitem(sys.modules, "basicsr", None)
-    monkeypatch.setitem(sys.modules, "basicsr.data", None)
+    monkeypatch.setattr(module, "installed_file", lambda package, path: None)
     module._basicsr.cache_clear()
-    with pytest.raises(ImportError, match="degradations need basicsr .*pip install basicsr") as caught:
+    with pytest.raises(ImportError, match="degradations need basicsr: pip install basicsr") as caught:
         Degradation()(hq, 0)
     assert "\n" not in str(caught.value)
+
+
+@needs_basicsr
+def test_the_functions_are_basicsrs_own():
+    module._basicsr.cache_clear()
+    from basicsr.data import degradations
+
+    own, theirs = (inspect.getsource(one) for one in (module._basicsr(), degradations))
+    assert own == theirs
+
+
+BESIDE = """
+import numpy as np, torch
+from iqp_adapter.degradations.face import Degradation
+from iqp_adapter.scoring.scorer import Scorer
+print(float(Degradation()(np.full((64, 64, 3), 0.5, np.float32), 3).mean()))
+print(Scorer("niqe").protocol, float(Scorer("niqe")(torch.rand(1, 3, 128, 128, generator=torch.manual_seed(0)))))
+"""
+
+
+@needs_basicsr
+@pytest.mark.parametrize("shape", ["package", "installed for development"])
+def test_another_basicsr_that_comes_first_changes_nothing(tmp_path, root, shape):
+    (tmp_path / "basicsr" / "data").mkdir(parents=True)
+    (tmp_path / "basicsr" / "__init__.py").write_text("SOMEBODYS = True\n")
+    (tmp_path / "basicsr" / "data" / "__init__.py").write_text("raise ImportError('of another project')\n")
+    if shape != "package":
+        (tmp_path / "basicsr.egg-info").mkdir()
+        (tmp_path / "basicsr.egg-info" / "PKG-INFO").write_text(
+            "Metadata-Version: 2.1\nName: basicsr\nVersion: 1.3.2\n"
+        )
+
+    def said(*paths):
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [*paths, root])), "OMP_NUM_THREADS": "1"}
+        code = "import basicsr; assert basicsr.SOMEBODYS" * bool(paths) + BESIDE
+        run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=root)
+        assert run.returncode == 0, run.stderr
+        return run.stdout
+
+    beside = said(tmp_path)
+    assert "@basicsr-params" in beside and beside == said()
 
 
 def test_no_kind_of_degradation_needs_another():

@@ -13,6 +13,7 @@ from PIL import Image
 from iqp_adapter.provenance import dataset_hash, environment
 from iqp_adapter.training.dataset import FaceFolder
 from iqp_adapter.training.record import Record, moving_average, write_environment
+from iqp_adapter.training.resuming import identity
 
 
 def filled(folder, steps: int = 100) -> Record:
@@ -115,12 +116,34 @@ class Stage:
     steps: int = 7
 
 
-def test_environment_is_written_with_settings_and_data(tmp_path):
+def test_environment_has_a_part_for_every_start(tmp_path):
     (tmp_path / "data").mkdir()
     Image.new("RGB", (16, 16), "red").save(tmp_path / "data" / "x.png")
-    written = json.loads(write_environment(tmp_path, Config(), Stage(), FaceFolder(tmp_path / "data", 8)).read_text())
-    assert written["config"] == {"seed": 5, "rate": 1e-3}
+    data = identity(FaceFolder(tmp_path / "data", 8))
+
+    def parts(step: int, rate: float = 1e-3):
+        return json.loads(write_environment(tmp_path, Config(rate=rate), Stage(), data, step).read_text())["parts"]
+
+    [written] = parts(0)
+    assert written["from step"] == 0 and written["config"] == {"seed": 5, "rate": 1e-3}
     assert written["stage"] == {"steps": 7}
-    assert written["data"] == {"pictures": 1, "sha256": dataset_hash(tmp_path / "data")}
+    assert written["data"]["pictures"] == 1 and written["data"]["sha256"] == dataset_hash(tmp_path / "data")
     assert written["environment"] == json.loads(json.dumps(environment(5)))
     assert written["environment"]["packages"]["torch"] == torch.__version__.split("+")[0]
+    assert parts(4, 1e-4)[0] == written
+    assert [(part["from step"], part["config"]["rate"]) for part in parts(3, 2.0)] == [(0, 1e-3), (3, 2.0)]
+    assert [part["from step"] for part in parts(0)] == [0]
+
+
+def test_an_environment_of_an_earlier_version_is_kept(tmp_path):
+    (tmp_path / "environment.json").write_text('{"config": {"rate": 7}}')
+    write_environment(tmp_path, Config(), Stage(), {}, 5)
+    first, second = json.loads((tmp_path / "environment.json").read_text())["parts"]
+    assert first == {"config": {"rate": 7}} and second["from step"] == 5
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"l1": 3}', "\udcff", '{"step": "x"}', "[" * 100_000])
+def test_a_damaged_line_of_the_log_is_left_out(tmp_path, line):
+    log = filled(tmp_path, 2).log
+    log.write_bytes(line.encode(errors="surrogateescape") + b"\n" + log.read_bytes())
+    assert [row["step"] for row in Record(tmp_path, resume_at=2).rows()] == [1, 2]

@@ -276,6 +276,6 @@ def test_weights_that_hold_code_are_not_opened(tmp_path):
 
 
 def test_without_basicsr_niqe_asks_for_pyiqas_own_file(monkeypatch):
-    monkeypatch.setattr(pyiqa_metrics, "find_spec", lambda name: None)
+    monkeypatch.setattr(pyiqa_metrics, "installed_file", lambda package, path: None)
     with pytest.raises(OSError, match="niqe needs https://.*niqe_modelparameters.mat"):
         Scorer("niqe")

@@ -13,7 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from iqp_adapter.cli import app
-from iqp_adapter.cli.terminal import cell, ended_like_ctrl_c, say, shown
+from iqp_adapter.cli.signals import ended_like_ctrl_c
+from iqp_adapter.cli.terminal import cell, say, shown
 
 HOSTILE = "\x1b]0;owned\x07\x1b[31m\x9b2J\u202egnp.\u2028\n\r\x7f\udcff"
 

@@ -104,7 +104,7 @@ def killed_runs(faces, run, stage, moments, seed=0):
         while process.poll() is None and not log.exists() and not (folder / "state.pt").exists():
             time.sleep(0.01)
         if moment % 3 == 0:
-            while process.poll() is None and not list(folder.glob(".state.pt.*")):
+            while process.poll() is None and not list(folder.glob(".state.*")):
                 time.sleep(0.0005)
         else:
             time.sleep(draw.uniform(0, 3))
@@ -150,7 +150,7 @@ def test_a_finished_stage_is_not_trained_again(finished, faces):
 def test_a_loss_that_is_not_finite_stops_with_what_to_do(faces, tmp_path, monkeypatch):
     training = NativeTraining(config(), faces, tmp_path)
     monkeypatch.setattr("iqp_adapter.training.losses.l1", lambda restored, hq: restored.mean() * float("nan"))
-    with pytest.raises(FloatingPointError, match=r"not finite at step 0 \(l1\).*lower the stage's rate"):
+    with pytest.raises(FloatingPointError, match=r"the loss \(l1\) is not finite at step 0; .*lower the stage's rate"):
         training.run_stage("stage1")
 
 

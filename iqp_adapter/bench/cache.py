@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -38,9 +39,17 @@ def content_of(*paths: Path) -> str:
     return digest(*(_content(path, path.stat().st_mtime_ns, path.stat().st_size) for path in paths))
 
 
+def check_unchanged(known: Mapping[Path, str]) -> None:
+    """Raises OSError for a file whose content is not the known one any more, as `content_of` gave it."""
+    if changed := next((path for path, content in known.items() if content_of(path) != content), None):
+        raise OSError(f"{changed} has changed during the run; start the same command again")
+
+
 def digest(*parts: str) -> str:
     """A hash of texts that differs between ("ab", "c") and ("a", "bc")."""
-    return hashlib.sha256("\n".join(hashlib.sha256(part.encode()).hexdigest() for part in parts).encode()).hexdigest()
+    return hashlib.sha256(
+        "\n".join(hashlib.sha256(part.encode(errors="surrogatepass")).hexdigest() for part in parts).encode()
+    ).hexdigest()
 
 
 @lru_cache(maxsize=1 << 16)

@@ -10,8 +10,6 @@
 
 from __future__ import annotations
 
-import shlex
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -30,8 +28,14 @@ from ..pictures import as_pixels, read_pixels, read_tensor
 from ..provenance import placeless
 from ..restorer import Restorer
 from ..store.files import list_images
-from .cache import content_of, digest
-from .test_sets import Sample, by_stem, check_equal, paired, sets_of
+from ..version import __version__
+from .attempts import Failure, Work, one_by_one
+from .cache import check_unchanged, content_of, digest
+from .names import again, last_name, names_apart
+from .programs import INPUT as INPUTS
+from .programs import OUTPUT as OUTPUTS
+from .programs import key_of, run_program, words_of
+from .test_sets import Sample, by_stem, check_equal, has_pictures, sets_of
 
 INPUT = "input"
 ADAPTED = " + adapter"
@@ -39,8 +43,8 @@ ADAPTED = " + adapter"
 
 COMMAND, FOLDER = "cmd:", "dir:"
 
-Work = Callable[[Sequence[Sample]], Iterator[np.ndarray]]
-"""Restores test pictures in their order, (H, W, 3) uint8 each."""
+SECONDS = 60.0
+"""That a command may take for a picture, on average."""
 
 
 def _fits_any(samples: Sequence[Sample]) -> None:
@@ -79,6 +83,7 @@ def candidates(
     device: torch.device | str = "cpu",
     scale: float = 1.0,
     fidelity: float | None = None,
+    seconds: float = SECONDS,
 ) -> list[Candidate]:
     """The bare input, and every model at every quality that it knows.
 
@@ -88,19 +93,20 @@ def candidates(
             without it as well.
         qualities: "best", "any" or numbers from 0 to 1.
         scale, fidelity: for every model that takes them.
+        seconds: for every command, see `command`.
 
     Raises:
         ValueError: for an adapter without a host, a name that two rows would have, and what models refuse.
         OSError: where a model cannot be fetched.
     """
     waiting, found = list(adapters), [the_input()]
-    for model in models:
+    for model, title in zip(models, names_apart([_named_by(model) for model in models]), strict=True):
         if model.startswith(COMMAND):
-            found.append(command(model.removeprefix(COMMAND).strip()))
+            found.append(command(model.removeprefix(COMMAND).strip(), title, seconds))
         elif model.startswith(FOLDER):
-            found.append(outputs(Path(model.removeprefix(FOLDER).strip())))
+            found.append(outputs(Path(model.removeprefix(FOLDER).strip()), title))
         else:
-            found += _restorers(model, waiting, qualities, device, {"scale": scale, "fidelity": fidelity})
+            found += _restorers(model, title, waiting, qualities, device, {"scale": scale, "fidelity": fidelity})
     if waiting:
         raise ValueError(f"no host for the adapter {waiting[0]}; name its host by --model")
     return _unlike(found)
@@ -108,48 +114,91 @@ def candidates(
 
 def the_input() -> Candidate:
     """The inputs as they are."""
-    return Candidate(INPUT, INPUT, None, INPUT, lambda samples: (read_pixels(sample.input) for sample in samples))
+    return Candidate(INPUT, INPUT, None, INPUT, partial(one_by_one, lambda sample: read_pixels(sample.input)))
 
 
-def outputs(folder: Path) -> Candidate:
+def outputs(folder: Path, title: str = "") -> Candidate:
     """Pictures that something else has restored, by their stems, in the folder or in one folder for each test set.
+
+    Args:
+        title: name of the row; by default the folder's.
 
     Raises:
         OSError: where there are none.
     """
     files = [file for place in sorted(sets_of(folder).values()) for file in list_images([place])]
+    known = {file: content_of(file) for file in files}
+    title = title or last_name(folder)
+
+    def output(sample: Sample) -> np.ndarray:
+        file = _of_set(folder, sample)[sample.name]
+        pixels = read_pixels(file)
+        check_unchanged({file: known.get(file, "")})
+        return pixels
+
     return Candidate(
-        folder.name,
-        folder.name,
+        title,
+        title,
         None,
-        digest(FOLDER, content_of(*files)),
-        lambda samples: (read_pixels(_of_set(folder, sample)[sample.name]) for sample in samples),
+        digest(FOLDER, *known.values()),
+        partial(one_by_one, output),
         partial(_check_outputs, folder),
         facts={"outputs": len(files)},
     )
 
 
-def command(text: str) -> Candidate:
+def command(text: str, title: str = "", seconds: float = SECONDS) -> Candidate:
     """A program that restores a folder of PNG files into another folder, under the same stems.
 
-    It runs once for all pictures that are missing, without a shell; `{input}` and `{output}` stand for the folders.
+    It runs once for all pictures of a test set that are missing, without a shell and without input; `{input}` and
+    `{output}` stand for the folders. Its pictures are made again when the command, its program or a file that it names
+    has changed. What it reads beside these is not known here: after a change of that, take another folder for the run.
+
+    Args:
+        title: name of the row; by default that of its script or program.
+        seconds: that it may take for a picture, on average; for less than ten pictures, those of ten. When they are
+            over, it is ended with all that it has started.
 
     Raises:
         ValueError: where one of the two is not in it.
+        FileNotFoundError: where its program is not there.
     """
-    if "{input}" not in text or "{output}" not in text:
-        raise ValueError(f"the command {text!r} needs {{input}} and {{output}}, the folders to read and to write")
-    name = Path(next((word for word in shlex.split(text) if word.endswith((".py", ".sh"))), shlex.split(text)[0])).stem
+    words = words_of(text)
+    title = title or last_name(script_of(text))
     return Candidate(
-        name, name, None, digest(COMMAND, text), lambda samples: _ran(text, samples), facts={"command": placeless(text)}
+        title,
+        title,
+        None,
+        digest(COMMAND, key_of(words)),
+        partial(_ran, words, seconds),
+        facts={"command": placeless(text)},
     )
 
 
+def script_of(text: str) -> Path:
+    """What people call a command: its script, else its program, without the ending."""
+    words = words_of(text)
+    return Path(next((word for word in words if word.endswith((".py", ".sh"))), words[0])).with_suffix("")
+
+
+def _named_by(model: str) -> Path:
+    """The path whose last name a model bears."""
+    if model.startswith(COMMAND):
+        return script_of(model.removeprefix(COMMAND).strip())
+    path = Path(model.removeprefix(FOLDER).strip())
+    return path.with_suffix("") if model.endswith(SUFFIXES) else path
+
+
 def _restorers(
-    name: str, adapters: list[str], qualities: Sequence[str], device: torch.device | str, dial: dict[str, Any]
+    name: str,
+    title: str,
+    adapters: list[str],
+    qualities: Sequence[str],
+    device: torch.device | str,
+    dial: dict[str, Any],
 ) -> list[Candidate]:
     """A model at every quality; one that takes an adapter gets the next that waits, and is there bare as well."""
-    title, model = Path(name).stem if name.endswith(SUFFIXES) else Path(name).name, load(name, device=device)
+    model = load(name, device=device)
     if not (adapters and model.takes_adapter):
         return [_row(title, model, quality, dial) for quality in (qualities if model.takes_quality else [None])]
     adapter = adapters.pop(0)
@@ -166,16 +215,18 @@ def _row(title: str, model: Restorer, quality: str | None, dial: dict[str, Any])
     settings = {"quality": asked} | {name: value for name, value in dial.items() if value is not None}
     weights = model.fingerprint(asked)
 
-    def work(samples: Sequence[Sample]) -> Iterator[np.ndarray]:
-        pictures = (read_tensor(sample.input)[None].to(model.device) for sample in samples)
-        return (as_pixels(model.restore(picture, **settings)[0]) for picture in pictures)
+    def restored(sample: Sample) -> np.ndarray:
+        picture = model.restore(read_tensor(sample.input)[None].to(model.device), **settings)[0]
+        if not bool(picture.isfinite().all()):
+            raise FloatingPointError("the model gave values that are no numbers")
+        return as_pixels(picture)
 
     return Candidate(
         title if quality is None else f"{title}, {quality}",
         title,
         quality,
-        digest(weights, repr(sorted(settings.items()))),
-        work,
+        digest(weights, __version__, repr(sorted(settings.items()))),
+        partial(one_by_one, restored),
         conditioned_on=() if quality is None else model.conditioned_on,
         facts={"weights": weights, "parameters": _parameters(model, asked), **settings},
     )
@@ -199,30 +250,29 @@ def _check_outputs(folder: Path, samples: Sequence[Sample]) -> None:
         check_equal(wanted, _of_set(folder, sample), f"the test set {name}", f"{folder}")
 
 
-def _ran(text: str, samples: Sequence[Sample]) -> Iterator[np.ndarray]:
+def _ran(words: Sequence[str], seconds: float, samples: Sequence[Sample]) -> Iterator[np.ndarray | Failure]:
     """Test sets one after the other, in their order, since their stems may be the same."""
     for dataset in dict.fromkeys(sample.dataset for sample in samples):
-        yield from _ran_on(text, [sample for sample in samples if sample.dataset == dataset])
+        yield from _ran_on(words, seconds, [sample for sample in samples if sample.dataset == dataset])
 
 
-def _ran_on(text: str, samples: Sequence[Sample]) -> Iterator[np.ndarray]:
+def _ran_on(words: Sequence[str], seconds: float, samples: Sequence[Sample]) -> Iterator[np.ndarray | Failure]:
     with tempfile.TemporaryDirectory() as place:
         given, made = Path(place, "input"), Path(place, "output")
         given.mkdir()
         made.mkdir()
         for sample in samples:
             Image.fromarray(read_pixels(sample.input)).save(given / f"{sample.name}.png")
-        words = [word.replace("{input}", str(given)).replace("{output}", str(made)) for word in shlex.split(text)]
-        done = subprocess.run(words, capture_output=True, text=True)
-        if done.returncode:
-            lines = (done.stderr or done.stdout).strip().splitlines()
-            raise OSError(f"{words[0]} ended with status {done.returncode}: {lines[-1] if lines else 'no output'}")
-        outputs = {stem: output for stem, _, output in paired(given, made)}
-        yield from (read_pixels(outputs[sample.name]) for sample in samples)
+        run_program(
+            [word.replace(INPUTS, str(given)).replace(OUTPUTS, str(made)) for word in words],
+            seconds * max(len(samples), 10),
+        )
+        outputs = by_stem(made) if has_pictures(made) else {}
+        check_equal({one.name: one.input for one in samples}, outputs, "its input", f"the output of {words[0]}")
+        yield from one_by_one(lambda sample: read_pixels(outputs[sample.name]), samples)
 
 
 def _unlike(found: list[Candidate]) -> list[Candidate]:
-    names = [candidate.name for candidate in found]
-    if again := next((name for name in names if names.count(name) > 1), None):
-        raise ValueError(f"two rows would be named {again!r}; rename the file or folder of one of them")
+    if twice := again([candidate.name for candidate in found]):
+        raise ValueError(f"two rows would be named {twice[0]!r}; rename the file or folder of one of them")
     return found

@@ -23,6 +23,10 @@ from .test_sets import Sample
 logger = logging.getLogger(__name__)
 
 
+class _NotNowError(Exception):
+    """A metric fails on a picture in a way that need not come again, such as for want of memory: it is not cached."""
+
+
 class Judge:
     """A protocol that is loaded when the first value is missing.
 
@@ -57,19 +61,31 @@ class Judge:
         pair = _pair(self.protocol.kind, sample, output)
         if pair is None:
             return None
-        value = self._remembered(digest(sample.name, content_of(*pair)), lambda: self._measured(sample.name, *pair))
+        try:
+            value = self._remembered(pair, lambda: self._measured(sample.name, *pair), sample.name)
+        except _NotNowError as error:
+            logger.warning("no %s of %s: %s", self.protocol.id, output, error)
+            return None
         return None if math.isnan(value) else value
 
     def distance(self, outputs: Sequence[Path], originals: Sequence[Path]) -> float:
         """The value of all outputs together."""
-        content = content_of(*outputs, *originals)
-        return self._remembered(content, lambda: self._frechet(outputs, originals))
+        return self._remembered([*outputs, *originals], lambda: self._frechet(outputs, originals))
 
-    def _remembered(self, content: str, compute: Callable[[], float]) -> float:
-        known = self.cache.get(content, self.key)
+    def _remembered(self, files: Sequence[Path], compute: Callable[[], float], *names: str) -> float:
+        """The value of some files, computed once for their content.
+
+        Raises:
+            OSError: where they change meanwhile.
+        """
+        content = content_of(*files)
+        key = digest(*names, content) if names else content
+        known = self.cache.get(key, self.key)
         if known is None:
             known = compute()
-            self.cache.put(content, self.key, known)
+            if content_of(*files) != content:
+                raise OSError(f"{files[0]} or what it is compared with has changed during the run; start it again")
+            self.cache.put(key, self.key, known)
         return known
 
     def _measured(self, name: str, output: Path, other: Path | None = None) -> float:
@@ -81,6 +97,8 @@ class Judge:
         except ValueError as error:
             logger.warning("no %s of %s: %s", self.protocol.id, output, error)
             return math.nan
+        except (RuntimeError, AssertionError, IndexError) as error:
+            raise _NotNowError(" ".join(str(error).split())[:200] or type(error).__name__) from error
 
     def _frechet(self, outputs: Sequence[Path], originals: Sequence[Path]) -> float:
         measure: SetMeasure = self.measure

@@ -37,8 +37,8 @@ def write_png(path: Path, pixels: np.ndarray, source: str) -> None:
 
 
 def is_made_of(path: Path, source: str) -> bool:
-    """Whether `write_png` wrote this file from the same source."""
-    return path.is_file() and _made_of(path) == _digest(source)
+    """Whether `write_png` wrote this file from the same source, and it is whole."""
+    return path.is_file() and _made_of(path) == _digest(source) and _is_whole(path)
 
 
 def _made_of(path: Path) -> str | None:
@@ -49,5 +49,15 @@ def _made_of(path: Path) -> str | None:
         return None
 
 
+def _is_whole(path: Path) -> bool:
+    """Whether every chunk of a PNG file has its own checksum."""
+    try:
+        with Image.open(path) as picture:
+            picture.verify()
+    except (OSError, SyntaxError, ValueError):
+        return False
+    return True
+
+
 def _digest(source: str) -> str:
-    return hashlib.sha256(source.encode()).hexdigest()
+    return hashlib.sha256(source.encode(errors="surrogatepass")).hexdigest()

@@ -11,6 +11,9 @@ import numpy as np
 
 from .intervals import Interval, People
 
+FAILED = "pictures that failed"
+"""The fact of a method that names them, each with its reason."""
+
 Values = dict[str, dict[str, list[float | None]]]
 """Method -> column id -> one value per picture; None where it has none."""
 

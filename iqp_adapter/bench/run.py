@@ -23,18 +23,23 @@ from ..core.device import default_device, device_of
 from ..pictures import read_pixels
 from ..provenance import environment
 from ..version import __version__
-from .cache import Cache, content_of, digest
+from .attempts import Failure
+from .cache import Cache, check_unchanged, content_of, digest
 from .candidates import INPUT, Candidate
 from .findings import with_findings
 from .judging import Judge
 from .measuring import NotRunError
+from .names import LONGEST, again, is_plain
 from .outputs import is_made_of, write_png
 from .protocols import Kind, Protocol
-from .report import Column, Method, Picture, Report, Values
-from .test_sets import Sample
+from .report import FAILED, Column, Method, Picture, Report, Values
+from .test_sets import Sample, check_readable
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of the current task, the number of finished parts, and their total."""
+
+Outputs = list[Path | None]
+"""The files of a method, one for each test picture; None where it failed."""
 
 PICTURES, MARK = "pictures", ".iqp-bench"
 
@@ -91,9 +96,11 @@ def run(benchmark: Benchmark, progress: Progress = lambda what, done, of: None) 
 
     Raises:
         ValueError: where an output is missing, or not as large as its input.
-        OSError: where the folder holds something else, and where a command fails.
+        OSError: where the folder holds something else, where a test picture cannot be read or changes during the run,
+            and where a command fails, or a method on every picture.
     """
     take_folder(benchmark.folder)
+    check_readable(_files(benchmark.samples))
     return _together(benchmark, progress) if _many() else _Work(benchmark, benchmark.samples, progress).report()
 
 
@@ -143,15 +150,18 @@ class _Work:
     def __init__(self, benchmark: Benchmark, samples: Sequence[Sample], progress: Progress) -> None:
         self.benchmark, self.samples, self.progress = benchmark, samples, progress
         self.cache = Cache(benchmark.folder)
+        self.given = {file: content_of(file) for file in _files(samples)}
+        self.outputs: dict[str, Outputs] = {}
+        self.failed: dict[str, dict[str, str]] = {}
         self.skipped: dict[str, str] = {}
         self.weights: dict[str, dict[str, str]] = {}
 
     def values(self) -> Values:
         """Values of single pictures: method -> protocol -> one value per picture."""
-        outputs = {candidate.name: self._restored(candidate) for candidate in self.benchmark.candidates}
-        values: Values = {name: {} for name in outputs}
+        self.outputs = {candidate.name: self._restored(candidate) for candidate in self.benchmark.candidates}
+        values: Values = {name: {} for name in self.outputs}
         for protocol in self._of_kind("no-reference", "reference", "input"):
-            for name, row in self._judged(protocol, outputs).items():
+            for name, row in self._judged(protocol).items():
                 values[name][protocol.id] = row
         return values
 
@@ -172,47 +182,60 @@ class _Work:
             environment=self._environment(),
         )
         columns = [self._column(protocol) for protocol in benchmark.protocols]  # now it is known what was skipped
+        check_unchanged(self.given)
         return with_findings(replace(report, columns=columns), benchmark.scores)
 
     def _of_kind(self, *kinds: Kind) -> list[Protocol]:
         return [protocol for protocol in self.benchmark.protocols if protocol.kind in kinds]
 
     def _place(self, candidate: Candidate, sample: Sample) -> Path:
-        slug = re.sub(r"[^\w.+-]+", "_", candidate.name)
+        slug = re.sub(r"[^\w.+-]+", "_", candidate.name)[:LONGEST]
         return self.benchmark.folder / PICTURES / f"{slug}-{candidate.key[:8]}" / sample.dataset / f"{sample.name}.png"
 
-    def _restored(self, candidate: Candidate) -> list[Path]:
-        """The outputs of a candidate; missing ones are made."""
+    def _restored(self, candidate: Candidate) -> Outputs:
+        """The outputs of a candidate, None for pictures that it fails on; missing ones are made.
+
+        Raises:
+            OSError: where it fails on every picture.
+        """
         places = [self._place(candidate, sample) for sample in self.samples]
-        sources = [f"{candidate.key} {content_of(sample.input)}" for sample in self.samples]
+        sources = [f"{candidate.key} {self.given[sample.input]}" for sample in self.samples]
         todo = [
             (sample, place, source)
             for sample, place, source in zip(self.samples, places, sources, strict=True)
             if not is_made_of(place, source)
         ]
+        failed: dict[Path, str] = {}
         started = time.perf_counter()
         pictures = candidate.work([sample for sample, _, _ in todo]) if todo else ()
         for done, ((sample, place, source), pixels) in enumerate(zip(todo, pictures, strict=True)):
             self.progress(f"restoring: {candidate.name}", done, len(todo))
+            check_unchanged({sample.input: self.given[sample.input]})
+            if isinstance(pixels, Failure):
+                failed[place] = pixels.reason
+                continue
             _check_size(candidate, sample, pixels)
             write_png(place, pixels, source)
-            self.cache.put(content_of(sample.input), f"seconds {candidate.key}", time.perf_counter() - started)
+            self.cache.put(self.given[sample.input], f"seconds {candidate.key}", time.perf_counter() - started)
             started = time.perf_counter()
-        return places
+        if failed and len(failed) == len(self.benchmark.samples):
+            raise OSError(f"{candidate.name} restores no test picture: {next(iter(failed.values()))}")
+        self.failed[candidate.name] = {f"{place.parent.name}/{place.stem}": why for place, why in failed.items()}
+        return [None if place in failed else place for place in places]
 
-    def _judged(self, protocol: Protocol, outputs: Mapping[str, Sequence[Path]]) -> dict[str, list[float | None]]:
+    def _judged(self, protocol: Protocol) -> dict[str, list[float | None]]:
         """Method -> values; nothing where the protocol cannot be run, which is noted."""
         if protocol.kind == "reference" and not any(sample.original for sample in self.samples):
             self.skipped[protocol.id] = "needs originals, and the test pictures have none"
             return {}
-        total = len(outputs) * len(self.samples)
+        total = len(self.outputs) * len(self.samples)
         try:
             judge = self._judge(protocol)
-            rows: dict[str, list[float | None]] = {name: [] for name in outputs}
-            for name, places in outputs.items():
+            rows: dict[str, list[float | None]] = {name: [] for name in self.outputs}
+            for name, places in self.outputs.items():
                 for sample, place in zip(self.samples, places, strict=True):
                     self.progress(f"judging: {protocol.label}", sum(map(len, rows.values())), total)
-                    rows[name].append(judge.value(sample, place))
+                    rows[name].append(None if place is None else judge.value(sample, place))
         except NotRunError as reason:
             self.skipped[protocol.id] = str(reason)
             return {}
@@ -234,8 +257,9 @@ class _Work:
                 judge = self._judge(protocol)
                 for done, candidate in enumerate(self.benchmark.candidates):
                     self.progress(f"judging: {protocol.label}", done, len(values))
-                    outputs = [self._place(candidate, sample) for sample in self.samples]
-                    values[candidate.name][protocol.id] = judge.distance(outputs, known)
+                    outputs = [place for place in self.outputs[candidate.name] if place is not None]
+                    if len(outputs) == len(self.samples):
+                        values[candidate.name][protocol.id] = judge.distance(outputs, known)
             except NotRunError as reason:
                 self.skipped[protocol.id] = str(reason)
         return values
@@ -252,7 +276,9 @@ class _Work:
 
     def _method(self, candidate: Candidate, row: Mapping[str, Sequence[float | None]]) -> Method:
         facts: dict[str, Any] = {"N": len(self.samples)} | candidate.facts
-        seconds = [self.cache.get(content_of(one.input), f"seconds {candidate.key}") for one in self.samples]
+        if failed := self.failed[candidate.name]:
+            facts[FAILED] = failed
+        seconds = [self.cache.get(self.given[one.input], f"seconds {candidate.key}") for one in self.samples]
         if candidate.model != INPUT and None not in seconds:
             facts["seconds per picture"] = float(np.mean(seconds))  # type: ignore[arg-type]
         if missing := {name: values.count(None) for name, values in row.items() if None in values}:
@@ -260,15 +286,12 @@ class _Work:
         return Method(candidate.name, candidate.model, candidate.quality, facts)
 
     def _images(self) -> dict[str, list[str]]:
-        """Paths from the benchmark's folder."""
-        shown: dict[str, list[Path]] = {
-            candidate.name: [self._place(candidate, sample) for sample in self.samples]
-            for candidate in self.benchmark.candidates
-        }
+        """Paths from the benchmark's folder; "" where there is no picture."""
+        shown = dict(self.outputs)
         if all(sample.original for sample in self.samples):
             shown["original"] = [sample.original for sample in self.samples if sample.original]
         return {
-            name: [Path(os.path.relpath(path, self.benchmark.folder)).as_posix() for path in paths]
+            name: [Path(os.path.relpath(path, self.benchmark.folder)).as_posix() if path else "" for path in paths]
             for name, paths in shown.items()
         }
 
@@ -293,11 +316,11 @@ class _Work:
 
 
 def _check_names(samples: Sequence[Sample]) -> None:
-    seen: set[tuple[str, str]] = set()
-    for sample in samples:
-        if (sample.dataset, sample.name) in seen:
-            raise ValueError(f"two test pictures are {sample.dataset}/{sample.name}; rename the folder of one test set")
-        seen.add((sample.dataset, sample.name))
+    """Each test picture has a place of its own inside the folder of the benchmark."""
+    if wrong := [name for sample in samples for name in (sample.dataset, sample.name) if not is_plain(name)]:
+        raise ValueError(f"{wrong[0]!r} is no name for a test set or picture; give one that is no path")
+    if twice := again([f"{sample.dataset}/{sample.name}" for sample in samples]):
+        raise ValueError(f"two test pictures are {twice[0]}; rename the folder of one test set")
 
 
 def _check_size(candidate: Candidate, sample: Sample, pixels: np.ndarray) -> None:
@@ -313,7 +336,11 @@ def _by_set(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
     return {name: [one for one in samples if one.dataset == name] for name in dict.fromkeys(s.dataset for s in samples)}
 
 
+def _files(samples: Sequence[Sample]) -> list[Path]:
+    return [file for sample in samples for file in (sample.input, sample.original) if file]
+
+
 def _described(samples: Sequence[Sample]) -> dict[str, Any]:
-    files = [file for sample in samples for file in (sample.input, sample.original) if file]
+    files = _files(samples)
     people = len({sample.group for sample in samples})
     return {"pictures": len(samples), "people": people, "sha256": digest(*sorted(map(content_of, files)))}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ..pictures import read_large, read_pixels, resample, size_of
 from ..store import hub
 from ..store.files import IMAGE_SUFFIXES, list_images, sha256_of, some_of
 from .intervals import person_of
+from .names import again, last_name, plain
 from .outputs import is_made_of, write_png
 
 _HUB = f"{hub.DATASETS}LIAGM/DAEFR_test_datasets/"
@@ -55,23 +56,26 @@ class Sample:
     original: Path | None = None
 
 
-def from_folder(inputs: Path, originals: Path | None = None) -> list[Sample]:
+def from_folder(inputs: Path, originals: Path | None = None, name: str = "") -> list[Sample]:
     """Degraded faces of a folder, or of its subfolders, each of which is a test set then.
 
     Args:
         inputs: folder of pictures, or of folders of pictures.
         originals: of the same form, with exactly one picture of the same stem and size for every input.
+        name: of the test set where `inputs` has pictures itself; by default that of the folder.
 
     Raises:
         ValueError: where pictures do not match, naming them.
-        OSError: where there are none.
+        OSError: where there are none, and for a picture that cannot be read, naming it.
     """
     sets = sets_of(inputs)
-    if originals is None:
-        return [sample for name, folder in sets.items() for sample in _samples(name, folder, None)]
-    wanted = {inputs.name: originals} if sets == {inputs.name: inputs} else sets_of(originals)
-    check_equal(sets, wanted, f"test sets of {inputs}", f"test sets of {originals}")
-    return [sample for name, folder in sets.items() for sample in _samples(name, folder, wanted[name])]
+    single = sets == {last_name(inputs): inputs}
+    wanted: Mapping[str, Path | None] = dict.fromkeys(sets)
+    if originals is not None:
+        wanted = {last_name(inputs): originals} if single else sets_of(originals)
+        check_equal(sets, wanted, f"test sets of {inputs}", f"test sets of {originals}")
+    titles = {last_name(inputs): plain(name)} if single and name else {}
+    return [sample for key, folder in sets.items() for sample in _samples(titles.get(key, key), folder, wanted[key])]
 
 
 def published(name: str, cache: Path) -> list[Sample]:
@@ -97,6 +101,7 @@ def degraded(
     seed: int = 0,
     draws: int = 1,
     changes: Mapping[str, Any] | None = None,
+    name: str = "",
 ) -> list[Sample]:
     """Good faces and their seeded degradations, written as PNG files where they are not there yet.
 
@@ -110,9 +115,11 @@ def degraded(
         draws: degradations of every face.
         changes: `kind` of the degradation ("face" where it is not given), and those of its attributes that differ
             from its default.
+        name: of the test set; by default that of the folder.
 
     Raises:
         ValueError: for a face that is smaller than `size`, and for a kind or attribute that does not exist.
+        OSError: for a face that cannot be read, naming it.
     """
     from ..degradations.kinds import degradation_of
     from ..degradations.rng import sample_seed
@@ -121,7 +128,7 @@ def degraded(
     return [
         _degraded(
             face,
-            faces.name,
+            plain(name) if name else last_name(faces),
             f"{stem}~{draw}" if draws > 1 else stem,
             out,
             degradation,
@@ -137,14 +144,13 @@ def by_stem(folder: Path) -> dict[str, Path]:
     """The pictures of a folder by their stems, sorted.
 
     Raises:
-        ValueError: where two files have one stem.
+        ValueError: where two files have one stem; upper and lower case count as equal.
     """
-    found: dict[str, Path] = {}
-    for file in list_images([folder]):
-        if file.stem in found:
-            raise ValueError(f"{folder} has {found[file.stem].name} and {file.name}; stems must be unique")
-        found[file.stem] = file
-    return found
+    files = list_images([folder])
+    if twice := again([file.stem for file in files]):
+        first, second, *_ = (file.name for file in files if file.stem.casefold() == twice[0].casefold())
+        raise ValueError(f"{folder} has {first} and {second}; stems must be unique, upper and lower case aside")
+    return {file.stem: file for file in files}
 
 
 def paired(folder: Path, other: Path) -> Iterator[tuple[str, Path, Path]]:
@@ -159,7 +165,7 @@ def paired(folder: Path, other: Path) -> Iterator[tuple[str, Path, Path]]:
         yield stem, file, those[stem]
 
 
-def check_equal(these: Mapping[str, Path], those: Mapping[str, Path], name: str, other: str) -> None:
+def check_equal(these: Mapping[str, Any], those: Mapping[str, Any], name: str, other: str) -> None:
     missing, surplus = sorted(these.keys() - those.keys()), sorted(those.keys() - these.keys())
     if missing or surplus:
         raise ValueError(
@@ -168,19 +174,39 @@ def check_equal(these: Mapping[str, Path], those: Mapping[str, Path], name: str,
         )
 
 
+def check_readable(files: Iterable[Path]) -> None:
+    """Raises OSError with the names of the files that are no pictures, or broken ones."""
+    if broken := [reason for file in files if (reason := _unreadable(file))]:
+        raise OSError(
+            f"{len(broken)} test pictures cannot be read; mend them or take them out: {'; '.join(broken[:3])}"
+        )
+
+
+def _unreadable(file: Path) -> str:
+    """Why a picture cannot be read, with its name; empty where it can."""
+    from PIL.Image import DecompressionBombError
+
+    try:
+        read_pixels(file)
+    except (OSError, ValueError, SyntaxError, DecompressionBombError) as error:
+        return str(error) if str(file) in str(error) else f"{file}: {error}"
+    return ""
+
+
 def sets_of(folder: Path) -> dict[str, Path]:
     """The folder itself where it has pictures, else its subfolders that have some."""
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}; give a folder of pictures, or one of {', '.join(PUBLISHED)}")
-    if _has_pictures(folder):
-        return {folder.name: folder}
-    inside = {path.name: path for path in sorted(folder.iterdir()) if path.is_dir() and _has_pictures(path)}
+    if has_pictures(folder):
+        return {last_name(folder): folder}
+    inside = {path.name: path for path in sorted(folder.iterdir()) if path.is_dir() and has_pictures(path)}
     if not inside:
         raise FileNotFoundError(f"no pictures in {folder}, nor in a folder in it")
     return inside
 
 
-def _has_pictures(folder: Path) -> bool:
+def has_pictures(folder: Path) -> bool:
+    """Whether there is a picture in the folder itself."""
     try:
         return bool(list_images([folder]))
     except FileNotFoundError:
@@ -208,6 +234,7 @@ def _degraded(face: Path, dataset: str, name: str, out: Path, degradation: Degra
     source = f"{sha256_of(face)} {size} px"
     made = f"{source} {key} {degradation}"
     if not is_made_of(original, source):
+        check_readable([face])
         write_png(original, _clean(face, size), source)
     if not is_made_of(target, made):
         clean = np.asarray(read_pixels(original), np.float32) / 255

@@ -13,6 +13,9 @@ import numpy as np
 from ..store.files import atomic_path
 from .intervals import Interval
 
+UTF8: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace"}
+"""How files are written; bytes of a file's name that are no UTF-8 become escapes, as in Python and in JSON."""
+
 
 def six_digits(value: float) -> float:
     return float(f"{value:.6g}")
@@ -66,7 +69,7 @@ def write_text(path: Path, text: str) -> None:
     """Writes the file whole or not at all, in a folder that is made where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, **UTF8)
 
 
 def table(lines: Sequence[Sequence[str]]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -11,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ..store.files import atomic_path
+from ..store.table import write_csv
 from .intervals import Interval
 from .ntire import TERMS
 from .protocols.frechet import caution
-from .report import Column, Intervals, Method, Picture, Report, differences, summary
-from .text import json_text, plain, table
+from .report import FAILED, Column, Intervals, Method, Picture, Report, differences, summary
+from .text import UTF8, json_text, plain, table
 
 _TEX = str.maketrans({sign: f"\\{sign}" for sign in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}"})
 
@@ -23,11 +23,11 @@ _TEX = str.maketrans({sign: f"\\{sign}" for sign in "&%$#_{}"} | {"\\": r"\textb
 def write_all(report: Report, folder: Path) -> list[Path]:
     """Writes `report.md`, `report.tex`, `report.csv`, `pictures.csv` and `report.json`; earlier ones are replaced."""
     writers = {
-        "report.md": lambda path: path.write_text(markdown(report), encoding="utf-8"),
-        "report.tex": lambda path: path.write_text(latex(report), encoding="utf-8"),
+        "report.md": lambda path: path.write_text(markdown(report), **UTF8),
+        "report.tex": lambda path: path.write_text(latex(report), **UTF8),
         "report.csv": lambda path: _write_rows(path, means(report)),
         "pictures.csv": lambda path: _write_rows(path, values(report)),
-        "report.json": lambda path: path.write_text(as_json(report), encoding="utf-8"),
+        "report.json": lambda path: path.write_text(as_json(report), **UTF8),
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, write in writers.items():
@@ -172,6 +172,12 @@ def _notes(report: Report) -> str:
     if any(report.set_values.values()) and (few := caution(len(report.pictures))):
         notes.append(f"**Few**: {few}.")
     notes += [f"**Not run: {column.label}**: {column.skipped}." for column in report.columns if column.skipped]
+    notes += [
+        f"**Failed: {method.name}**: {', '.join(f'{picture} ({reason})' for picture, reason in failed.items())}. Its "
+        "means are over the other pictures."
+        for method in report.methods
+        if (failed := method.facts.get(FAILED))
+    ]
     return "\n\n".join(notes)
 
 
@@ -251,10 +257,7 @@ def _tex_notes(report: Report) -> list[str]:
 def _write_rows(path: Path, rows: Iterator[dict[str, Any]]) -> None:
     found = list(rows)
     names = dict.fromkeys(name for row in found for name in row)
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(names))
-        writer.writeheader()
-        writer.writerows({name: _digits(value) for name, value in row.items()} for row in found)
+    write_csv(path, [names, *([_digits(row.get(name)) for name in names] for row in found)])
 
 
 def _digits(value: Any) -> Any:

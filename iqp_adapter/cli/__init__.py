@@ -9,7 +9,8 @@ from typer.core import TyperGroup
 
 from ..version import __version__
 from . import bench, fetch, restore, score, train
-from .terminal import ended_like_ctrl_c, print_anything, say, shown
+from .signals import ended_like_ctrl_c
+from .terminal import print_anything, say, shown
 
 USER_ERRORS = (ValueError, TypeError, OSError, ImportError, FloatingPointError)
 """What the library raises for something that its user can mend, in one line that says how."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .signals import stopped_by_signals
 from .terminal import cell, say, say_left_out
 
 if TYPE_CHECKING:
@@ -70,6 +71,10 @@ def bench(
         typer.Option(metavar="NAME=VALUE", help="For --hq: kind=NAME (see --list), or an attribute: 'noise=[0, 4]'."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the degradations.")] = 0,
+    timeout: Annotated[
+        float,
+        typer.Option(min=1, help="Seconds that a cmd: may take for a picture, on average; at least those of ten."),
+    ] = 60,
     limit: Annotated[int | None, typer.Option(min=1, help="Use only so many pictures of every test set.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; by default the best one available.")] = None,
     title: Annotated[str, typer.Option(help="Of the report.")] = "Face restoration",
@@ -86,31 +91,34 @@ def bench(
     from ..provenance import command
 
     say_left_out(hq or [])
-    take_folder(out)
-    where = place(device)
-    samples = _samples(hq or [], lq or [], gt or [], out, limit, size, seed, draws, _degradation(degradation or []))
-    levels = [f"{step / max(dial - 1, 1):g}" for step in range(dial)]
-    qualities = list(dict.fromkeys([*(quality or ["best", "any"]), *levels]))
-    found = candidates(model or ["tiny"], adapter or [], qualities, where, scale, fidelity)
-    raised = {name for one in found for name in one.conditioned_on} | set(optimised or [])
-    protocols = select(metric or [], protocol or [], raised, any(sample.original for sample in samples))
-    benchmark = Benchmark(
-        found,
-        samples,
-        protocols,
-        out,
-        title=title,
-        scores=protocol or [],
-        weights=_weights(weights or []),
-        device=where,
-        baseline=baseline or _baseline(found),
-        seed=seed,
-        raised=frozenset(raised),
-        facts={"command": command("iqp bench", options_of(sys.argv))},
-    )
-    report = _run(benchmark)
-    if report is not None:
-        _write(report if pictures else replace(report, images={}), out)
+    with stopped_by_signals("the same command goes on from here"):
+        take_folder(out)
+        where = place(device)
+        degrading = {"size": size, "seed": seed, "draws": draws, "changes": _degradation(degradation or [])}
+        samples = _samples(hq or [], lq or [], gt or [], out, limit, degrading)
+        levels = [f"{step / max(dial - 1, 1):g}" for step in range(dial)]
+        qualities = list(dict.fromkeys([*(quality or ["best", "any"]), *levels]))
+        found = candidates(model or ["tiny"], adapter or [], qualities, where, scale, fidelity, timeout)
+        raised = {name for one in found for name in one.conditioned_on} | set(optimised or [])
+        protocols = select(metric or [], protocol or [], raised, any(sample.original for sample in samples))
+        benchmark = Benchmark(
+            found,
+            samples,
+            protocols,
+            out,
+            title=title,
+            scores=protocol or [],
+            weights=_weights(weights or []),
+            device=where,
+            baseline=baseline or _baseline(found),
+            seed=seed,
+            raised=frozenset(raised),
+            facts={"command": command("iqp bench", options_of(sys.argv))},
+        )
+        report = _run(benchmark)
+        if report is not None:
+            _write(report if pictures else replace(report, images={}), out)
+            _refuse_failures(report)
 
 
 def options_of(words: Sequence[str]) -> Sequence[str]:
@@ -119,19 +127,21 @@ def options_of(words: Sequence[str]) -> Sequence[str]:
 
 
 def _samples(
-    hq: list[Path], lq: list[str], gt: list[Path], out: Path, limit: int | None, *degradation: Any
+    hq: list[Path], lq: list[str], gt: list[Path], out: Path, limit: int | None, degrading: dict[str, Any]
 ) -> list[Sample]:
     """The samples of every named test set."""
+    from ..bench.names import names_apart
     from ..bench.test_sets import PUBLISHED, degraded, from_folder, published
 
     if not hq and not lq:
         raise ValueError("nothing to restore; give good faces by --hq FOLDER, or degraded ones by --lq FOLDER")
     if len(gt) > len(lq):
         raise ValueError(f"{len(gt)} --gt for {len(lq)} --lq; originals belong to the --lq of the same place")
-    sets = [degraded(folder, out / "data" / folder.name, limit, *degradation) for folder in hq]
-    for name, originals in zip_longest(lq, gt):
-        known = name in PUBLISHED and not originals
-        sets.append(published(name, out / "data") if known else from_folder(Path(name), originals))
+    titles = iter(names_apart([*hq, *map(Path, lq)]))
+    sets = [degraded(folder, out / "data" / (name := next(titles)), limit, name=name, **degrading) for folder in hq]
+    for given, title, originals in zip_longest(lq, titles, gt):
+        known = given in PUBLISHED and not originals
+        sets.append(published(given, out / "published") if known else from_folder(Path(given), originals, title))
     return [sample for part in sets for sample in _first(part, limit)]
 
 
@@ -144,9 +154,9 @@ def _first(samples: list[Sample], limit: int | None) -> list[Sample]:
 
 
 def _degradation(words: list[str]) -> dict[str, Any]:
-    import yaml
+    from ..store.reading import yaml_text
 
-    return {name: yaml.safe_load(value) for name, value in _pairs("degradation", words)}
+    return {name: yaml_text(value, f"--degradation {name}", object) for name, value in _pairs("degradation", words)}
 
 
 def _weights(words: list[str]) -> dict[str, list[Path]]:
@@ -181,13 +191,10 @@ def _run(benchmark: Benchmark) -> Report | None:
 
     with Progress(transient=True, disable=os.environ.get("RANK", "0") != "0") as progress:
         task = progress.add_task("", total=None)
-        try:
-            return run(
-                benchmark, lambda what, done, of: progress.update(task, description=what, completed=done, total=of)
-            )
-        except KeyboardInterrupt:
-            say("interrupted; the same command goes on from here", error=True)
-            raise typer.Exit(130) from None
+        return run(
+            benchmark,
+            lambda what, done, of: progress.update(task, description=cell(what), completed=done, total=of),
+        )
 
 
 def _write(report: Report, out: Path) -> None:
@@ -221,6 +228,18 @@ def _show(report: Report) -> None:
     for column in report.columns:
         if column.skipped:
             console.print(cell(f"not run: {column.label}: {column.skipped}"), style="yellow", soft_wrap=True)
+
+
+def _refuse_failures(report: Report) -> None:
+    """Names the pictures that methods failed on, and ends with status 1."""
+    from ..bench.report import FAILED
+
+    failed = {method.name: method.facts[FAILED] for method in report.methods if FAILED in method.facts}
+    for name, pictures in failed.items():
+        for picture, reason in pictures.items():
+            say(f"failed: {name}: {picture}: {reason}", error=True)
+    if failed:
+        raise typer.Exit(1)
 
 
 def _list() -> None:

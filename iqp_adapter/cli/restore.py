@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .signals import stopped_by_signals
 from .terminal import say, say_left_out
 
 if TYPE_CHECKING:
@@ -96,12 +97,9 @@ def restore(
         batch=batch,
         force=force,
     )
-    try:
-        with closing(runs), Progress(transient=True) as progress:
-            done = list(progress.track(runs, len(sources), description="restoring"))
-    except KeyboardInterrupt:
-        say("interrupted; the same command goes on from here", error=True)
-        raise typer.Exit(130) from None
+    advice = "the same command goes on from here"
+    with stopped_by_signals(advice), closing(runs), Progress(transient=True) as progress:
+        done = list(progress.track(runs, len(sources), description="restoring"))
     _show(done, output)
     _end(unread + [line for report in done for line in report.failures])
 

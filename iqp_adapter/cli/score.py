@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .signals import ended
 from .terminal import cell, say, say_left_out
 
 if TYPE_CHECKING:
@@ -102,10 +103,10 @@ def _scored(files: list[Path], scorers: list[Scorer], cache: ScoreCache, batch: 
         with Progress(transient=True) as progress:
             for file in progress.track(score_files(files, scorers, cache, batch), len(files), description="scoring"):
                 results.append(file)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         kept = f"their scores are in {cache.path}, and the same command goes on from there" if cache.keeps else ""
-        say(f"interrupted after {len(results)} of {len(files)} images; {kept or 'scores were not kept'}", error=True)
-        raise typer.Exit(130) from None
+        done = f"interrupted after {len(results)} of {len(files)} images"
+        raise ended(stop, f"{done}; {kept or 'scores were not kept'}") from None
     return results
 
 

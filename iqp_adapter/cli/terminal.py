@@ -6,16 +6,11 @@ Control characters are spelt out, and what the terminal's encoding lacks is repl
 from __future__ import annotations
 
 import logging
-import os
-import signal
 import sys
-import threading
 import unicodedata
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from io import TextIOWrapper
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import typer
@@ -74,35 +69,6 @@ def print_anything() -> None:
             stream.reconfigure(errors="backslashreplace")
     if not logging.getLogger().handlers:
         logging.getLogger().addHandler(Lines())
-
-
-@contextmanager
-def ended_like_ctrl_c() -> Iterator[None]:
-    """Has the signals by which systems end a process raise KeyboardInterrupt, so that it cleans up; once is enough."""
-    process = os.getpid()
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        if os.getpid() != process:  # in a copy of the process, such as a worker
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-            return
-        for each in taken:
-            signal.signal(each, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    wanted = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    taken = [number for number in wanted if signal.getsignal(number) is signal.SIG_DFL and _in_main_thread()]
-    for number in taken:
-        signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number in taken:
-            signal.signal(number, signal.SIG_DFL)
-
-
-def _in_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
 
 
 def _is_obeyed(sign: str) -> bool:

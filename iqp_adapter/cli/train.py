@@ -8,7 +8,10 @@ from typing import Annotated
 
 import typer
 
+from .signals import stopped_by_signals
 from .terminal import say, say_left_out
+
+ADVICE = "the same command goes on from the last checkpoint"
 
 app = typer.Typer(help="Train models.", no_args_is_help=True)
 
@@ -38,9 +41,10 @@ def native(
     logging.getLogger("iqp_adapter").setLevel(logging.INFO)
     say_left_out([hq])
     settings = TrainConfig.load(config)
-    run = NativeTraining(settings, hq, out, watch)
-    for number in stage or range(1, len(settings.stages) + 1):
-        say(f"stage {number} is in {run.run_stage(settings.name(number), training_progress)}")
+    with stopped_by_signals(ADVICE):
+        run = NativeTraining(settings, hq, out, watch)
+        for number in stage or range(1, len(settings.stages) + 1):
+            say(f"stage {number} is in {run.run_stage(settings.name(number), training_progress)}")
 
 
 @app.command()
@@ -69,9 +73,10 @@ def adapter(
     logging.getLogger("iqp_adapter").setLevel(logging.INFO)
     say_left_out([hq, lq] if lq else [hq])
     settings = AdapterConfig.load(config)
-    embed = DlibIdentity() if DlibIdentity.is_installed() else None
-    run = AdapterTraining(settings, host, hq, out, watch, embed, vqgan, lq)
-    say(f"the adapter is in {run.run(training_progress)}")
+    with stopped_by_signals(ADVICE):
+        embed = DlibIdentity() if DlibIdentity.is_installed() else None
+        run = AdapterTraining(settings, host, hq, out, watch, embed, vqgan, lq)
+        say(f"the adapter is in {run.run(training_progress)}")
 
 
 class training_progress:  # noqa: N801 - used as a context manager

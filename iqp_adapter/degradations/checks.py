@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..store.settings import fits
+
 
 def attributes(kind: type, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The attributes that a configuration gives, with tuples for lists.
@@ -21,15 +23,21 @@ def attributes(kind: type, name: str, given: Mapping[str, Any]) -> dict[str, Any
         ValueError: for an attribute that `kind` does not have.
     """
     known = [item.name for item in fields(kind)]
-    if unknown := sorted(given.keys() - set(known)):
+    if unknown := sorted(str(key) for key in given if key not in known):
         raise ValueError(f"{name} has no {', '.join(unknown)}; it has {', '.join(known)}")
     return {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
 
 
 def check_range(name: str, ends: tuple[float, float], low: float, high: float) -> None:
     """Raises ValueError unless `ends` are two ascending numbers within [low, high]."""
-    if not isinstance(ends, (tuple, list)) or len(ends) != 2 or not low <= ends[0] <= ends[1] <= high:
+    if not fits(ends, tuple[float, float]) or not low <= ends[0] <= ends[1] <= high:
         raise ValueError(f"{name} is {ends}; give two ascending numbers between {low:g} and {high:g}")
+
+
+def check_share(name: str, value: float) -> None:
+    """Raises ValueError unless the value is in [0, 1]."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} is {value}; give a number in [0, 1]")
 
 
 def check_picture(image: np.ndarray) -> None:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from ..compat import make_importable
-from .checks import attributes, check_picture, check_range
+from ..compat import installed_file, make_importable
+from ..store.settings import check_types
+from .checks import attributes, check_picture, check_range, check_share
 from .discolour import fade, grey
 from .jpeg import jpeg
 from .rng import global_seed, numpy_rng
@@ -66,13 +68,16 @@ class Degradation:
     fade: tuple[float, float] = (0.2, 0.8)
 
     def __post_init__(self) -> None:
-        _check_kernels(self.kernel_size, self.kernels, self.kernel_probabilities)
-        check_range("blur_sigma", self.blur_sigma, 1e-3, np.inf)
-        check_range("downsample", self.downsample, 1, np.inf)
+        check_range("blur_sigma", self.blur_sigma, 1e-3, 1e3)
+        check_range("downsample", self.downsample, 1, 1e3)
         check_range("noise", self.noise, 0, 255)
         check_range("jpeg", self.jpeg, 1, 100)
         check_range("strength", self.strength, 1e-3, 1)
         check_range("fade", self.fade, 0, 1)
+        check_types(self)
+        _check_kernels(self.kernel_size, self.kernels, self.kernel_probabilities)
+        for name in ("colour_shift_probability", "colour_shift", "grey_probability", "fade_probability"):
+            check_share(name, getattr(self, name))
         if self.enlarge not in ("linear", "cubic"):
             raise ValueError(f"enlarge is {self.enlarge!r}; choose linear or cubic")
 
@@ -135,7 +140,7 @@ class Degradation:
 
 
 def _check_kernels(size: int, names: tuple[str, ...], probabilities: tuple[float, ...]) -> None:
-    if size < 1 or size % 2 == 0:
+    if not 1 <= size < 1000 or size % 2 == 0:
         raise ValueError(f"kernel_size is {size}; give an odd number of pixels, e.g. 21")
     unknown = sorted(set(names) - set(_KERNELS))
     if unknown or not names:
@@ -152,12 +157,18 @@ def _milder(ends: tuple[float, float], strength: float) -> tuple[float, float]:
 
 @lru_cache(maxsize=1)
 def _basicsr() -> ModuleType:
+    """The degradation functions of the installed basicsr. Their file is run by itself, never by its name."""
     make_importable()
+    file = installed_file("basicsr", "basicsr/data/degradations.py")
+    spec = file and spec_from_file_location("_degradations_of_basicsr", file)
+    if not spec or not spec.loader:
+        raise ImportError("degradations need basicsr: pip install basicsr, on Python 3.12 or older, where it builds")
+    module = module_from_spec(spec)
     try:
-        with np.errstate():  # the import changes NumPy's error settings
-            from basicsr.data import degradations
+        with np.errstate():  # an import may change NumPy's error settings
+            spec.loader.exec_module(module)
     except ImportError as error:
         raise ImportError(
-            f"degradations need basicsr ({error}): pip install basicsr, on Python 3.12 or older, where it builds"
+            f"degradations need all of basicsr ({error}): pip install --force-reinstall basicsr"
         ) from error
-    return degradations
+    return module

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..store.settings import check_types
 from .checks import check_picture, check_range
 from .discolour import drawn_gains, fade, tint
 from .jpeg import jpeg
@@ -41,12 +42,15 @@ class Ladder:
     tint: float = 0.0
 
     def __post_init__(self) -> None:
+        check_range("blur_sigma", self.blur_sigma, 1e-3, 1e3)
+        check_range("downsample", self.downsample, 1, 1e3)
+        check_types(self)
         if not 0 <= self.originals <= 1:
             raise ValueError(f"originals is {self.originals}; give the share of untouched samples, in [0, 1]")
         if not (0 <= self.fade <= 1 and self.tint >= 0):
             raise ValueError(f"fade and tint are {self.fade} and {self.tint}; give one in [0, 1], the other 0 or more")
-        check_range("blur_sigma", self.blur_sigma, 1e-3, np.inf)
-        check_range("downsample", self.downsample, 1, np.inf)
+        if not (0 <= self.noise <= 255 and 1 <= self.jpeg <= 100):
+            raise ValueError(f"noise and jpeg are {self.noise} and {self.jpeg}; give 0 to 255, and 1 to 100")
 
     def severity(self, seed: int) -> float:
         """The severity that this seed draws, in [0, 1]; 0 is the original."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..store.settings import check_types
 from .checks import attributes, check_picture, check_range
 from .rng import numpy_rng
 
@@ -59,14 +60,15 @@ class UnderwaterDegradation:
     strength: tuple[float, float] = (0.2, 1.0)
 
     def __post_init__(self) -> None:
-        if not self.water or set(self.water) - TRANSMITTANCE.keys():
-            raise ValueError(f"water is {list(self.water)}; choose from {', '.join(TRANSMITTANCE)}")
-        check_range("depth", self.depth, 0, np.inf)
-        check_range("range", self.range, 0, np.inf)
+        check_range("depth", self.depth, 0, 1e4)
+        check_range("range", self.range, 0, 1e4)
         check_range("veil", self.veil, 0, 1)
         check_range("exposure", self.exposure, 1e-3, 1)
         check_range("noise", self.noise, 0, 255)
         check_range("strength", self.strength, 1e-3, 1)
+        check_types(self)
+        if not self.water or set(self.water) - TRANSMITTANCE.keys():
+            raise ValueError(f"water is {list(self.water)}; choose from {', '.join(TRANSMITTANCE)}")
 
     @classmethod
     def for_resolution(cls, px: int, **changes: Any) -> UnderwaterDegradation:

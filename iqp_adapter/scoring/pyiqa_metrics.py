@@ -12,14 +12,13 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TextIO
 
 import torch
 from torch import Tensor, nn
 
-from ..compat import make_importable
+from ..compat import installed_file, make_importable
 from ..store.files import sha256_of
 from ..store.foreign import read_foreign, refuse_more_than_tensors
 from .block_metrics import InTiles, TiledNiqe, TiledPiqe
@@ -33,6 +32,8 @@ _IN_TILES: dict[str, type[InTiles]] = {"niqe": TiledNiqe, "niqe_matlab": TiledNi
 _NOT_OF_ONE_IMAGE = {"fid", "sfid", "fid_dinov2", "inception_score", "clipscore"}  # pyiqa lists them as NR nevertheless
 _FACE_CROPS = {name: {"align_crop_face": False} for name in ("topiq_nr-face", "topiq_nr-face-v1")}
 _ALL_IN_ONE_FILE: dict[str, dict[str, Any]] = {"topiq": {"backbone_pretrain": False}, "musiq-ava": {"num_class": 10}}
+
+_NIQE = "basicsr/metrics/niqe_pris_params.npz"
 
 _log = logging.getLogger(__name__)
 
@@ -71,8 +72,8 @@ def build(name: str, weights: Path | None, options: dict[str, Any]) -> Metric:
         if weights:
             settings = _local_file(name, weights, Path(folder)) | settings
             tags.insert(0, sha256_of(weights)[:8])
-        elif name == "niqe" and find_spec("basicsr"):
-            settings["pretrained_model_path"] = _niqe_parameters(Path(folder))
+        elif name == "niqe" and (parameters := installed_file("basicsr", _NIQE)):
+            settings["pretrained_model_path"] = _niqe_parameters(parameters, Path(folder))
             tags.insert(0, "basicsr-params")
         pyiqa = _pyiqa()
         model = pyiqa.create_metric(name, device="cpu", **settings)
@@ -90,14 +91,12 @@ def _pyiqa() -> Any:
     return pyiqa
 
 
-def _niqe_parameters(folder: Path) -> str:
+def _niqe_parameters(source: Path, folder: Path) -> str:
     """A file for pyiqa with basicsr's copy of the official parameters; does not import basicsr."""
     import numpy as np
     from scipy.io import savemat
 
-    spec = find_spec("basicsr")
-    assert spec and spec.submodule_search_locations
-    parameters = np.load(Path(spec.submodule_search_locations[0]) / "metrics" / "niqe_pris_params.npz")
+    parameters = np.load(source)
     file = folder / "niqe.mat"
     savemat(file, {"mu_prisparam": parameters["mu_pris_param"], "cov_prisparam": parameters["cov_pris_param"]})
     return str(file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,10 +12,11 @@ from torch import nn
 from ..hosts.dial import DEFAULT
 from ..hosts.loading import load_host
 from ..hosts.registry import recognise
-from ..hosts.spec import HostSpec
+from ..hosts.spec import HostSpec, fingerprint
 from ..hosts.wrap import wrap
 from ..scoring.scorer import Scorer
 from ..store import checkpoint
+from ..store.files import sha256_of
 from .config import AdapterConfig
 from .guard import Embed, Guard
 from .staged_run import StagedRun
@@ -58,6 +60,7 @@ class AdapterTraining(StagedRun):
         if resolution is None:
             raise ValueError(f"{spec.name} has no size of its own to train at; give its host file a resolution")
         teacher = None if vqgan is None else with_vqgan(spec, bare, vqgan)
+        self._made_of = {"host": fingerprint(bare)["values"], "vqgan": vqgan and sha256_of(vqgan)}
         super().__init__(config, resolution, hq, folder, watch, lq)
         judges = [Scorer(metric, device=self.device) for metric in config.judges]
         self.guard = Guard(self.scorer, judges, embed)
@@ -66,6 +69,10 @@ class AdapterTraining(StagedRun):
         self.model.train()
         for name in config.stages:
             self.kind(name).check_reach(self.model, name)
+
+    @property
+    def ingredients(self) -> dict[str, Any]:
+        return self._made_of
 
     def kind(self, name: str) -> type[Adaptation]:
         if name == "reward":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,23 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ..core.quality import ScoreScale
+from ..degradations.checks import attributes
 from ..degradations.kinds import degradation_of
 from ..degradations.ladder import Ladder
 from ..degradations.rng import torch_generator
 from ..scoring.perceptual import perceptual_distance
 from ..scoring.scorer import Scorer
 from ..store.files import atomic_path
+from ..store.reading import json_file
 from .config import RunConfig, StageConfig
 from .dataset import Augmentation, FaceFolder, FacePairs, KeyedBatches
 from .loop import Loop, Pace, Progress, silent
 from .record import write_environment
+from .resuming import SETTINGS, check_same, identity, keep
 from .stages import Batch, Stage
+from .state import is_there
+
+SCALE = "score_scale.json"
 
 
 class Run:
@@ -36,6 +43,9 @@ class Run:
         folder: for everything that the run writes; with the same folder the run resumes.
         watch: folder of the pictures that the sample grids show; by default `hq`.
         lq: folder with a degraded picture for every picture in `hq`; without it training degrades them itself.
+
+    Raises:
+        ValueError: for a folder in which something was trained with other settings or data.
     """
 
     memory_format = torch.channels_last
@@ -54,6 +64,8 @@ class Run:
         self.accelerator = Accelerator(mixed_precision="no" if config.precision == "fp32" else config.precision)
         self.scorer = Scorer(config.metric, device=self.device)
         self.data = self._dataset(hq, lq, Augmentation())
+        self.identity = identity(self.data)
+        self._keep_settings()
         self.watched_data = self._dataset(watch or hq, None if watch else lq, None)
         self.scale = self._score_scale()
 
@@ -64,6 +76,11 @@ class Run:
     def perceptual(self) -> nn.Module:
         return perceptual_distance(self.config.perceptual).to(self.device)
 
+    @property
+    def ingredients(self) -> dict[str, Any]:
+        """What the weights come from besides settings and data; a run goes on with the same alone."""
+        return {}
+
     def train(self, name: str, number: int, make: Callable[[], Stage], progress: Progress = silent) -> nn.Module:
         """Trains or resumes a stage and returns its averaged model.
 
@@ -72,6 +89,10 @@ class Run:
             number: gives each stage of a run its own random draws.
             make: builds the stage, with the global random generator seeded.
             progress: called after every step.
+
+        Raises:
+            ValueError: for a stage that was begun with other settings, and for a damaged state.
+            FloatingPointError: where losses, gradients or weights are not finite any more.
         """
         folder = self.folder / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -80,15 +101,31 @@ class Run:
             stage = make()
         for model in stage.models().values():
             model.to(self.device).to(memory_format=stage.memory_format)
+        settings = asdict(stage.config) | {"batch": stage.config.batch * self.accelerator.num_processes}
+        check_same(folder, settings, begun=is_there(folder))
         pace = Pace(save=self.config.save_every, watch=self.config.watch_every)
         loop = Loop(stage, self._batches(stage.config, number), self._watched(), folder, self.accelerator, pace)
-        if self.accelerator.is_main_process:
-            write_environment(folder, self.config, stage.config, self.data)
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process and loop.step < stage.config.steps:
+            keep(folder, settings)
+            write_environment(folder, self.config, stage.config, self.identity, loop.step)
         return loop.run(progress)
+
+    def _keep_settings(self) -> None:
+        """Refuses other settings than those of the run; where nothing was trained yet, they are taken."""
+        shared = self.config.of_every_stage | {"resolution": self.resolution, "data": self.identity} | self.ingredients
+        begun = any(is_there(folder) for folder in self.folder.glob("*/"))
+        new, others = check_same(self.folder, shared, begun), (self.folder / SETTINGS).exists()
+        self.accelerator.wait_for_everyone()
+        if new and self.accelerator.is_main_process:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if others:
+                (self.folder / SCALE).unlink(missing_ok=True)  # it was fitted under them
+            keep(self.folder, shared)
 
     def _dataset(self, root: Path, lq: Path | None, augmentation: Augmentation | None) -> FaceFolder:
         shared: dict[str, Any] = {
-            "ladder": Ladder(**self.config.ladder),
+            "ladder": Ladder(**attributes(Ladder, "ladder", self.config.ladder)),
             "augmentation": augmentation,
             "seed": self.config.seed,
         }
@@ -134,15 +171,28 @@ class Run:
 
     def _score_scale(self) -> ScoreScale:
         """Fits the score scale once, on targets as training draws them; every stage reads it from its file."""
-        path = self.folder / "score_scale.json"
+        path = self.folder / SCALE
         if not path.exists() and self.accelerator.is_main_process:
             scores = torch.cat([self._scores(first) for first in range(0, 512, 8)])
             scale = ScoreScale.fit(self.config.metric, self.scorer.lower_better, scores)
             self.folder.mkdir(parents=True, exist_ok=True)
             with atomic_path(path) as partial:
-                partial.write_text(json.dumps(scale.to_dict()))
+                partial.write_text(json.dumps(scale.to_dict()), encoding="utf-8")
         self.accelerator.wait_for_everyone()
-        return ScoreScale.from_dict(json.loads(path.read_text()))
+        return self._read_scale(path)
+
+    def _read_scale(self, path: Path) -> ScoreScale:
+        try:
+            scale = ScoreScale.from_dict(json_file(path))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{path} is damaged ({error}); remove it, and it is fitted again to the same pictures"
+            ) from error
+        if scale.metric != self.config.metric:
+            raise ValueError(
+                f"{path} is of {scale.metric}, and metric is {self.config.metric}; train in another folder"
+            )
+        return scale
 
     @torch.no_grad()
     def _scores(self, first: int) -> Tensor:

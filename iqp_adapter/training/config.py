@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
+
+from ..store.reading import yaml_file
+from ..store.settings import check_least, check_types, unknown_names
+
+PRECISIONS = ("fp32", "bf16")
+ADAPTER_STAGES = ("imitation", "reward")
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,9 @@ class StageConfig:
         ema: decay of the averaged weights, which are the ones that are saved.
         weights: factor of each loss term by name, by default 1; the class of the stage documents its terms.
         options: further settings of this stage; its class documents them.
+
+    Raises:
+        ValueError: for a setting of another type or out of its range.
     """
 
     steps: int
@@ -33,6 +42,14 @@ class StageConfig:
     ema: float = 0.999
     weights: dict[str, float] = field(default_factory=dict)
     options: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_least(self, {"steps": 1, "batch": 1, "accumulate": 1, "warmup": 0})
+        if not (self.rate > 0 and self.clip > 0):
+            raise ValueError(f"rate and clip are {self.rate:g} and {self.clip:g}; give numbers above 0")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema is {self.ema:g}; give a number from 0, below 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +67,9 @@ class RunConfig:
         workers: processes that prepare samples; with 0 the training process does.
         save_every: steps between checkpoints.
         watch_every: steps between sample grids.
+
+    Raises:
+        ValueError: for a setting of another type or out of its range.
     """
 
     metric: str = "iqp-lite"
@@ -61,6 +81,17 @@ class RunConfig:
     workers: int = 0
     save_every: int = 100
     watch_every: int = 200
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_least(self, {"seed": 0, "workers": 0, "save_every": 1, "watch_every": 1})
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision is {self.precision!r}; choose from {', '.join(PRECISIONS)}")
+
+    @property
+    def of_every_stage(self) -> dict[str, Any]:
+        """The settings that do not belong to a single stage."""
+        return {name: value for name, value in asdict(self).items() if name not in ("stages", *ADAPTER_STAGES)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,17 +113,15 @@ class TrainConfig(RunConfig):
         """Reads a YAML file.
 
         Raises:
-            ValueError: names an unknown or missing setting in one line.
+            ValueError: names the file, and a setting that is unknown, missing or wrong, in one line.
+            OSError: for a file that cannot be read.
         """
-        import yaml
-
-        data = yaml.safe_load(Path(path).read_text())
-        try:
-            last = max(data["stages"], default=1)
-            stages = {f"stage{n}": _make(StageConfig, data["stages"][n]) for n in range(1, last + 1)}
-        except (KeyError, TypeError):
-            raise ValueError(f"{path} does not describe stages 1, 2 and 3; see examples/native_tiny.yaml") from None
-        return _make(cls, {**data, "stages": stages})
+        data = yaml_file(path)
+        stages = data.get("stages")
+        if not isinstance(stages, dict) or list(stages) != [1, 2, 3][: len(stages)] or not stages:
+            raise ValueError(f"{path} does not describe stages 1, 2 and 3; see examples/native_tiny.yaml")
+        named = {f"stage{n}": _make(StageConfig, settings, f"{path}: stage {n}") for n, settings in stages.items()}
+        return _make(cls, {**data, "stages": named}, str(path))
 
     def name(self, number: int) -> str:
         """The name of stage 1, 2 or 3.
@@ -125,6 +154,7 @@ class AdapterConfig(RunConfig):
     sizes: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.stages:
             raise ValueError("there is no stage; give the settings of imitation, of reward, or of both")
         if self.metric in self.judges:
@@ -135,27 +165,37 @@ class AdapterConfig(RunConfig):
         """Reads a YAML file.
 
         Raises:
-            ValueError: names an unknown or missing setting in one line.
+            ValueError: names the file, and a setting that is unknown, missing or wrong, in one line.
+            OSError: for a file that cannot be read.
         """
-        import yaml
-
-        data = yaml.safe_load(Path(path).read_text())
-        stages = {name: data[name] for name in ("imitation", "reward") if isinstance(data, dict) and name in data}
-        if not stages or not all(isinstance(settings, dict) for settings in stages.values()):
+        data = yaml_file(path)
+        stages = {name: data[name] for name in ADAPTER_STAGES if name in data}
+        if not stages:
             raise ValueError(f"{path} does not describe imitation or reward; see examples/adapter.yaml")
-        return _make(cls, data | {name: _make(StageConfig, settings) for name, settings in stages.items()})
+        named = {name: _make(StageConfig, settings, f"{path}: {name}") for name, settings in stages.items()}
+        return _make(cls, data | named, str(path))
 
     @property
     def stages(self) -> dict[str, StageConfig]:
         """The settings of each stage by its name, in order."""
-        return {name: stage for name in ("imitation", "reward") if (stage := getattr(self, name)) is not None}
+        return {name: stage for name in ADAPTER_STAGES if (stage := getattr(self, name)) is not None}
 
 
-def _make(kind: type, values: dict[str, Any]) -> Any:
-    known = {item.name for item in fields(kind)}
-    if unknown := sorted(set(values) - known):
-        raise ValueError(f"unknown setting {', '.join(unknown)}; {kind.__name__} knows {', '.join(sorted(known))}")
+def _make(kind: type, values: Any, place: str) -> Any:
+    """Settings from the entries of a file, where whole numbers may be written as 1e3."""
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{place} is {values!r:.80}; give settings by their names")
+    if unknown := unknown_names(values, [item.name for item in fields(kind)], kind.__name__):
+        raise ValueError(f"{place}: unknown setting {unknown}")
+    hints = get_type_hints(kind)
+    whole = {name: int(value) for name, value in values.items() if hints[name] is int and _is_whole(value)}
     try:
-        return kind(**values)
+        return kind(**{**values, **whole})
     except TypeError as error:
-        raise ValueError(f"{kind.__name__}: {str(error).split('__init__() ')[-1]}") from None
+        raise ValueError(f"{place}: {kind.__name__}: {str(error).split('__init__() ')[-1]}") from None
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from None
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, float) and value.is_integer()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,11 @@ from torch.utils.data import Dataset, Sampler
 from ..degradations.checks import check_range
 from ..degradations.ladder import Ladder
 from ..degradations.rng import numpy_rng, sample_seed
-from ..pictures import LUMA, check_large, read_large, resample
+from ..pictures import LUMA, check_large, read_large, resample, size_of
 from ..store.files import list_images
+
+SMALLEST = 8
+"""Pixels on the shorter side of an input; OpenCV 5 never returns from enlarging a picture of one pixel."""
 
 _log = logging.getLogger(__name__)
 
@@ -204,23 +208,37 @@ class FaceFolder(Dataset[dict[str, Any]]):
 class FacePairs(FaceFolder):
     """A `FaceFolder` whose inputs come from a second folder, from the file with the same name (without its suffix).
 
-    Input and target get the same pose and colours. Inputs may have any size. If one of the two cannot be read, the next
-    pair replaces them, with a warning that names the file.
+    Input and target get the same pose and colours. Inputs may have any size of the target's shape. If one of the two
+    cannot be read, the next pair replaces them, with a warning that names the file.
 
     Args:
         root, resolution, others: as for `FaceFolder`.
         lq: folder with the degraded pictures.
 
     Raises:
-        ValueError: if a picture has no partner, or several.
+        ValueError: if a picture has no partner, several, or one of another shape.
     """
 
     def __init__(self, root: str | Path, lq: str | Path, resolution: int, **others: Any) -> None:
         super().__init__(root, resolution, **others)
+        self.lq = Path(lq)
         self.partners = partners(self.paths, list_images([lq]))
+        for path, partner in zip(self.paths, self.partners, strict=True):
+            self._check_shape(path, partner)
+
+    def _check_shape(self, path: Path, partner: Path) -> None:
+        try:
+            (width, height), (wide, high) = size_of(path), size_of(partner)
+        except OSError as error:
+            return self._skip(partner, error)
+        scale = min(wide / width, high / height)
+        if wide - width * scale > 1 or high - height * scale > 1:  # a pixel is lost where sizes are no multiples
+            raise ValueError(
+                f"{partner} is {wide} x {high} px and its target {width} x {height} px; bring them to one shape"
+            )
 
     def _found(self, place: int) -> list[np.ndarray | None]:
-        return [*super()._found(place), self._read(self.partners[place], 1)]
+        return [*super()._found(place), self._read(self.partners[place], SMALLEST)]
 
     def _degraded(
         self, others: list[np.ndarray], clean: np.ndarray, hq: np.ndarray, for_pose: int, for_lq: int
@@ -280,11 +298,12 @@ def partners(paths: Sequence[Path], others: Sequence[Path]) -> list[Path]:
     named: dict[str, list[Path]] = {}
     for other in others:
         named.setdefault(other.stem, []).append(other)
-    single = [path.name for path in paths if len(named.get(path.stem, ())) != 1]
+    stems = Counter(path.stem for path in paths)
+    single = [path.name for path in paths if len(named.get(path.stem, ())) != 1 or stems[path.stem] > 1]
     if single:
         raise ValueError(
-            f"{len(single)} of {len(paths)} pictures ({', '.join(single[:3])}, ...) have no partner in "
-            f"{others[0].parent}, or several; give every pair the same name, endings aside"
+            f"{len(single)} of {len(paths)} pictures ({', '.join(single[:3])}{', ...' if single[3:] else ''}) have no "
+            f"partner in {others[0].parent}, or several; give every pair the same name, endings aside, and no other"
         )
     return [named[path.stem][0] for path in paths]
 

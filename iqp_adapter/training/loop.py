@@ -15,10 +15,10 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..store.files import atomic_path
 from .config import StageConfig
 from .record import Record
 from .stages import Batch, Stage, Terms
+from .state import load_state, save_state
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Loop:
         pace: how often the loop writes.
 
     Raises:
-        ValueError: for a checkpoint that another version wrote.
+        ValueError: for a checkpoint that is damaged, with the one before it, or not of these models.
     """
 
     def __init__(
@@ -74,7 +74,11 @@ class Loop:
         self.record = Record(folder, resume_at=self.step) if accelerator.is_main_process else None
 
     def run(self, progress: Progress = silent) -> nn.Module:
-        """Trains to the last step and returns the averaged model in eval mode; calls `progress` after every step."""
+        """Trains to the last step and returns the averaged model in eval mode; calls `progress` after every step.
+
+        Raises:
+            FloatingPointError: where losses, gradients or weights are not finite any more; the checkpoint stays.
+        """
         window: dict[str, list[Tensor]] = {}
         batches = self.batches(self.step)
         while self.step < self.config.steps:
@@ -107,17 +111,14 @@ class Loop:
             loss = torch.stack([self.config.weights.get(key, 1.0) * value for key, value in terms.items()]).sum()
             self._check(loss, terms)
             self.learners[name].add_gradient(loss / self.config.accumulate, self.accelerator)
-            if last:
-                self.learners[name].take_step(self.step, self.accelerator)
+            if last and not self.learners[name].take_step(self.step, self.accelerator):
+                raise self._gone_wrong(f"the gradient of {name} is")
             seen |= terms
 
     def _check(self, loss: Tensor, terms: Terms) -> None:
         if not bool(loss.isfinite()):
-            bad = ", ".join(name for name, value in terms.items() if not bool(value.isfinite())) or "their sum"
-            raise FloatingPointError(
-                f"loss is not finite at step {self.step} ({bad}); the last checkpoint in {self.folder} is good: "
-                "lower the stage's rate, or use precision fp32, and run the same command again"
-            )
+            bad = ", ".join(name for name, value in terms.items() if not bool(value.isfinite())) or "sum"
+            raise self._gone_wrong(f"the loss ({bad}) is")
 
     def _write(self, window: dict[str, list[Tensor]]) -> None:
         if self.record is None:
@@ -144,26 +145,36 @@ class Loop:
         record.curves()
 
     def _save(self) -> None:
-        state = {
-            "step": self.step,
-            "models": {name: learner.state_dict() for name, learner in self.learners.items()},
-            "averaged": self.averaged.state_dict(),
-        }
-        with atomic_path(self.folder / "state.pt") as path:
-            torch.save(state, path)
+        """Replaces the checkpoint, unless training has gone wrong since."""
+        for name, learner in self.learners.items():
+            if wrong := next((path for path, value in learner.model.named_parameters() if not _is_finite(value)), None):
+                raise self._gone_wrong(f"{name}.{wrong} is")
+        models = {name: learner.state_dict() for name, learner in self.learners.items()}
+        save_state(self.folder, {"step": self.step, "models": models, "averaged": self.averaged.state_dict()})
 
     def _resume(self) -> int:
-        path = self.folder / "state.pt"
-        if not path.exists():
+        state = load_state(self.folder, self.accelerator.device)
+        if state is None:
             return 0
-        state = torch.load(path, map_location=self.accelerator.device, weights_only=True)
-        if "models" not in state:
-            raise ValueError(f"{path} was written by another version of iqp_adapter; train in another folder")
-        for name, learner in self.learners.items():
-            learner.load_state_dict(state["models"][name])
-        self.averaged.load_state_dict(state["averaged"])
+        try:
+            for name, learner in self.learners.items():
+                learner.load_state_dict(state["models"][name])
+            self.averaged.load_state_dict(state["averaged"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(f"the state in {self.folder} is of another model ({reason}); train elsewhere") from error
         logger.info("resuming %s at step %d", self.folder, state["step"])
         return state["step"]
+
+    def _gone_wrong(self, what: str) -> FloatingPointError:
+        return FloatingPointError(
+            f"{what} not finite at step {self.step}; the last checkpoint in {self.folder} is good: set precision fp32 "
+            "and run the same command again, or lower the stage's rate and train in another folder"
+        )
+
+
+def _is_finite(value: Tensor) -> bool:
+    return bool(value.isfinite().all())
 
 
 class _Learner:
@@ -193,13 +204,16 @@ class _Learner:
                 "nothing that is trained reaches the loss of this stage; leave it out, or give its terms a gradient"
             )
 
-    def take_step(self, step: int, accelerator: Accelerator) -> None:
+    def take_step(self, step: int, accelerator: Accelerator) -> bool:
+        """Takes a step of the optimiser, unless the gradient is not finite; says whether it did."""
         _average_gradients(self.learning, accelerator)
-        nn.utils.clip_grad_norm_(self.learning, self.config.clip)
+        if not _is_finite(nn.utils.clip_grad_norm_(self.learning, self.config.clip)):
+            return False
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.rate * group["share"] * rate_share(step, self.config)
         self.optimiser.step()
         self.optimiser.zero_grad()
+        return True
 
     def state_dict(self) -> dict[str, object]:
         return {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ..provenance import dataset_hash, environment
+from ..provenance import environment
 from ..store.files import atomic_path
-from .dataset import FaceFolder
+from ..store.reading import json_file, json_text
 
 
 class Record:
@@ -43,10 +43,11 @@ class Record:
             log.write(line.encode())
 
     def rows(self) -> list[dict[str, Any]]:
-        """All rows, in the order in which they were added."""
+        """All rows, in the order in which they were added; a line that is damaged is left out."""
         if not self.log.exists():
             return []
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return [row for line in lines if (row := _row(line)) is not None]
 
     def curves(self, name: str = "curves") -> Path:
         """Draws one panel for each column of numbers in the log, and its moving average if the log is long.
@@ -90,27 +91,41 @@ class Record:
     def _rewind(self, step: int) -> None:
         rows = [row for row in self.rows() if row["step"] <= step]
         with atomic_path(self.log) as path:
-            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def write_environment(folder: Path, config: Any, stage: Any, data: FaceFolder) -> Path:
-    """Writes `environment.json`: the settings of a run and a stage, size and hash of the data set, versions, machine.
+def write_environment(folder: Path, config: Any, stage: Any, data: Mapping[str, Any], step: int) -> Path:
+    """Adds a part to `environment.json`: settings of run and stage, the data set, versions and machine from a step on.
+
+    A run that goes on has a part for every start. Parts that began at this step or later are dropped, since the run
+    trains these steps again.
 
     Args:
         folder: of the stage.
         config: settings of the run, a dataclass with a `seed`.
         stage: settings of the stage, a dataclass.
-        data: the training data.
+        data: the training data, as `resuming.identity` tells it.
+        step: that the run goes on from, 0 for a new one.
     """
-    content = {
+    file = folder / "environment.json"
+    before = _parts(file) if file.exists() and step else []
+    part = {
+        "from step": step,
         "config": asdict(config),
         "stage": asdict(stage),
-        "data": {"pictures": len(data), "sha256": dataset_hash(data.root)},
+        "data": dict(data),
         "environment": environment(config.seed),
     }
-    with atomic_path(folder / "environment.json") as path:
-        path.write_text(json.dumps(content, indent=2) + "\n")
-    return folder / "environment.json"
+    with atomic_path(file) as path:
+        content = {"parts": [one for one in before if one.get("from step", 0) < step] + [part]}
+        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return file
+
+
+def _parts(file: Path) -> list[dict[str, Any]]:
+    content = json_file(file)
+    parts = content.get("parts", [content])  # without parts it is of an earlier version
+    return [part for part in parts if isinstance(part, dict)]
 
 
 def moving_average(values: np.ndarray, window: float) -> np.ndarray:
@@ -131,6 +146,15 @@ def _plain(value: float | str | None) -> float | str | None:
     if value is None or isinstance(value, str):
         return value
     return float(f"{float(value):.6g}") if math.isfinite(value) else None
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    """A line of the log; None for a damaged one."""
+    try:
+        row = json_text(line, "a line of the log")
+    except ValueError:
+        return None
+    return row if isinstance(row.get("step"), int) else None
 
 
 def _drop_torn_line(log: Path) -> None:
