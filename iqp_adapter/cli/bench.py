@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .signals import stopped_by_signals
-from .terminal import cell, say, say_left_out
+from .terminal import cell, say, say_left_out, shown
 
 if TYPE_CHECKING:
     from ..bench.candidates import Candidate
@@ -185,6 +185,7 @@ def _baseline(found: Sequence[Candidate]) -> str:
 
 
 def _run(benchmark: Benchmark) -> Report | None:
+    from rich.markup import escape
     from rich.progress import Progress
 
     from ..bench.run import run
@@ -193,7 +194,7 @@ def _run(benchmark: Benchmark) -> Report | None:
         task = progress.add_task("", total=None)
         return run(
             benchmark,
-            lambda what, done, of: progress.update(task, description=cell(what), completed=done, total=of),
+            lambda what, done, of: progress.update(task, description=escape(shown(what)), completed=done, total=of),
         )
 
 
