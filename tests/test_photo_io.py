@@ -15,8 +15,7 @@ import pytest
 from photo_standins import photo, psnr
 from PIL import Image, ImageCms, ImageOps, JpegImagePlugin
 
-from iqp_adapter.photo.io import encode, open_photo, read_photo, target_format
-from iqp_adapter.pictures import luma
+from iqp_adapter.pictures import encode, luma, open_photo, read_photo, target_format
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 

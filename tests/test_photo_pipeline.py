@@ -18,9 +18,9 @@ from PIL import Image
 from torch.nn.functional import avg_pool2d
 
 from iqp_adapter.photo import GivenFaces, Options, restore_photo, restore_photos
-from iqp_adapter.photo.io import MAX_PIXELS
 from iqp_adapter.photo.outcomes import Outcome
 from iqp_adapter.photo.pipeline import check_size
+from iqp_adapter.pictures import MAX_PIXELS
 
 PAIR = GivenFaces(np.stack([LANDMARKS, LANDMARKS + [512, 0]]), np.stack([BOX, BOX + [512, 0, 512, 0]]))
 """Two faces far apart, in two astronauts side by side."""

@@ -20,8 +20,20 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from iqp_adapter.bench.outputs import write_png
 from iqp_adapter.photo.demo import write_demo
-from iqp_adapter.photo.io import encode, open_photo, read_photo, target_format
-from iqp_adapter.pictures import eight_bit, luma, png, read_large, read_pixels, read_tensor, rgb_of, size_of
+from iqp_adapter.pictures import (
+    eight_bit,
+    encode,
+    luma,
+    open_photo,
+    png,
+    read_large,
+    read_photo,
+    read_pixels,
+    read_tensor,
+    rgb_of,
+    size_of,
+    target_format,
+)
 from iqp_adapter.pictures.decode import content_of
 from iqp_adapter.store.files import IMAGE_SUFFIXES, list_images
 from iqp_adapter.training.record import Record

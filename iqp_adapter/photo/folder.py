@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..pictures import Photo, one_line, read_photo, target_format
 from ..restorer import Restorer
 from ..store.files import atomic_path, sha256_of
 from ..store.temporary import remove_strays
 from .centerface import CenterFace
 from .detect import Detector
-from .io import Photo, one_line, read_photo, target_format
 from .journal import RECORD, Comparison, Journal, Result, Written
 from .options import Embedder, FaceScorer, Options
 from .outcomes import PhotoReport, Status, check_report, write_report

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from ..pictures import MAX_PIXELS, Photo, open_photo
 from ..restorer import Restorer
 from .attempts import reason
 from .batch import FaceBatch
 from .detect import Detector
 from .faces import Face, faces_of
 from .grain import missing_grain
-from .io import MAX_PIXELS, Photo, open_photo
 from .options import Embedder, FaceScorer, Options
 from .outcomes import FaceReport
 from .paste import enlarge, paste, replace

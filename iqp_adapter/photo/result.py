@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ..pictures import Photo, encode, one_line, target_format
 from ..store.files import atomic_path, put_new
-from .io import Photo, encode, one_line, target_format
 from .outcomes import FaceReport, Outcome
 
 

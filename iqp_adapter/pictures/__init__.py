@@ -23,10 +23,14 @@ from .arrays import (
     resize,
     warp_affine,
 )
-from .files import check_large, read_large, read_pixels, read_tensor, rgb_of, size_of
+from .files import check_large, one_line, open_photo, read_large, read_photo, read_pixels, read_tensor, rgb_of, size_of
+from .formats import encode, target_format
+from .photo import MAX_PIXELS, Photo
 
 __all__ = [
     "LUMA",
+    "MAX_PIXELS",
+    "Photo",
     "RINGING",
     "as_given",
     "as_pixels",
@@ -34,15 +38,20 @@ __all__ = [
     "check_images",
     "check_large",
     "eight_bit",
+    "encode",
     "fit",
     "luma",
+    "one_line",
+    "open_photo",
     "peak",
     "read_large",
+    "read_photo",
     "read_pixels",
     "read_tensor",
     "resample",
     "resize",
     "rgb_of",
     "size_of",
+    "target_format",
     "warp_affine",
 ]
