@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -14,6 +15,11 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 1e-2}
+
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers beside each other share the cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

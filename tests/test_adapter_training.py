@@ -60,10 +60,16 @@ TRAINED = {
     "vqfr_v1": TinyHost("vqfr_v1", partial(stand_ins.VQFRv1, 2), 64),
     "daefr": TinyHost("daefr", partial(stand_ins.DAEFR, 2, 2), 64),
     "gpen": TinyHost("gpen", partial(stand_ins.GPEN, 4), 64),
+    "swinir": TINY_HOSTS["swinir-official"],
     "iqpfr": TINY_HOSTS["native"],
 }
 """A small instance of every kind of host, of 64 px, below which nothing has a score."""
 SHORT = StageConfig(steps=2, batch=2, rate=1e-2, warmup=1, options={"shuffle_every": 2})
+
+
+def on_cpu(state):
+    """A state dict, to be compared with another one wherever the training ran."""
+    return {key: value.cpu() for key, value in state.items()}
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +125,7 @@ def test_an_adapter_learns_and_its_host_does_not(name, term, block, faces, tmp_p
     model = iqp.wrap(built(name), adapter=folder)
     assert model.adapters["default"].block == block
     assert model.adapters["default"].learned and model.adapters["default"].metrics == ["iqp-lite"]
-    assert all(torch.equal(value, before[key]) for key, value in host.state_dict().items())
+    assert all(torch.equal(value, before[key]) for key, value in on_cpu(host.state_dict()).items())
     lq = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     assert not torch.equal(model.restore(lq), model.restore(lq, quality=None))
 
@@ -136,7 +142,7 @@ def test_an_adapter_is_trained_for_every_kind_of_host(kind, precision, faces, ru
     stage = "reward" if kind == "iqpfr" else "imitation"  # which has two codebooks, so that there is none to imitate
     training = AdapterTraining(AdapterConfig(**{stage: SHORT}, precision=precision), host, faces, run)
     folder = training.run()
-    assert all(torch.equal(value, before[key]) for key, value in host.state_dict().items())
+    assert all(torch.equal(value, before[key]) for key, value in on_cpu(host.state_dict()).items())
     assert training.model.unwrap() is host and all(module.training for module in host.modules())
     model = iqp.wrap(host, adapter=folder)
     assert model.adapters["default"].learned and not host.training
@@ -168,16 +174,16 @@ def test_a_stage_that_would_teach_nothing_is_refused(faces, run, monkeypatch):
 
 
 class WithStatistics(torch.nn.Module):
-    """A host of a known kind with a head before it that BatchNorm, dropout and a counter make restless."""
+    """A host of a known kind, restless by BatchNorm, dropout and a counter before its encoder."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.head = torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.Dropout(0.5))
         for name, part in stand_ins.RestoreFormer(2).named_children():
             setattr(self, name, part)
+        self.encoder.head = torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.Dropout(0.5))
 
     def forward(self, input: torch.Tensor) -> Any:
-        return stand_ins.RestoreFormer.forward(self, self.head(input))
+        return stand_ins.RestoreFormer.forward(self, self.encoder.head(input))
 
 
 @pytest.mark.parametrize("mode", [True, False])
@@ -188,8 +194,8 @@ def test_not_a_number_of_a_host_with_statistics_changes(mode, faces, run):
     original = deepcopy(host)
     training = AdapterTraining(AdapterConfig(imitation=SHORT, reward=SHORT, precision="fp32"), host, faces, run)
     folder = training.run()
-    assert all(torch.equal(value, before[key]) for key, value in host.state_dict().items())
-    assert training.model.unwrap().training == host.head[0].training == mode
+    assert all(torch.equal(value, before[key]) for key, value in on_cpu(host.state_dict()).items())
+    assert training.model.unwrap().training == host.encoder.head[0].training == mode
     assert iqp.wrap(original, adapter=folder).adapters["default"].learned
 
 
@@ -225,7 +231,7 @@ def test_a_stage_starts_from_the_weights_of_the_one_before(faces, tmp_path):
     imitated = load_file(folder / "model.safetensors")
     start = AdapterTraining(config, host(), faces, tmp_path).stage("reward").adapter.state_dict()
     assert any(value.any() for key, value in imitated.items() if key.endswith("gate"))
-    assert all(torch.equal(value, start[key]) for key, value in imitated.items())
+    assert all(torch.equal(value, on_cpu(start)[key]) for key, value in imitated.items())
 
 
 def test_a_host_is_wrapped_once_and_one_without_a_size_is_refused(faces, tmp_path, monkeypatch):
@@ -319,8 +325,9 @@ def test_the_codes_to_learn_are_those_of_the_vqgan(faces, tmp_path):
     fresh.load_state_dict(host.state_dict())
     for given, wanted in ((None, own), (file, its)):
         training = AdapterTraining(config, deepcopy(fresh), faces, tmp_path / "run", vqgan=given)
-        assert torch.equal(training.stage("imitation").wanted(hq), wanted)
-        assert torch.equal(training.model.codes_in(hq).nearest(), own)
+        here = hq.to(training.device)
+        assert torch.equal(training.stage("imitation").wanted(here).cpu(), wanted)
+        assert torch.equal(training.model.codes_in(here).nearest().cpu(), own)
     assert not torch.equal(own, its)
 
 
@@ -338,7 +345,7 @@ def test_a_vqgan_of_another_host_is_refused_in_one_line(faces, tmp_path):
 
 def run_example(name, arguments, monkeypatch, root, host):
     for module in ("iqp_adapter.hosts.wrap", "iqp_adapter.training.adapter_training"):
-        monkeypatch.setattr(f"{module}.load_host", lambda source, kind=None: host)
+        monkeypatch.setattr(f"{module}.load_host", lambda source, kind=None, into=None: host)
     monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
     runpy.run_path(str(root / "examples" / name))
 
@@ -374,7 +381,7 @@ def test_gates_learn_faster_than_the_rest(faces, tmp_path):
     start = iqp.wrap(built("vqfr")).adapters["default"].state_dict()
     folder = AdapterTraining(config, host, faces, tmp_path).run()
     trained = torch.load(tmp_path / "imitation" / "state.pt", weights_only=True)["models"]["adapter"]["model"]
-    moved = {key: float((value - start[key]).abs().max()) for key, value in trained.items()}
+    moved = {key: float((value - start[key]).abs().max()) for key, value in on_cpu(trained).items()}
     gates = [step for key, step in moved.items() if key.endswith("gate")]
     assert folder.exists() and max(gates) == pytest.approx(3e-2, rel=1e-3)  # a first step of Adam is its rate
     assert max(step for key, step in moved.items() if not key.endswith("gate")) < 2e-3

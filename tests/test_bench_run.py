@@ -402,7 +402,7 @@ class TestModels:
             nn.init.normal_(parameter, std=0.3)
         wrapped.save_pretrained(tmp_path / "adapter")
         monkeypatch.setattr(
-            "iqp_adapter.hosts.wrap.load_host", lambda source, kind: tiny.build()
+            "iqp_adapter.hosts.wrap.load_host", lambda source, kind, into: tiny.build()
         )  # no file has this size
         found = candidates(["some/codeformer.pth"], [str(tmp_path / "adapter")], ["best"])
         assert [one.name for one in found] == ["input", "codeformer", "codeformer + adapter, best"]

@@ -358,7 +358,7 @@ def test_the_command_says_which_hosts_can_be_built(monkeypatch):
 
 def test_the_command_warns_of_what_cannot_be_built(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "gpen_model", None)
-    monkeypatch.setattr("iqp_adapter.cli.fetch._fetched", lambda name, file, folder: tmp_path)
+    monkeypatch.setattr("iqp_adapter.cli.fetch._fetched", lambda name, file, folder, force: tmp_path)
     shown = iqp("gpen-512", "-o", tmp_path)
     assert "note: the class of gpen is in gpen_model (put the folder face_model of https://" in shown.output
     assert shown.exit_code == 0

@@ -10,7 +10,7 @@ from ..store.reading import REQUIRED, Fields
 
 _WHOLE = {
     "resolution": (8, 8192), "patch": (1, 64), "encoder_blocks": (1, 64), "decoder_blocks": (1, 64),
-    "common_codes": (2, 1 << 20), "plus_codes": (2, 1 << 20), "code_dim": (1, 8192), "dim": (4, 16384),
+    "common_codes": (2, 1 << 20), "plus_codes": (1, 1 << 20), "code_dim": (1, 8192), "dim": (4, 16384),
     "layers": (1, 256), "heads": (1, 256), "tokens": (2, 256), "token_dim": (4, 16384),
 }  # fmt: skip
 """The least and the greatest value of each size."""
@@ -28,7 +28,7 @@ class IQPFRConfig:
         common_codes: entries K of the common codebook.
         plus_codes: entries K' of the HQ+ codebook.
         code_dim: width of an entry.
-        plus_above: quality above which an image trains the HQ+ branch.
+        plus_above: quality above which an image trains the HQ+ branch; -1 lets every image do so.
         dim, layers, heads: of the Transformer.
         fused_levels: levels, counted from the picture, at which the fidelity path joins the decoder.
         keep_colours: whether the fidelity path keeps the input's broad colours; False where colours are to change.
@@ -94,7 +94,7 @@ class IQPFRConfig:
             name: fields.whole(name, *ends, getattr(cls, name, REQUIRED)) for name, ends in _WHOLE.items()
         }
         widths, fused = fields.wholes("widths", 4, 16384, (1, 12)), fields.wholes("fused_levels", 0, 11, (0, 12))
-        shares: dict[str, Any] = {"plus_above": fields.number("plus_above", 0, 1, cls.plus_above)}
+        shares: dict[str, Any] = {"plus_above": fields.number("plus_above", -1, 1, cls.plus_above)}
         flags: dict[str, Any] = {name: fields.truth(name, getattr(cls, name)) for name in ("keep_colours", "condition")}
         try:
             return cls(widths=widths, fused_levels=fused, **sizes, **shares, **flags)

@@ -111,9 +111,9 @@ def _fine(pixels: np.ndarray) -> np.ndarray:
 
 def _blocks(pixels: np.ndarray) -> np.ndarray:
     """(H, W, C) -> (N, BLOCK, BLOCK, C), row by row, without what is left over at the right and below."""
-    height, width = (side // BLOCK for side in pixels.shape[:2])
+    (height, width), channels = (side // BLOCK for side in pixels.shape[:2]), pixels.shape[2]
     cut = pixels[: height * BLOCK, : width * BLOCK]
-    return cut.reshape(height, BLOCK, width, BLOCK, -1).swapaxes(1, 2).reshape(-1, BLOCK, BLOCK, pixels.shape[2])
+    return cut.reshape(height, BLOCK, width, BLOCK, channels).swapaxes(1, 2).reshape(-1, BLOCK, BLOCK, channels)
 
 
 def _whole(where: np.ndarray) -> np.ndarray:

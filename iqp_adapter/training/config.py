@@ -46,8 +46,8 @@ class StageConfig:
     def __post_init__(self) -> None:
         check_types(self)
         check_least(self, {"steps": 1, "batch": 1, "accumulate": 1, "warmup": 0})
-        if not (self.rate > 0 and self.clip > 0):
-            raise ValueError(f"rate and clip are {self.rate:g} and {self.clip:g}; give numbers above 0")
+        if self.rate < 0 or self.clip <= 0:
+            raise ValueError(f"rate and clip are {self.rate:g} and {self.clip:g}; give 0 or more, and more than 0")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema is {self.ema:g}; give a number from 0, below 1")
 
