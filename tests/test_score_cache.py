@@ -143,7 +143,7 @@ def test_a_killed_process_loses_nothing_that_was_put(tmp_path, root):
         writer.send_signal(signal.SIGKILL)
     with ScoreCache(path) as cache:
         assert all(cache.get(f"{number}-{part}", "p") == number for number in range(last + 1) for part in range(3))
-    [(count,)] = sqlite3.connect(path).execute("SELECT count(*) FROM scores")
+    [(count,)] = sqlite3.connect(path).execute("SELECT count(*) FROM scores_2")
     assert count % 3 == 0
 
 

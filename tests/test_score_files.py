@@ -171,7 +171,7 @@ class TestCache:
         [path] = pictures(tmp_path, (40, 40))
         [first] = score_files([path], [Brightness()], cache)
         with sqlite3.connect(cache.path) as database:
-            database.execute("UPDATE scores SET score = ?", (value,))
+            database.execute("UPDATE scores_2 SET score = ?", (value,))
         scorer = Brightness()
         [again] = score_files([path], [scorer], cache)
         assert again == first == FileScores(path, first.content, {"brightness": pytest.approx(60 / 255)})

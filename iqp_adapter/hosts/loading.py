@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -57,7 +58,7 @@ def load_host(source: Any, kind: str | None = None, into: nn.Module | None = Non
 
 def _file(source: str | Path, buildable: bool) -> Path:
     """The weight file of a source, fetched if need be; if it is to be built, only where that can be done."""
-    if Path(source).is_file() or isinstance(source, Path):
+    if os.path.isfile(source) or isinstance(source, Path):
         return Path(source)
     if source in published():
         if buildable:

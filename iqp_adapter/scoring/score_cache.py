@@ -6,7 +6,10 @@ import logging
 import sqlite3
 from pathlib import Path
 
-_TABLE = """CREATE TABLE IF NOT EXISTS scores (
+_NAME = "scores_2"
+"""Earlier versions, which misread 16-bit, floating-point and CMYK files, used a table `scores`."""
+
+_TABLE = f"""CREATE TABLE IF NOT EXISTS {_NAME} (
     content TEXT, protocol TEXT, score REAL NOT NULL, PRIMARY KEY (content, protocol)
 ) WITHOUT ROWID"""
 
@@ -54,13 +57,13 @@ class ScoreCache:
 
     def get(self, content: str, protocol: str) -> float | None:
         """The cached score, or None."""
-        rows = self._run("SELECT score FROM scores WHERE content = ? AND protocol = ?", (content, protocol))
+        rows = self._run(f"SELECT score FROM {_NAME} WHERE content = ? AND protocol = ?", (content, protocol))
         return next((score for (score,) in rows if isinstance(score, float)), None)
 
     def put(self, protocol: str, scores: dict[str, float]) -> None:
         """Stores scores by content, all or none of them."""
         rows = [(content, protocol, score) for content, score in scores.items()]
-        self._run("INSERT OR REPLACE INTO scores VALUES " + ", ".join(["(?, ?, ?)"] * len(rows)), sum(rows, ()))
+        self._run(f"INSERT OR REPLACE INTO {_NAME} VALUES " + ", ".join(["(?, ?, ?)"] * len(rows)), sum(rows, ()))
 
     def _run(self, command: str, values: tuple[object, ...]) -> list[tuple[object, ...]]:
         if not self._works:
@@ -77,5 +80,5 @@ class ScoreCache:
 
     def _refuse_foreign(self) -> None:
         tables = {name for (name,) in self._database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if tables and "scores" not in tables:
+        if tables and not tables & {"scores", _NAME}:
             raise OSError(f"it is a database of something else, with {', '.join(sorted(tables)):.60}")
