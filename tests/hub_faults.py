@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import json
 import re
 import struct
 import time
 from collections.abc import Callable
+from pathlib import Path
 from socket import SO_LINGER, SOL_SOCKET
+from typing import NamedTuple
 
-from hub_server import Handler
+from hub_server import Handler, run, serving
 
 CONTENT = bytes(range(256)) * 400
 
@@ -152,3 +156,68 @@ def answer_by_name(handler: Handler, path: str) -> bool:
     except OSError:  # the other side has had enough
         handler.close_connection = True
     return True
+
+
+_ALL_AT_ONCE = """
+import json, sys, time
+from concurrent.futures import ThreadPoolExecutor
+from iqp_adapter.store import fetch, hub, waiting
+from iqp_adapter.store.files import sha256_of
+
+waiting.ANSWER = waiting.BLOCK = 30
+fetch.WINDOW, fetch.TIMEOUT, fetch.PAUSE = 20, 20, 0
+
+def ask(request):
+    kind, name = request
+    start = time.monotonic()
+    try:
+        if kind == "authors":
+            file = fetch.WeightFile(name, "MIT", sys.argv[1])
+            said = sha256_of(fetch.fetch(file))
+        else:
+            said = sha256_of(hub.fetch_file(name))
+    except OSError as error:
+        said = f"OSError: {error}"
+    except BaseException as error:
+        said = f"{type(error).__name__}: {error}"
+    return kind, name, time.monotonic() - start, said
+
+requests = [word.split() for word in sys.argv[2:]]
+with ThreadPoolExecutor(len(requests)) as pool:
+    print(json.dumps(list(pool.map(ask, requests))))
+"""
+
+
+RIGHT = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Attempt(NamedTuple):
+    """What came of asking for a file: its hash, or an error by its type; of the Hub or of a file's authors."""
+
+    kind: str
+    name: str
+    seconds: float
+    said: str
+
+    @property
+    def right(self) -> bool:
+        return self.said == RIGHT
+
+    @property
+    def refused(self) -> bool:
+        """Whether one line of the documented type names the file."""
+        return self.said.startswith("OSError: ") and "\n" not in self.said and self.name in self.said
+
+
+def attempts(home: Path) -> list[Attempt]:
+    """Every fault when the Hub is asked about a file, when the Hub sends it, and when its authors send it."""
+    with serving() as server:
+        server.fault = answer_by_name
+        names = [f"fault-of-{method}/{fault}" for method in ("HEAD", "GET") for fault in FAULTS]
+        server.repositories = {name: {"net.pth": CONTENT} for name in names}
+        requests = [f"hub {name}/net.pth" for name in names]
+        requests += [f"authors {server.url}/fault-of-GET/{name}/{name}.pth" for name in FAULTS]
+        done = run(_ALL_AT_ONCE, server.url, home, RIGHT, *requests)
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr)
+    return [Attempt(*result) for result in json.loads(done.stdout)]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -279,57 +277,14 @@ def test_a_damaged_file_of_the_cache_is_named_with_the_command_that_fetches_it_a
     assert file.read_bytes() == content
 
 
-ALL_AT_ONCE = """
-import json, sys, time
-from concurrent.futures import ThreadPoolExecutor
-from iqp_adapter.store import fetch, hub, waiting
-from iqp_adapter.store.files import sha256_of
-
-waiting.ANSWER = waiting.BLOCK = 30
-fetch.WINDOW, fetch.TIMEOUT, fetch.PAUSE = 20, 20, 0
-
-def ask(request):
-    kind, name = request
-    start = time.monotonic()
-    try:
-        if kind == "authors":
-            file = fetch.WeightFile(name, "MIT", sys.argv[1])
-            said = sha256_of(fetch.fetch(file))
-        else:
-            said = sha256_of(hub.fetch_file(name))
-    except OSError as error:
-        said = f"OSError: {error}"
-    except BaseException as error:
-        said = f"{type(error).__name__}: {error}"
-    return kind, name, time.monotonic() - start, said
-
-requests = [word.split() for word in sys.argv[2:]]
-with ThreadPoolExecutor(len(requests)) as pool:
-    print(json.dumps(list(pool.map(ask, requests))))
-"""
-
-
 @pytest.mark.slow
 def test_whatever_a_server_does_the_file_comes_or_one_line_says_why_it_does_not(tmp_path):
     """Every fault when the Hub is asked about a file, when the Hub sends it, and when its authors send it."""
-    right = hashlib.sha256(hub_faults.CONTENT).hexdigest()
-    with serving() as server:
-        server.fault = hub_faults.answer_by_name
-        names = [f"fault-of-{method}/{fault}" for method in ("HEAD", "GET") for fault in hub_faults.FAULTS]
-        server.repositories = {name: {"net.pth": hub_faults.CONTENT} for name in names}
-        requests = [f"hub {name}/net.pth" for name in names]
-        requests += [f"authors {server.url}/fault-of-GET/{name}/{name}.pth" for name in hub_faults.FAULTS]
-        done = run(ALL_AT_ONCE, server.url, tmp_path / "home", right, *requests)
-        assert done.returncode == 0, done.stderr
-    results = json.loads(done.stdout)
-    assert len(results) == len(requests) > 100
-    bad = [
-        (kind, name, round(took), said)
-        for kind, name, took, said in results
-        if not (said == right or said.startswith("OSError: ") and "\n" not in said and name in said) or took > 100
-    ]
+    results = hub_faults.attempts(tmp_path / "home")
+    assert len(results) > 100
+    bad = [result for result in results if not (result.right or result.refused) or result.seconds > hub_faults.LASTS]
     assert not bad
-    told = {(kind, name.split("/")[-2]): said for kind, name, _, said in results if "status-" in name}
+    told = {(result.kind, result.name.split("/")[-2]): result.said for result in results if "status-" in result.name}
     for status in (401, 403, 404, 500, 503):
         assert f"answered {status} " in told["authors", f"status-{status}"]
     assert "that is a fault of the server; try later" in told["hub", "status-503"]

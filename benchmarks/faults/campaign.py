@@ -1,9 +1,9 @@
-"""Attacks the commands: kills at random moments, damaged pictures, damaged checkpoints and configurations.
+"""Attacks the commands: kills at random moments, damaged pictures, checkpoints and configurations, faults of servers.
 
     python -m benchmarks.faults.campaign --work WORK
 
 Counts go to `results/faults.json`: nothing may be lost, half-written or wrong, no trace may be shown, nothing may hang.
-Faults of the Hub are in the tests: `pytest -m slow tests/test_hub.py`. Needs a system that forks, such as Linux.
+Needs a system that forks, such as Linux.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import typer  # noqa: E402
 from rich.progress import Progress  # noqa: E402
 
 from benchmarks.common.results import RESULTS, provenance, write_json  # noqa: E402
-from benchmarks.faults import kills, pictures, weights  # noqa: E402
+from benchmarks.faults import kills, pictures, servers, weights  # noqa: E402
 
 MUST_BE_NONE = ("lost", "half-written", "wrong", "traces", "hangs", "unnamed", "left over", "failed afterwards")
 
@@ -52,6 +52,7 @@ def main(
             for counted in parts:
                 counts[name] = Counter(counted)
                 progress.update(bar, completed=counted["files"])
+    counts["faults of servers"] = servers.campaign(folder)
     total = {fault: sum(part[fault] for part in counts.values()) for fault in MUST_BE_NONE}
     write_json(out, {"total": total, "parts": counts} | provenance(seed))
     for name, part in counts.items():
