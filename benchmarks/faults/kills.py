@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,6 +18,9 @@ from benchmarks.faults.children import Ended, Kill, changes_of, iqp, run
 
 MOST_IN_A_ROW = 4
 """Kills of one piece of work before it may end."""
+
+TEMPORARY = re.compile(r"\.iqp-[0-9a-f]{8}-\d+-")
+"""Names of files that are being written."""
 
 LEVELS = 4
 """By so many levels a face may differ where a run that went on restored it beside other faces than at first."""
@@ -93,7 +97,7 @@ def _round(work: Work, out: Path, log: Path, wanted: Files, rng: Random, seconds
     counts["failed afterwards"] += ended.status != 0
     counts["lost"] += len(wanted.keys() - found.keys()) + (foreign.exists() and foreign.read_text() != "mine")
     counts["wrong"] += _different(work, out, wanted)
-    counts["left over"] += sum(path.name.startswith(".") and path.suffix != ".jsonl" for path in out.rglob("*"))
+    counts["left over"] += sum(TEMPORARY.match(path.name) is not None for path in out.rglob("*"))
     return counts
 
 
