@@ -137,6 +137,8 @@ def test_every_kind_of_host_is_trained_here():
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", TRAINED)
 def test_an_adapter_is_trained_for_every_kind_of_host(kind, precision, faces, run):
+    for package in TRAINED[kind].needs:
+        pytest.importorskip(package)
     host = TRAINED[kind].build().train()
     before = {key: value.clone() for key, value in host.state_dict().items()}
     stage = "reward" if kind == "iqpfr" else "imitation"  # which has two codebooks, so that there is none to imitate

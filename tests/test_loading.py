@@ -217,7 +217,8 @@ def test_a_relative_is_not_taken_for_the_host(tmp_path, name):
     more = {key: torch.ones(1) for key in RELATIVES[name]}
     path = written(tmp_path / "net.pth", {"params_ema": stand_ins.CodeFormer(1, 1).state_dict() | more})
     names = ", ".join(sorted({key.partition(".")[0] for key in RELATIVES[name]}))
-    with pytest.raises(ValueError, match=rf"nearest is codeformer \(100% of its keys\), which has no \d \({names}\)"):
+    refused = (ValueError, ImportError)  # without spandrel, which might have known it
+    with pytest.raises(refused, match=rf"nearest is codeformer \(100% of its keys\), which has no \d \({names}\)"):
         iqp.wrap(path)
     host = stand_ins.CodeFormer(1, 1)
     for key in RELATIVES[name]:

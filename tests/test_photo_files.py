@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 from iqp_adapter.cli import restore as command
 from iqp_adapter.photo import restore_files
 from iqp_adapter.photo.demo import degraded_astronaut
+from iqp_adapter.photo.identity import DlibIdentity
 from iqp_adapter.photo.journal import RECORD
 from iqp_adapter.store.files import list_images
 
@@ -330,7 +331,11 @@ def test_the_demo_photo_is_the_same_every_time_and_worse() -> None:
         (["--scale", "inf", "--demo"], "scale is inf, expected a finite number"),
         (["--fidelity", "nan", "--demo"], "fidelity is nan, expected a finite number"),
         (["--skip-if", "nan", "--demo"], "skip_if is nan"),
-        (["--min-identity", "nan", "--demo"], "min_identity is nan"),
+        pytest.param(
+            ["--min-identity", "nan", "--demo"],
+            "min_identity is nan",
+            marks=pytest.mark.skipif(not DlibIdentity.is_installed(), reason="needs the extra identity"),
+        ),
         (["--quality", "nan", "--demo"], "quality is 'nan'"),
         (["--detector", "eyes", "--demo"], "unknown detector 'eyes'"),
     ],

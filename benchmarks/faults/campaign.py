@@ -3,14 +3,17 @@
     python -m benchmarks.faults.campaign --work WORK
 
 Counts go to `results/faults.json`: nothing may be lost, half-written or wrong, no trace may be shown, nothing may hang.
+It runs in parts (`--part "kills of bench"`); the result keeps the other parts.
 Needs a system that forks, such as Linux.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -22,55 +25,57 @@ from rich.progress import Progress  # noqa: E402
 from benchmarks.common.results import RESULTS, provenance, write_json  # noqa: E402
 from benchmarks.faults import kills, pictures, servers, weights  # noqa: E402
 
+Part = Callable[[Path, int, int, int], Iterator[Counter[str]]]
+"""Folder, kills, damaged files, seed -> counts, each time more of them are known."""
+
+PARTS: dict[str, Part] = {
+    "kills of restore": lambda folder, killed, damaged, seed: kills.campaign(
+        kills.restoring(kills.photos_in(folder / "photos", 5)), killed, folder, seed
+    ),
+    "kills of train": lambda folder, killed, damaged, seed: kills.campaign(
+        kills.training(kills.faces_in(folder / "faces", 4), folder / "train.yaml"), killed, folder, seed
+    ),
+    "kills of bench": lambda folder, killed, damaged, seed: kills.campaign(
+        kills.benchmarking(kills.faces_in(folder / "faces", 4)), killed, folder, seed
+    ),
+    "damaged pictures": lambda folder, killed, damaged, seed: pictures.campaign(damaged, folder, seed),
+    "damaged weights and configurations": lambda folder, killed, damaged, seed: weights.campaign(damaged, folder, seed),
+    "faults of servers": lambda folder, killed, damaged, seed: servers.campaign(folder),
+}
+
 MUST_BE_NONE = ("lost", "half-written", "wrong", "traces", "hangs", "unnamed", "left over", "failed afterwards")
 
 
 def main(
-    killed: Annotated[int, typer.Option(help="Kills over restore, train and bench.")] = 300,
-    damaged: Annotated[int, typer.Option(help="Damaged pictures.")] = 200,
-    weight_files: Annotated[int, typer.Option(help="Damaged checkpoints and configurations.")] = 200,
+    part: Annotated[list[str] | None, typer.Option(help=f"One or more of: {', '.join(PARTS)}.")] = None,
+    killed: Annotated[int, typer.Option(help="Kills of each command.")] = 100,
+    damaged: Annotated[int, typer.Option(help="Damaged files of each kind.")] = 200,
     seed: int = 0,
-    work: Annotated[
-        Path | None, typer.Option(help="Folder for what the attack leaves; by default a temporary one.")
-    ] = None,
+    work: Annotated[Path, typer.Option(help="Folder for what the attack leaves.")] = Path("attack"),
     out: Annotated[Path, typer.Option("-o", "--out", help="File of the result.")] = RESULTS / "faults.json",
 ) -> None:
     """Attacks, shows and writes the counts; exit status 1 where something was lost, wrong, traced or hung."""
     _import_everything()
-    folder = Path(tempfile.mkdtemp(dir=work)) if work is None or _made(work) else work
-    counts: dict[str, Counter[str]] = {}
-    with Progress() as progress:
-        bar = progress.add_task("kills", total=killed)
-        for name, counted in kills.campaign(_works(folder), killed, folder, seed):
-            counts[f"kills of {name}"] = Counter(counted)
-            progress.update(bar, completed=sum(part["kills"] for part in counts.values()))
-        for name, parts in {
-            "damaged pictures": pictures.campaign(damaged, folder, seed),
-            "damaged checkpoints and configurations": weights.campaign(weight_files, folder, seed),
-        }.items():
-            bar = progress.add_task(name, total=damaged if "pictures" in name else weight_files)
-            for counted in parts:
-                counts[name] = Counter(counted)
-                progress.update(bar, completed=counted["files"])
-    counts["faults of servers"] = servers.campaign(folder)
-    total = {fault: sum(part[fault] for part in counts.values()) for fault in MUST_BE_NONE}
-    write_json(out, {"total": total, "parts": counts} | provenance(seed))
-    for name, part in counts.items():
-        typer.echo(f"{name}: {', '.join(f'{number} {what}' for what, number in part.items() if number)}")
-    if any(total.values()):
+    work.mkdir(parents=True, exist_ok=True)
+    for name in part or PARTS:
+        folder = Path(tempfile.mkdtemp(dir=work))
+        counted: Counter[str] = Counter()
+        with Progress() as progress:
+            bar = progress.add_task(name, total=killed if name.startswith("kills") else damaged)
+            for counted in PARTS[name](folder, killed, damaged, seed):
+                progress.update(bar, completed=counted["kills"] + counted["files"])
+        _record(out, name, counted, seed)
+    if any(json.loads(out.read_text())["total"].values()):
         raise typer.Exit(1)
 
 
-def _works(folder: Path) -> list[kills.Work]:
-    config = folder / "train.yaml"
-    config.write_text(kills.TRAINING)
-    photos, faces = kills.photos_in(folder / "photos", 5), kills.faces_in(folder / "faces", 4)
-    return [kills.restoring(photos), kills.training(faces, config), kills.benchmarking(faces)]
-
-
-def _made(folder: Path) -> bool:
-    folder.mkdir(parents=True, exist_ok=True)
-    return True
+def _record(out: Path, name: str, counted: Counter[str], seed: int) -> None:
+    """Adds a part to the result; the other parts stay."""
+    parts = json.loads(out.read_text())["parts"] if out.exists() else {}
+    parts[name] = {what: number for what, number in counted.items() if number} | {"run": provenance(seed)}
+    total = {fault: sum(one.get(fault, 0) for one in parts.values()) for fault in MUST_BE_NONE}
+    write_json(out, {"total": total, "parts": parts})
+    typer.echo(f"{name}: {', '.join(f'{number} {what}' for what, number in counted.items() if number)}")
 
 
 def _import_everything() -> None:

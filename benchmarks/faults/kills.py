@@ -49,6 +49,7 @@ def restoring(photos: Path) -> Work:
 
 
 def training(faces: Path, config: Path) -> Work:
+    config.write_text(TRAINING)
     return Work(
         "train",
         lambda out: iqp("train", "native", "--config", config, "--hq", faces, "-o", out),
@@ -65,19 +66,18 @@ def benchmarking(faces: Path) -> Work:
     return Work("bench", command, lambda out: files_of(out, lambda path: path.name == "report.json"), _other_numbers)
 
 
-def campaign(works: list[Work], kills: int, folder: Path, seed: int) -> Iterator[tuple[str, Counter[str]]]:
-    """Counts by work, each time more of them are known."""
-    for work in works:
-        log, done = folder / f"{work.name}.log", folder / f"{work.name}-undisturbed"
-        undisturbed, changes = changes_of(work.command(done), log, done)
-        if undisturbed.status != 0:
-            raise RuntimeError(f"{work.name} fails without any kill: {undisturbed.output}")
-        wanted, counts, rng = work.results(done), Counter[str](), Random(seed)
-        while counts["kills"] < kills // len(works):
-            out = folder / f"{work.name}-killed"
-            shutil.rmtree(out, ignore_errors=True)
-            counts += _round(work, out, log, wanted, rng, undisturbed.seconds, changes)
-            yield work.name, counts
+def campaign(work: Work, kills: int, folder: Path, seed: int) -> Iterator[Counter[str]]:
+    """Counts, each time more of them are known."""
+    log, done = folder / f"{work.name}.log", folder / f"{work.name}-undisturbed"
+    undisturbed, changes = changes_of(work.command(done), log, done)
+    if undisturbed.status != 0:
+        raise RuntimeError(f"{work.name} fails without any kill: {undisturbed.output}")
+    wanted, counts, rng = work.results(done), Counter[str](), Random(seed)
+    while counts["kills"] < kills:
+        out = folder / f"{work.name}-killed"
+        shutil.rmtree(out, ignore_errors=True)
+        counts += _round(work, out, log, wanted, rng, undisturbed.seconds, changes)
+        yield counts
 
 
 def _round(work: Work, out: Path, log: Path, wanted: Files, rng: Random, seconds: float, changes: int) -> Counter[str]:

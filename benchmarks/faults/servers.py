@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.common.results import ROOT
 
 
-def campaign(folder: Path) -> Counter[str]:
+def campaign(folder: Path) -> Iterator[Counter[str]]:
     """Counts of all faults that the tests' server of the Hub knows, at once."""
     sys.path.insert(0, str(ROOT / "tests"))
     import hub_faults
@@ -20,4 +21,4 @@ def campaign(folder: Path) -> Counter[str]:
     counts["hangs"] = sum(result.seconds > hub_faults.LASTS for result in results)
     counts["traces"] = sum(not result.right and not result.said.startswith("OSError: ") for result in results)
     counts["unnamed"] = len(results) - counts["read"] - counts["refused"] - counts["traces"]
-    return counts
+    yield counts
