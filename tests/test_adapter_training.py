@@ -130,6 +130,13 @@ def test_an_adapter_learns_and_its_host_does_not(name, term, block, faces, tmp_p
     assert not torch.equal(model.restore(lq), model.restore(lq, quality=None))
 
 
+def trained(kind: str) -> torch.nn.Module:
+    """A small instance of a kind; the test is skipped where its class is not installed."""
+    for package in TRAINED[kind].needs:
+        pytest.importorskip(package)
+    return TRAINED[kind].build()
+
+
 def test_every_kind_of_host_is_trained_here():
     assert set(TRAINED) == set(hosts())
 
@@ -137,9 +144,7 @@ def test_every_kind_of_host_is_trained_here():
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", TRAINED)
 def test_an_adapter_is_trained_for_every_kind_of_host(kind, precision, faces, run):
-    for package in TRAINED[kind].needs:
-        pytest.importorskip(package)
-    host = TRAINED[kind].build().train()
+    host = trained(kind).train()
     before = {key: value.clone() for key, value in host.state_dict().items()}
     stage = "reward" if kind == "iqpfr" else "imitation"  # which has two codebooks, so that there is none to imitate
     training = AdapterTraining(AdapterConfig(**{stage: SHORT}, precision=precision), host, faces, run)
@@ -157,13 +162,13 @@ def test_a_reward_reaches_every_kind_of_host_or_is_refused_before_training(kind,
     config = AdapterConfig(imitation=SHORT, reward=SHORT, precision="fp32")
     if kind == "vqfr":
         with pytest.raises(ValueError, match="VQFRv2 decodes without gradients: no reward reaches the codes of a vqfr"):
-            AdapterTraining(config, TRAINED[kind].build(), faces, run)
+            AdapterTraining(config, trained(kind), faces, run)
         assert not (run / "imitation").exists()
     elif kind == "iqpfr":
         with pytest.raises(ValueError, match="iqpfr has no single codebook to imitate; leave imitation out"):
-            AdapterTraining(config, TRAINED[kind].build(), faces, run)
+            AdapterTraining(config, trained(kind), faces, run)
     else:
-        AdapterTraining(config, TRAINED[kind].build(), faces, run)
+        AdapterTraining(config, trained(kind), faces, run)
 
 
 def test_a_stage_that_would_teach_nothing_is_refused(faces, run, monkeypatch):
