@@ -60,10 +60,10 @@ def main(
     for name in part or PARTS:
         folder = Path(tempfile.mkdtemp(dir=work))
         counted: Counter[str] = Counter()
-        with Progress() as progress:
+        with Progress(auto_refresh=False) as progress:  # which would be a thread, and locked in a fork
             bar = progress.add_task(name, total=killed if name.startswith("kills") else damaged)
             for counted in PARTS[name](folder, killed, damaged, seed):
-                progress.update(bar, completed=counted["kills"] + counted["files"])
+                progress.update(bar, completed=counted["kills"] + counted["files"], refresh=True)
         _record(out, name, counted, seed)
     if any(json.loads(out.read_text())["total"].values()):
         raise typer.Exit(1)

@@ -5,8 +5,10 @@ The parent imports everything once and computes nothing, since a fork does not t
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import resource
+import shutil
 import signal
 import sys
 import time
@@ -63,6 +65,8 @@ def run(work: Callable[[], object], log: Path, kill: Kill = Kill(), watched: Pat
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         status = None if kill.after_seconds is None else KILLED
+    if status is None:
+        shutil.copy(log, log.with_suffix(".hang"))  # says where it hung
     return Ended(status, log.read_text(errors="replace"), time.perf_counter() - started)
 
 
@@ -97,6 +101,7 @@ def _become(work: Callable[[], object], log: Path, kill: Kill, watched: Path | N
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(file, 1)
     os.dup2(file, 2)
+    faulthandler.dump_traceback_later(HANGS_AFTER - 10, file=2)
     status = 70
     try:
         if kill.before_change is not None and watched is not None:
