@@ -35,22 +35,24 @@ def device() -> torch.device:
     return found or torch.device("cpu")
 
 
+def beside(name: str, what: str) -> Path:
+    """A folder that is kept beside the repository; a test that needs it is skipped where it is not."""
+    folder = ROOT.parent / "shared" / name
+    if not folder.is_dir():
+        pytest.skip(f"needs {what} in {folder}")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def faces() -> Path:
     """Folder of aligned faces with the parts train, dev and val, kept beside the repository and never in it."""
-    folder = ROOT.parent / "shared" / "faces"
-    if not folder.is_dir():
-        pytest.skip(f"needs the aligned faces in {folder}")
-    return folder
+    return beside("faces", "the aligned faces")
 
 
 @pytest.fixture(scope="session")
 def cases() -> Path:
     """Folder of pictures rebuilt from users' reports, kept beside the repository; tests only read it."""
-    folder = ROOT.parent / "shared" / "cases"
-    if not folder.is_dir():
-        pytest.skip(f"needs the cases in {folder}")
-    return folder
+    return beside("cases", "the cases")
 
 
 @pytest.fixture

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from skimage.data import astronaut
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
 from iqp_adapter.core.quality import ScoreScale
 from iqp_adapter.photo import GivenFaces
+from iqp_adapter.pictures import encode, read_photo, target_format
 from iqp_adapter.restorer import Restorer
 
 LANDMARKS = np.array([[203.0, 98.5], [247.0, 102.0], [223.0, 122.5], [201.5, 142.5], [241.0, 145.5]])
@@ -101,3 +104,12 @@ def psnr(one: np.ndarray, other: np.ndarray) -> float:
 def embed(images: Tensor) -> Tensor:
     """An embedder: the picture in 8 x 8 pixels."""
     return torch.nn.functional.adaptive_avg_pool2d(images, 8).flatten(1)
+
+
+def again(path: Path, target: Path) -> Image.Image:
+    """Reads a file and writes it once more with its own, unchanged pixels."""
+    given = read_photo(path)
+    encode(given, given.pixels, given.alpha, target, target_format(given, target))
+    written = Image.open(target)
+    written.load()
+    return written

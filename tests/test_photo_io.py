@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from photo_standins import photo, psnr
+from photo_standins import again, photo, psnr
 from PIL import Image, ImageCms, ImageOps, JpegImagePlugin
 
 from iqp_adapter.pictures import encode, luma, open_photo, read_photo, target_format
@@ -39,15 +39,6 @@ def exif(orientation: int = 1) -> Image.Exif:
     tags[0x0112] = orientation
     tags.get_ifd(0x8769)[0x9003] = "2001:02:03 04:05:06"
     return tags
-
-
-def again(path: Path, target: Path) -> Image.Image:
-    """Reads a file and writes it once more with its own, unchanged pixels."""
-    given = read_photo(path)
-    encode(given, given.pixels, given.alpha, target, target_format(given, target))
-    written = Image.open(target)
-    written.load()
-    return written
 
 
 # -- arrays and PIL images

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from photo_standins import photo
+from photo_standins import again, photo
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from iqp_adapter.bench.outputs import write_png
@@ -273,14 +273,6 @@ def test_a_float_picture_keeps_its_brightness(cases: Path, tmp_path: Path) -> No
 # -- what a file says beside its pixels
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-
-
-def again(path: Path, target: Path) -> Image.Image:
-    given = read_photo(path)
-    encode(given, given.pixels, given.alpha, target, target_format(given, target))
-    written = Image.open(target)
-    written.load()
-    return written
 
 
 COLOUR_CHUNKS = {
