@@ -83,9 +83,9 @@ class Filtering(BetterHalf, FineTuning):
     """The same on the better half of every batch, which is twice as large."""
 
 
-def load_host(name: str, run: Path, folder: str = "") -> nn.Module:
+def load_host(name: str, run: Path, folder: str = "", side: int = small.RESOLUTION) -> nn.Module:
     """A trained small host, in eval mode and rounded to half precision; with `folder`, the host of a variant."""
-    host = getattr(small, name)()
+    host = getattr(small, name)(*(() if side == small.RESOLUTION else (side,)))
     _, state = checkpoint.load(run / (folder or name) / "model")
     checkpoint.load_strict(host, {key: value.float() for key, value in state.items()}, source=str(run))
     return host.half().float().eval()

@@ -1,52 +1,60 @@
-"""Which feature levels, and how wide a head? Heads of iqp-lite side by side on dev, trained as the shipped one.
+"""Which backbone, levels, width, and terms of the loss? Heads of iqp-lite side by side on dev.
 
-    python -m benchmarks.scorer.choose_head --faces FACES
+    python -m benchmarks.scorer.choose_head --faces FACES --faces PORTRAITS --run codeformer:128:RUN
 
-Uses the images that `train_lite` measured.
+Uses the pictures that `train_lite` measured.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 import torch
 import typer
 
 from benchmarks.common.results import provenance, write_json, write_text
-from benchmarks.scorer.train_lite import OUT, STORE, DistortedFaces, Target, agreement, fit, of_levels
+from benchmarks.scorer.heads import Weights, grades
+from benchmarks.scorer.train_lite import OUT, FacesOption, Material, RunOption, Shape, agreement_on
 from iqp_adapter.bench.text import table as markdown
 
-HEADS = {
-    "levels 0-4": ((0, 1, 2, 3, 4), 128),
-    "levels 0-3": ((0, 1, 2, 3), 128),
-    "levels 0-2": ((0, 1, 2), 128),
-    "levels 1-3": ((1, 2, 3), 128),
-    "level 4": ((4,), 128),
-    "levels 0-3, width 32": ((0, 1, 2, 3), 32),
-    "levels 0-3, width 512": ((0, 1, 2, 3), 512),
+SHAPES = {
+    "levels 0-3": Shape(),
+    "levels 0-4": Shape(levels=(0, 1, 2, 3, 4)),
+    "levels 0-2": Shape(levels=(0, 1, 2)),
+    "levels 1-3": Shape(levels=(1, 2, 3)),
+    "whole picture": Shape(where="whole"),
+    "width 32": Shape(width=32),
+    "width 512": Shape(width=512),
+    "lite1": Shape("lite1"),
+}
+WEIGHTS = {
+    "without order": Weights(order=0),
+    "without looks": Weights(looks=0),
+    "looks 0.2": Weights(looks=0.2),
+    "without slope": Weights(slope=0),
+    "slope 1": Weights(slope=1),
+    "without generators": Weights(extras=0),
 }
 
 
-def main(
-    faces: Annotated[Path, typer.Option(help="folder with train/ and dev/")],
-    store: Annotated[Path, typer.Option(help="folder that keeps measured images")] = STORE,
-    count: Annotated[int, typer.Option(help="distorted images to learn from")] = 4200,
-    seed: int = 0,
-) -> None:
+def main(faces: FacesOption, run: RunOption, seed: int = 0) -> None:
     torch.set_num_threads(1)
-    train = DistortedFaces(faces / "train", count, seed).measured(store)
-    dev = DistortedFaces(faces / "dev", 500, seed + 1).measured(store)
-    target = Target(train)
-    results = {}
-    for name, (levels, width) in HEADS.items():
-        head = fit(of_levels(train["statistics"], levels), target(train), width, seed=seed)
-        size = sum(value.numel() for value in head.state_dict().values())
-        results[name] = {"numbers": size} | agreement(head, of_levels(dev["statistics"], levels), target(dev))
-    write_json(OUT / "choose_head.json", provenance(seed, faces / "dev") | {"images": count, "heads": results})
+    material = Material(faces, run)
+    material.recall()
+    groups, outputs = material.on_dev()
+    results: dict[str, Any] = {}
+    for name, (shape, weights) in {
+        **{name: (shape, Weights()) for name, shape in SHAPES.items()},
+        **{name: (Shape(), weights) for name, weights in WEIGHTS.items()},
+    }.items():
+        head = material.fit(shape, seed, weights=weights)
+        found = grades(head, shape.of(groups), material.target(groups))
+        results[name] = found | agreement_on(head, shape, outputs, material.target)
+        typer.echo(f"{name}: {results[name]}")
+    write_json(OUT / "choose_head.json", provenance(seed, material.dev[0]) | {"heads": results})
     lines = [["head", *(key.replace("_", " ") for key in next(iter(results.values())))]]
-    lines += [[name, *(f"{value:.4g}" for value in row.values())] for name, row in results.items()]
-    write_text(OUT / "choose_head.md", f"# Heads of iqp-lite on 500 distorted faces of dev\n\n{markdown(lines)}\n")
+    lines += [[name, *(f"{value:.3g}" for value in row.values())] for name, row in results.items()]
+    write_text(OUT / "choose_head.md", f"# Heads of iqp-lite on dev\n\n{markdown(lines)}\n")
 
 
 if __name__ == "__main__":

@@ -14,13 +14,17 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
+from torch.utils.data import Dataset
 
 from benchmarks.common.results import provenance, write_json, write_text
 from benchmarks.scorer.discolourations import SEEN, UNSEEN
 from benchmarks.scorer.distortions import SEEN as NUISANCES
 from benchmarks.scorer.distortions import as_tensor, distort, load_face
+from benchmarks.scorer.groups import statistics
+from benchmarks.scorer.heads import agreement, fit, of_levels
+from benchmarks.scorer.measuring import Samples, measured
 from benchmarks.scorer.severities import SEVERITIES, follows, scores_on_ladders
-from benchmarks.scorer.train_lite import OUT, STORE, DistortedFaces, Samples, agreement, fit, instruments, of_levels
+from benchmarks.scorer.train_lite import OUT
 from iqp_adapter.bench.intervals import Interval, person_of
 from iqp_adapter.bench.text import table as markdown
 from iqp_adapter.core.quality import ScoreScale
@@ -33,11 +37,18 @@ LEVELS = (0, 1, 2, 3)
 SIDE = 256
 
 
-class DiscolouredFaces(DistortedFaces):
+class DiscolouredFaces(Dataset[Samples]):
     """Faces of 128 and 256 px of which most have wrong colours; keyed by (seed, index).
 
     Half of them are also blurred, noisy or compressed, which does not count as a wrong colour.
     """
+
+    def __init__(self, folder: Path, count: int, seed: int) -> None:
+        self.files = sorted(folder.glob("*.jpg"))
+        self.count, self.seed = count, seed
+
+    def __len__(self) -> int:
+        return self.count
 
     def __getitem__(self, index: int) -> Samples:
         rng = np.random.default_rng((self.seed, index))
@@ -45,8 +56,8 @@ class DiscolouredFaces(DistortedFaces):
         right = spoilt(face[:, :: rng.choice((-1, 1))], rng)
         wrong = discoloured(right, rng)
         with torch.no_grad():
-            statistics = instruments()["lite"].statistics(as_tensor(wrong))[0]
-        return {"statistics": statistics, "ciede2000": colour_difference(wrong, right)}
+            found = statistics("lite0", as_tensor(wrong))[0]
+        return {"statistics": found, "ciede2000": colour_difference(wrong, right)}
 
 
 def spoilt(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -97,14 +108,13 @@ def report(results: dict[str, Any]) -> str:
 def main(
     faces: Annotated[Path, typer.Option(help="folder with train/, dev/ and val/")],
     output: Annotated[Path, typer.Option(help="folder for config.json and model.safetensors")],
-    store: Annotated[Path, typer.Option(help="folder that keeps measured images")] = STORE,
     count: Annotated[int, typer.Option(help="discoloured images to learn from")] = 2000,
     width: Annotated[int, typer.Option(help="hidden units of the head")] = 128,
     seed: int = 0,
 ) -> None:
     torch.set_num_threads(1)  # the order of sums is part of the seed
     train, dev = (
-        of_levels_measured(DiscolouredFaces(faces / part, size, seed + shift), store)
+        of_levels_measured(DiscolouredFaces(faces / part, size, seed + shift))
         for part, size, shift in (("train", count, 0), ("dev", 500, 1))
     )
     scale = ScoreScale.fit("ciede2000", True, train["ciede2000"])
@@ -116,8 +126,9 @@ def main(
     write_text(OUT / "train_colour.md", report(content["val"]))
 
 
-def of_levels_measured(pictures: DiscolouredFaces, store: Path) -> Samples:
-    samples = pictures.measured(store / "colour")
+def of_levels_measured(pictures: DiscolouredFaces) -> Samples:
+    part = pictures.files[0].parent.name
+    samples = measured(pictures, f"colour-{part}-{pictures.count}-{pictures.seed}")
     return samples | {"statistics": of_levels(samples["statistics"], LEVELS)}
 
 

@@ -23,7 +23,7 @@ _BLOCK = {
     "_project_conv": "conv_pwl",
     "_bn2": "bn3",
 }
-_VARIANTS = ("lite0", "lite2")
+_VARIANTS = ("lite0", "lite1", "lite2")
 
 
 class FrozenFeatures(nn.Module):

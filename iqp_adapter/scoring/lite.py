@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from .backbones import efficientnet_lite
 from .tiles import Tile, is_large, tiles_of
+
+
+class Window(NamedTuple):
+    """A Gaussian over a picture: where its middle is and how wide it is, across and down, in sides."""
+
+    x: float
+    y: float
+    wide: float
+    high: float
+
+    def weights(self, height: int, width: int) -> Tensor:
+        """(height, width), 1 in the middle."""
+        down = ((torch.arange(height) + 0.5) / height - self.y) / self.high
+        across = ((torch.arange(width) + 0.5) / width - self.x) / self.wide
+        return torch.exp(-0.5 * (down[:, None].square() + across.square()))
+
+
+FACE = Window(0.5, 0.56, 0.18, 0.22)
+"""The face in an aligned picture."""
 
 
 class IqpLite(nn.Module):
@@ -29,10 +49,17 @@ class IqpLite(nn.Module):
         width: hidden units of the head.
     """
 
-    def __init__(self, levels: Sequence[int] = (0, 1, 2, 3), width: int = 128) -> None:
+    def __init__(
+        self,
+        levels: Sequence[int] = (0, 1, 2, 3),
+        width: int = 128,
+        backbone: str = "lite0",
+        window: Window | None = None,
+    ) -> None:
         super().__init__()
         self.levels = tuple(levels)
-        self.features = efficientnet_lite("lite0")
+        self.window = window
+        self.features = efficientnet_lite(backbone)
         self.head = LiteHead(2 * sum(self.features.channels[level] for level in self.levels), width)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -46,15 +73,29 @@ class IqpLite(nn.Module):
         """
         if not is_large(images):
             maps = self.features(images)
-            return torch.cat([_mean_and_deviation(maps[level]) for level in self.levels], dim=1)
+            return torch.cat([_mean_and_deviation(maps[level], self._share(maps[level])) for level in self.levels], 1)
         margin = self.features.reach(max(self.levels))
         tiles = [self._moments(images, tile) for tile in tiles_of(images, margin)]
         return torch.cat([_pooled(torch.stack(level)) for level in zip(*tiles, strict=True)], dim=1).to(images)
 
+    def _share(self, features: Tensor) -> Tensor:
+        """How much every position of a map counts (h, w), 1 in all."""
+        weights = self._weights(*features.shape[2:]).to(features)
+        return weights / weights.sum()
+
+    def _weights(self, height: int, width: int) -> Tensor:
+        return torch.ones(height, width) if self.window is None else self.window.weights(height, width)
+
     def _moments(self, images: Tensor, tile: Tile) -> list[Tensor]:
-        """Positions, mean and variance of every channel in a tile: a tensor (3, B, C) for each level, float64."""
+        """Weight, mean and variance of every channel in a tile: a tensor (3, B, C) for each level, float64."""
         maps = self.features(tile.read(images).clamp(0, 1))
-        return [_moments(tile.inner(maps[level], 2 << level)) for level in self.levels]
+        found = []
+        for level in self.levels:
+            stride = 2 << level
+            weights = self._weights(*(-(-side // stride) for side in images.shape[2:]))
+            inner = tile.inner(maps[level], stride)
+            found.append(_moments(inner, tile.place(weights, stride)))
+        return found
 
 
 class LiteHead(nn.Module):
@@ -76,20 +117,24 @@ class LiteHead(nn.Module):
         return 100 * self.layers(standard).squeeze(1).sigmoid()  # (B, 1) -> (B,)
 
 
-def _mean_and_deviation(features: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, 2C), with a finite gradient where a channel is constant."""
-    return _described(features.mean((2, 3)), features.var((2, 3), correction=0))
+def _mean_and_deviation(features: Tensor, share: Tensor) -> Tensor:
+    """(B, C, H, W), (H, W) -> (B, 2C), with a finite gradient where a channel is constant."""
+    return _described(*_mean_and_variance(features, share))
+
+
+def _mean_and_variance(features: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+    mean = (features * share).sum((2, 3))
+    return mean, ((features - mean[..., None, None]).square() * share).sum((2, 3))
 
 
 def _described(mean: Tensor, variance: Tensor) -> Tensor:
     return torch.cat([mean, (variance + 1e-6).sqrt()], dim=1)
 
 
-def _moments(features: Tensor) -> Tensor:
-    """(B, C, H, W) -> number of positions, mean and variance (3, B, C)."""
-    mean = features.mean((2, 3))
-    count = torch.full_like(mean, features[0, 0].numel())
-    return torch.stack([count, mean, features.var((2, 3), correction=0)]).cpu().double()
+def _moments(features: Tensor, weights: Tensor) -> Tensor:
+    """(B, C, H, W), weights (H, W) -> sum of weights, mean and variance (3, B, C)."""
+    mean, variance = _mean_and_variance(features, (weights / weights.sum()).to(features))
+    return torch.stack([torch.full_like(mean, float(weights.sum())), mean, variance]).cpu().double()
 
 
 def _pooled(tiles: Tensor) -> Tensor:

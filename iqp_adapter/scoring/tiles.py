@@ -46,6 +46,11 @@ class Tile(NamedTuple):
         """What was computed of a tile and its margin, at a stride -> the part that counts."""
         return maps[..., self.rows.inner(stride), self.columns.inner(stride)]
 
+    def place(self, whole: Tensor, stride: int = 1) -> Tensor:
+        """A map of the whole picture (..., H, W), at a stride -> the part that counts of this tile."""
+        spans = (slice(span.first // stride, -(-span.last // stride)) for span in (self.rows, self.columns))
+        return whole[(..., *spans)]
+
 
 def is_large(images: Tensor) -> bool:
     """Whether each of some pictures (..., H, W) has more than `WHOLE` pixels."""
