@@ -15,6 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from iqp_adapter.cli import app
+from iqp_adapter.core.metrics import canonical
 from iqp_adapter.scoring.scorer import Scorer
 
 module = sys.modules["iqp_adapter.cli.score"]  # the command of that name hides it in the package
@@ -53,7 +54,7 @@ def test_a_broken_picture_costs_itself(cases, tmp_path, cache):
     assert line.startswith(f"not scored: {cases / '04-broken-png' / 'b_broken.png'}: ")
     rows = list(csv.DictReader(table.open(encoding="utf-8")))
     assert [Path(row["file"]).name for row in rows] == ["a.png", "b_broken.png", "c.png", "d_bad_exif.png"]
-    assert [bool(row["iqp-lite"]) for row in rows] == [True, False, True, True]
+    assert [bool(row[canonical("iqp-lite")]) for row in rows] == [True, False, True, True]
     assert [bool(file["error"]) for file in json.loads(report.read_text())["files"]] == [False, True, False, False]
 
 

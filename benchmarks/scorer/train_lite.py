@@ -1,6 +1,6 @@
 """Trains the head of iqp-lite on the full-reference quality (VIF and NLPD) of distorted faces, without opinion scores.
 
-    python -m benchmarks.scorer.train_lite --faces FACES --output iqp_adapter/weights/iqp-lite
+    python -m benchmarks.scorer.train_lite --faces FACES --output iqp_adapter/weights/iqp-lite-1
 
 FACES holds train/ and dev/. Measuring the distorted images takes half an hour and is done once, the head then learns in
 half a minute. A table of other heads, compared on dev: `python -m benchmarks.scorer.choose_head`.

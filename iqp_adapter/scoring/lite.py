@@ -14,7 +14,7 @@ from .tiles import Tile, is_large, tiles_of
 class IqpLite(nn.Module):
     """Scores how close a face photo is to an undegraded one: 0 (ruined) to 100 (clean), higher is better.
 
-        images ─ frozen EfficientNet-Lite0 ─ mean and deviation of every channel ─ standardise ─ MLP ─ score
+        images ─ frozen EfficientNet-Lite ─ mean and deviation of every channel ─ standardise ─ MLP ─ score
 
     The head was trained without opinion scores, on the full-reference quality (VIF and NLPD) of synthetic degradations.
     It is differentiable to the images, which may have any height and width from 64 pixels. Noise, halos, checkerboards
@@ -27,12 +27,13 @@ class IqpLite(nn.Module):
     Args:
         levels: the feature levels that are used, of five; 0 is the finest.
         width: hidden units of the head.
+        backbone: the EfficientNet-Lite whose features are used, one of `backbones.VARIANTS`.
     """
 
-    def __init__(self, levels: Sequence[int] = (0, 1, 2, 3), width: int = 128) -> None:
+    def __init__(self, levels: Sequence[int] = (0, 1, 2, 3), width: int = 128, backbone: str = "lite0") -> None:
         super().__init__()
         self.levels = tuple(levels)
-        self.features = efficientnet_lite("lite0")
+        self.features = efficientnet_lite(backbone)
         self.head = LiteHead(2 * sum(self.features.channels[level] for level in self.levels), width)
 
     def forward(self, images: Tensor) -> Tensor:

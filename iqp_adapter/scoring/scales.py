@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+import logging
+from functools import cache, lru_cache
 
+from ..core.metrics import NEWEST, as_saved, canonical
 from ..core.quality import ScoreScale
 from ..store import checkpoint, hub
 from ..store.reading import Fields
+
+logger = logging.getLogger(__name__)
 
 
 @lru_cache(maxsize=1)
@@ -17,7 +21,7 @@ def lite_scale() -> ScoreScale:
 
 
 def read_scale(fields: Fields) -> ScoreScale:
-    """The scale that a file holds.
+    """The scale that a file holds; a metric without a version is the first one, as in `ScoreScale.from_dict`.
 
     Raises:
         ValueError: for entries that are no scale.
@@ -26,6 +30,26 @@ def read_scale(fields: Fields) -> ScoreScale:
     metric, lower_better = fields.text("metric"), fields.truth("lower_better")
     quantiles = fields.numbers("quantiles", (2, 100_000))
     try:
-        return ScoreScale(metric, lower_better, quantiles)
+        return ScoreScale(as_saved(metric), lower_better, quantiles)
     except ValueError as error:
         raise ValueError(f"{fields.source}: {error}") from None
+
+
+def say_stale(source: str, metric: str) -> None:
+    """Logs, once for a file, that an earlier release conditioned it on a metric of which there is a newer version.
+
+    Args:
+        source: the file.
+        metric: as the file names it; one that it names with its version is no news.
+    """
+    if metric in NEWEST and as_saved(metric) != canonical(metric):
+        _say_stale(source, metric)
+
+
+@cache
+def _say_stale(source: str, metric: str) -> None:
+    logger.warning(
+        "%s is stale: it is conditioned on %s; it still works, its scores are not comparable with those of %s, and "
+        "training it again moves it there",
+        *(source, as_saved(metric), canonical(metric)),
+    )

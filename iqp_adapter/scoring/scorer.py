@@ -12,19 +12,11 @@ import torch
 from torch import Tensor
 
 from ..core.device import device_of
+from ..core.metrics import LITE, NEWEST, canonical, family, versions
 from ..pictures import check_images
-from ..store import checkpoint, hub
-from ..store.files import sha256_of
-from ..store.reading import Fields
-from . import pyiqa_metrics, tiles
-from .lite import IqpLite
-from .pyiqa_metrics import Metric, first_line
-
-LITE, COLOUR = "iqp-lite", "iqp-colour"
-OWN = (LITE, COLOUR)
-"""The metrics of this project: they score degradations of a face photo, and of its colours."""
-
-_SMALLEST = dict.fromkeys(OWN, 64) | pyiqa_metrics.SMALLEST
+from . import own, pyiqa_metrics, tiles
+from .metric import Metric
+from .pyiqa_metrics import first_line
 
 
 class Scorer:
@@ -40,15 +32,17 @@ class Scorer:
     and larger ones in tiles where the metric is `tiled`.
 
     Attributes:
-        metric: its name.
+        metric: its canonical name: "iqp-lite" is there with its version, as "iqp-lite@1".
         lower_better: True if a lower score means a better image (NIQE, PIQE).
         protocol: metric, version and weights in one word; scores of equal protocols are comparable.
+        earlier: protocols of earlier versions of the metric.
         tiled: whether it takes large pictures in tiles, with the same score in little memory.
         differentiable: whether the score has a gradient to the image.
         device: where the metric runs; scores are returned on the device of the images.
 
     Args:
-        metric: "iqp-lite" or "iqp-colour" (0 to 100, higher is better), or one of pyiqa, see `Scorer.available()`.
+        metric: "iqp-lite" or "iqp-colour" (0 to 100, higher is better), which mean their newest version, one version
+            as "iqp-lite@1", or a metric of pyiqa; see `Scorer.available()`.
         device: where to run, by default the accelerator, else the CPU. Metrics in float64 use the CPU instead of MPS.
         weights: a local weight file of the metric (a folder for those of this project) that replaces the published
             one. Files that contain code are refused.
@@ -70,12 +64,10 @@ class Scorer:
         **options: Any,
     ) -> None:
         place, path = device_of(device), None if weights is None else Path(weights)
-        built = _own(metric, path, options) if metric in OWN else pyiqa_metrics.build(_known(metric), path, options)
-        self.metric = metric
-        self.lower_better = built.lower_better
-        self.protocol = built.protocol
-        self.tiled = built.tiled
-        self.differentiable = metric not in pyiqa_metrics.NO_GRADIENT
+        built = _built(metric, path, options)
+        self.metric, self.protocol, self.earlier = built.name, built.protocol, built.earlier
+        self.lower_better, self.tiled, self.differentiable = built.lower_better, built.tiled, built.differentiable
+        self._smallest, self._float64 = built.smallest, built.float64
         self._network = built.network.requires_grad_(False).eval()
         self.to(place)
 
@@ -84,13 +76,13 @@ class Scorer:
 
     @staticmethod
     def available() -> list[str]:
-        """The names of all metrics, those of this project first."""
-        return [*OWN, *pyiqa_metrics.names()]
+        """The names of all metrics, those of this project first, with every version of them."""
+        return [*NEWEST, *(version for name in NEWEST for version in versions(name)), *pyiqa_metrics.names()]
 
     def to(self, device: torch.device | str) -> Scorer:
         """Moves the metric; returns the scorer itself."""
         device = device_of(device)
-        if device.type == "mps" and self.metric in pyiqa_metrics.NEEDS_FLOAT64:
+        if device.type == "mps" and self._float64:
             device = torch.device("cpu")
         self.device = device
         self._network.to(device)
@@ -141,9 +133,10 @@ class Scorer:
             raise TypeError(f"images are a {type(images).__name__}, expected a tensor (B, 3, H, W) in [0, 1]")
         check_images(images)
         height, width = images.shape[2:]
-        smallest = _SMALLEST.get(self.metric, 32)
-        if min(height, width) < smallest:
-            raise ValueError(f"images are {height} x {width}, {self.metric} needs {smallest} a side; enlarge them")
+        if min(height, width) < self._smallest:
+            raise ValueError(
+                f"images are {height} x {width}, {self.metric} needs {self._smallest} a side; enlarge them"
+            )
 
 
 def reward_of(metric: str | Scorer, device: torch.device | str, *, differentiable: bool) -> Callable[[Tensor], Tensor]:
@@ -159,15 +152,11 @@ def reward_of(metric: str | Scorer, device: torch.device | str, *, differentiabl
     return lambda images: sign * scorer(images)
 
 
-def _own(metric: str, weights: Path | None, options: dict[str, Any]) -> Metric:
-    if options:
-        raise ValueError(f"{metric} takes no options, got {', '.join(options)}")
-    config, state = checkpoint.load(weights or hub.BUILTIN / metric)
-    fields = Fields(config, str(weights or metric))
-    network = IqpLite(fields.wholes("levels", 0, 4, (1, 5)), fields.whole("width", 1, 8192))
-    checkpoint.load_strict(network.head, state, str(weights or metric))
-    version = f"v{config['version']}" if weights is None else sha256_of(weights / "model.safetensors")[:8]
-    return Metric(network, lower_better=False, protocol=f"{metric}/{version}", tiled=True)
+def _built(metric: str, weights: Path | None, options: dict[str, Any]) -> Metric:
+    name = canonical(metric) if isinstance(metric, str) else metric
+    if isinstance(name, str) and family(name) in NEWEST:
+        return own.build(name, weights, options)
+    return pyiqa_metrics.build(_known(name), weights, options)
 
 
 def _known(metric: str) -> str:
