@@ -58,6 +58,18 @@ def test_a_broken_picture_costs_itself(cases, tmp_path, cache):
     assert [bool(file["error"]) for file in json.loads(report.read_text())["files"]] == [False, True, False, False]
 
 
+def test_scores_of_an_earlier_version_in_the_cache_are_said_and_made_again(photos, cache, second_lite):
+    assert run(photos / "51.png", photos / "102.png", "-m", "iqp-lite@1", "--cache", cache)[0] == 0
+    code, output = run(photos, "-m", "iqp-lite", "-m", "piqe", "--cache", cache)
+    assert code == 0
+    assert (
+        "2 of 4 images had stale scores in the cache, by iqp-lite/v1, not comparable with iqp-lite@2; "
+        "they are scored again"
+    ) in " ".join(output.split())
+    assert "stale" not in run(photos, "-m", "iqp-lite", "--cache", cache)[1]
+    assert "stale" not in run(photos, "-m", "iqp-lite@1", "--cache", cache)[1]
+
+
 def test_names_of_all_kinds_reach_the_table(photos, tmp_path, cache):
     os.rename(photos / "51.png", os.fsencode(photos / "a") + b"\xff.png")
     (photos / "102.png").rename(photos / "[red]b[bold].png")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.metrics import family, refuse_unknown_version
+from ..core.quality import ScoreScale
 from ..store import checkpoint, hub
 from ..store.files import sha256_of
 from ..store.reading import Fields
@@ -37,15 +38,28 @@ def build(metric: str, weights: Path | None, options: Mapping[str, Any]) -> Metr
     config, state = checkpoint.load(weights or hub.BUILTIN / metric.replace("@", "-"))
     fields = Fields(config, str(weights or metric))
     number = fields.whole("version", 1, 10_000, default=1)
+    metric = metric if weights is None else f"{name}@{number}"
+    scales = _scales(metric, fields)
     return Metric(
-        metric if weights is None else f"{name}@{number}",
+        metric,
         _network(fields, state),
         lower_better=False,
         protocol=f"{name}/v{number}" if weights is None else f"{name}/{sha256_of(weights / checkpoint.WEIGHTS)[:8]}",
         tiled=True,
         smallest=SMALLEST,
+        scales=scales,
+        default_scale=fields.text("default_scale", scales) if scales else None,
         earlier=tuple(f"{name}/v{before}" for before in range(1, number)) if weights is None else (),
     )
+
+
+def _scales(metric: str, fields: Fields) -> dict[str, ScoreScale]:
+    """The score scales of the config, by the set of pictures that each was fitted on."""
+    sets = fields.inside("scales") if "scales" in fields.data else Fields({}, fields.source)
+    try:
+        return {name: ScoreScale(metric, False, sets.numbers(name, (2, 100_000))) for name in sets.data}
+    except ValueError as error:
+        raise ValueError(f"{fields.source}: scales: {str(error).removeprefix(f'{fields.source}: ')}") from None
 
 
 def _network(fields: Fields, state: Any) -> IqpLite:

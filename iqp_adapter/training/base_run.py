@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ..core.metrics import canonical
+from ..core.metrics import canonical, members
 from ..core.quality import ScoreScale
 from ..degradations.checks import attributes
 from ..degradations.kinds import degradation_of
@@ -117,6 +117,8 @@ class Run:
     def _keep_settings(self) -> None:
         """Refuses other settings than those of the run; where nothing was trained yet, they are taken."""
         shared = self.config.of_every_stage | {"resolution": self.resolution, "data": self.identity} | self.ingredients
+        if members(self.config.metric):
+            shared["scales of members"] = self.scorer.protocol.rpartition("/")[2]
         begun = any(is_there(folder) for folder in self.folder.glob("*/"))
         new, others = check_same(self.folder, shared, begun), (self.folder / SETTINGS).exists()
         self.accelerator.wait_for_everyone()
