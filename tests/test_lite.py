@@ -15,6 +15,7 @@ from torchvision.transforms.functional import gaussian_blur, to_pil_image, to_te
 
 from iqp_adapter.bench.protocols import find
 from iqp_adapter.core import metrics
+from iqp_adapter.core.quality import ScoreScale
 from iqp_adapter.degradations.discolour import fade, grey, tint
 from iqp_adapter.scoring.backbones import efficientnet_lite
 from iqp_adapter.scoring.lite import IqpLite, LiteHead, _mean_and_deviation
@@ -137,6 +138,34 @@ def test_the_config_names_the_backbone_and_the_version(face, tmp_path):
     scorer = Scorer("iqp-lite", weights=weights_in(tmp_path, "lite2"), device="cpu")
     assert scorer.metric == "iqp-lite@7" and scorer.protocol.startswith("iqp-lite/") and "/v" not in scorer.protocol
     assert 0 < float(scorer(face)) < 100
+
+
+def test_the_config_may_hold_score_scales(tmp_path):
+    sets = {"scales": {"faces": [0, 50, 100], "film": [10.0, 20.0]}, "default_scale": "film"}
+    scorer = Scorer("iqp-lite", weights=weights_in(tmp_path, "lite0", **sets), device="cpu")
+    assert scorer.scales["faces"] == ScoreScale("iqp-lite@7", False, (0.0, 50.0, 100.0))
+    assert list(scorer.scales) == ["faces", "film"] and scorer.default_scale == "film"
+    first = Scorer("iqp-lite@1", device="cpu")
+    assert first.scales == {} and first.default_scale is None
+
+
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        ({"scales": {"faces": [0, 1]}}, "`default_scale` is missing, expected one of 'faces'"),
+        ({"scales": {"faces": [0, 1]}, "default_scale": "film"}, "`default_scale` is 'film', expected one of 'faces'"),
+        (
+            {"scales": {"faces": [1, 0]}, "default_scale": "faces"},
+            "quantiles of iqp-lite@7 must run from worst to best",
+        ),
+        ({"scales": {"faces": 3}, "default_scale": "faces"}, "`scales.faces` is 3, expected a list"),
+        ({"scales": []}, r"`scales` is \[\], expected an object"),
+    ],
+)
+def test_damaged_score_scales_are_said_in_one_line(tmp_path, sets, message):
+    with pytest.raises(ValueError, match=message) as error:
+        Scorer("iqp-lite", weights=weights_in(tmp_path, "lite0", **sets), device="cpu")
+    assert "\n" not in str(error.value) and str(error.value).count(str(tmp_path)) == 1
 
 
 def test_a_backbone_that_is_not_there_is_said_in_one_line(tmp_path, monkeypatch):

@@ -239,6 +239,18 @@ class TestResuming:
         ):
             NativeTraining(small(), place / "faces", place / "new")
 
+    def test_an_ensemble_conditions_a_run_and_its_scales_stay(self, place, monkeypatch):
+        known = {name: ScoreScale(name, False, (0.0, 100.0)) for name in ("iqp-lite@1", "iqp-colour@1")}
+        monkeypatch.setattr("iqp_adapter.scoring.ensemble.stored_scales", lambda: known)
+        settings = small(metric="mean(iqp-lite@1,iqp-colour)")
+        run = NativeTraining(settings, place / "faces", place / "new")
+        run.run_stage("stage1")
+        assert run.scale.metric == run.scorer.metric == "mean(iqp-lite@1, iqp-colour@1)"
+        NativeTraining(settings, place / "faces", place / "new")
+        known["iqp-colour@1"] = ScoreScale("iqp-colour@1", False, (0.0, 90.0))
+        with pytest.raises(ValueError, match="was trained with scales of members .*, and now it is "):
+            NativeTraining(settings, place / "faces", place / "new")
+
     @pytest.mark.parametrize("change", ["more", "another", "name"])
     def test_other_pictures_are_refused(self, place, change):
         faces = place / "faces"

@@ -67,7 +67,7 @@ def read_scale(fields: Fields) -> ScoreScale:
 
 def digest_of(*scales: ScoreScale) -> str:
     """A short hash of score scales; equal ones make equal qualities of equal scores."""
-    text = json.dumps([scale.to_dict() for scale in scales], sort_keys=True)
+    text = json.dumps([[one.metric, one.lower_better, *map(float, one.quantiles)] for one in scales])
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
