@@ -15,11 +15,14 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from iqp_adapter import ScoreScale
+from iqp_adapter.bench.cache import Cache
 from iqp_adapter.bench.candidates import the_input
+from iqp_adapter.bench.judging import Judge
 from iqp_adapter.bench.protocols import find
 from iqp_adapter.bench.run import Benchmark, run
 from iqp_adapter.bench.test_sets import from_folder
 from iqp_adapter.cli import app
+from iqp_adapter.core.metrics import canonical
 from iqp_adapter.native import IQPFR, preset
 from iqp_adapter.scoring import scales as stored
 from iqp_adapter.scoring import scorer as scoring
@@ -236,10 +239,26 @@ def test_it_is_a_protocol_of_the_benchmark(tmp_path):
     assert values["mean(niqe, piqe)@native"] != values["mean(niqe, piqe)@96"]
 
 
-def test_the_scales_of_an_ensemble_are_in_the_key_of_its_values(monkeypatch):
-    before = find("mean(niqe, piqe)").pinned
+def test_the_scales_of_an_ensemble_are_in_the_key_of_its_values(monkeypatch, tmp_path):
+    def key() -> str:
+        return Judge(find("mean(niqe, piqe)"), CPU, Cache(tmp_path)).key
+
+    before = key()
+    assert key() == before
     monkeypatch.setattr(stored, "stored_scales", lambda: {name: SCALES[name] for name in ("niqe", "piqe")})
-    assert find("mean(niqe, piqe)").pinned != before
+    assert key() != before
+
+
+def test_the_script_makes_scales_and_keeps_those_of_others(tmp_path):
+    from benchmarks.scorer.make_scales import main
+
+    faces, file = folder_of(tmp_path / "faces", ("a_1", "b_1")), tmp_path / "scales.json"
+    main(faces, ["piqe"], size=96, draws=3, output=file)
+    main(faces, ["iqp-lite"], size=96, draws=3, output=file)
+    made = stored.scales_in(file)
+    assert list(made) == ["piqe", canonical("iqp-lite")] and len(made["piqe"].quantiles) == 101
+    assert made["piqe"].lower_better and made["piqe"].quantiles[0] > made["piqe"].quantiles[-1]
+    assert json.loads(file.read_text())["piqe"]["source"].startswith("3 draws of 2 faces at 96 px under the ladder")
 
 
 class TestCommand:

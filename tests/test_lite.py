@@ -127,6 +127,12 @@ def test_every_version_has_its_name_protocol_and_weights(face, second_lite):
         Scorer("iqp-lite@3")
 
 
+@pytest.mark.parametrize("name", [version for metric in metrics.NEWEST for version in metrics.versions(metric)])
+def test_the_weights_that_ship_are_those_of_their_names(name):
+    config, _ = checkpoint.load(hub.BUILTIN / name.replace("@", "-"))
+    assert f"{config['scorer']}@{config['version']}" == name
+
+
 def weights_in(folder: Path, backbone: str, **more: object) -> Path:
     network = IqpLite((1, 2), 8, backbone)
     config = {"scorer": "iqp-lite", "version": 7, "levels": [1, 2], "width": 8, "backbone": backbone}
