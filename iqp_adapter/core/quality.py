@@ -83,8 +83,7 @@ class ScoreScale:
         values = self._oriented(scores)
         right = torch.searchsorted(knots, values.detach().contiguous()).clamp(1, len(knots) - 1)
         low, high = knots[right - 1], knots[right]
-        inside = (values - low) / torch.where(high > low, high - low, 1)
-        share = torch.where(high > low, inside, (values > low).to(inside)).clamp(0, 1)  # a step has no gradient
+        share = ((values - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)
         return (right - 1 + share) / (len(knots) - 1)
 
     def score(self, quality: Tensor) -> Tensor:
