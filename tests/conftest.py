@@ -56,6 +56,22 @@ def cases() -> Path:
 
 
 @pytest.fixture
+def second_lite(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """iqp-lite has two versions, of the same weights, and the second is the newest."""
+    from iqp_adapter.core import metrics
+    from iqp_adapter.store import checkpoint, hub
+
+    weights, shipped = tmp_path_factory.mktemp("weights"), hub.BUILTIN
+    config, state = checkpoint.load(shipped / "iqp-lite-1")
+    checkpoint.save(weights / "iqp-lite-2", state, config | {"version": 2})
+    for folder in shipped.iterdir():
+        if folder.name != "iqp-lite-2":
+            (weights / folder.name).symlink_to(folder)
+    monkeypatch.setattr(hub, "BUILTIN", weights)
+    monkeypatch.setitem(metrics.NEWEST, "iqp-lite", 2)
+
+
+@pytest.fixture
 def full_disk() -> Callable[[int], AbstractContextManager[None]]:
     """`with full_disk(free)`: files cannot grow beyond so many bytes, which fails like a full disk."""
 

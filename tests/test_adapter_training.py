@@ -28,6 +28,7 @@ import iqp_adapter as iqp
 from iqp_adapter import ScoreScale
 from iqp_adapter.cli import app
 from iqp_adapter.compat import make_importable
+from iqp_adapter.core.metrics import canonical
 from iqp_adapter.hosts.registry import hosts, recognise
 from iqp_adapter.training.adapter_training import AdapterTraining
 from iqp_adapter.training.config import AdapterConfig, StageConfig
@@ -118,13 +119,13 @@ def test_an_adapter_learns_and_its_host_does_not(name, term, block, faces, tmp_p
     rows = [json.loads(line) for line in (tmp_path / "imitation" / "log.jsonl").read_text().splitlines()]
     terms = [row[term] for row in rows if term in row]
     assert terms[-1] < terms[0]
-    assert {"gain in iqp-lite", "gain in piqe", "from bare"} <= rows[-1].keys()
+    assert {f"gain in {canonical('iqp-lite')}", "gain in piqe", "from bare"} <= rows[-1].keys()
     assert any(f"{term} shuffled" in row for row in rows)
     assert {path.name for path in (tmp_path / "imitation").iterdir()} >= {"curves.png", "step_000030.png", "state.pt"}
 
     model = iqp.wrap(built(name), adapter=folder)
     assert model.adapters["default"].block == block
-    assert model.adapters["default"].learned and model.adapters["default"].metrics == ["iqp-lite"]
+    assert model.adapters["default"].learned and model.adapters["default"].metrics == [canonical("iqp-lite")]
     assert all(torch.equal(value, before[key]) for key, value in on_cpu(host.state_dict()).items())
     lq = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     assert not torch.equal(model.restore(lq), model.restore(lq, quality=None))

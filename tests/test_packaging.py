@@ -85,7 +85,7 @@ def look(python: Path, cwd: Path, home: Path, **settings: str) -> None:
     assert Path(seen["file"]).is_relative_to(home)
     expected = {path.stem for path in (Path(__file__).parents[1] / "adapters").glob("*.py")} | {"toyhost"}
     assert set(seen["hosts"]) == expected and seen["hosts"]["toyhost"] == "by toyhost"
-    assert {"py.typed", "iqp-lite", "iqp-colour"} | {"page.css", "page.js", "template.html"} <= set(seen["inside"])
+    assert {"py.typed", "iqp-lite-1", "iqp-colour-1"} | {"page.css", "page.js", "template.html"} <= set(seen["inside"])
 
 
 def test_wheel(source, wheel, environment, tmp_path):

@@ -20,6 +20,7 @@ from iqp_adapter import Site
 from iqp_adapter.cli import app
 from iqp_adapter.compat import make_importable
 from iqp_adapter.photo import restore_photo, restore_photos
+from iqp_adapter.scoring.scales import lite_scale
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning", "ignore:.*torch.jit.*:DeprecationWarning")
 BARE = "restoreformer has no trained adapter, so it restores as it always does, whatever --quality and --scale; "
@@ -72,8 +73,8 @@ def test_a_weight_file_restores_photos_as_its_host_does(work, host):
     report = json.loads(Path("report.json").read_text())
     [face] = report["photos"][0]["faces"]
     assert report["settings"]["model"] == "restoreformer"
-    assert face["quality"] is None and set(face["scores"]) == {"iqp-lite", "piqe"}
-    assert 0 <= face["scores"]["iqp-lite"]["quality_after"] <= 1
+    assert face["quality"] is None and set(face["scores"]) == {lite_scale().metric, "piqe"}
+    assert 0 <= face["scores"][lite_scale().metric]["quality_after"] <= 1
 
 
 def test_an_adapter_brings_the_dial(work):

@@ -21,6 +21,7 @@ import iqp_adapter as iqp
 from iqp_adapter import Restorer, ScoreScale
 from iqp_adapter.bench.candidates import candidates
 from iqp_adapter.cli import app
+from iqp_adapter.core.metrics import canonical
 from iqp_adapter.native import IQPFR, IQPFRConfig
 from iqp_adapter.photo import restore_photo, restore_photos
 from iqp_adapter.scoring.scorer import Scorer
@@ -78,7 +79,7 @@ def test_it_says_what_it_is(kind, restorer):
     assert restorer.takes_quality and restorer.device.type == "cpu"
     assert restorer.decides_codes == (kind != "image host")
     assert restorer.takes_adapter == (kind != "native")
-    assert restorer.score_scale == SCALE and restorer.conditioned_on == ("iqp-lite",)
+    assert restorer.score_scale == SCALE and restorer.conditioned_on == (canonical("iqp-lite"),)
 
 
 def test_codes_are_optimised_in_photos_wherever_there_are_some(kind, restorer):
@@ -169,7 +170,7 @@ def test_the_benchmark_has_its_rows(kind, restorer, monkeypatch):
     bare = [] if kind == "native" else ["some"]
     adapted = "" if kind == "native" else " + adapter"
     assert [row.name for row in rows] == ["input", *bare, f"some{adapted}, best", f"some{adapted}, any"]
-    assert [row.conditioned_on for row in rows[-2:]] == [("iqp-lite",)] * 2
+    assert [row.conditioned_on for row in rows[-2:]] == [(canonical("iqp-lite"),)] * 2
     assert len({row.key for row in rows}) == len(rows)
 
 

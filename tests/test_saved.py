@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import iqp_adapter as iqp
 import iqp_adapter.hosts.wrap  # noqa: F401 - before a test stands in for the registry that it imports from
 from iqp_adapter import HostSpec, ScoreScale, Site, __version__
+from iqp_adapter.core.metrics import NEWEST, canonical
 from iqp_adapter.hosts import card, registry
 from iqp_adapter.store import checkpoint
 
@@ -100,6 +101,36 @@ def test_what_is_loaded_is_what_was_saved(saved):
     adapter = loaded.adapters["default"]
     assert adapter.scales == SCALES and adapter.sites == tuple(SITES)
     assert adapter.facts == {"licence": "apache-2.0", "training": {"steps": 3}}
+
+
+def naming(folder: Path, metric: str) -> Path:
+    """The adapter as if it had been saved under that name of its first metric."""
+    return changed(folder, lambda config, _: config["adapter"]["score_scales"][0].update(metric=metric))
+
+
+def test_a_file_without_a_version_is_of_the_first_one_and_that_is_said_once(saved, second_lite, caplog):
+    for _ in range(2):
+        model = iqp.wrap(seeded(), adapter=naming(saved, "iqp-lite"))
+        assert model.adapters["default"].metrics == ["iqp-lite@1", "niqe"] and model.score_scale.metric == "iqp-lite@1"
+    assert caplog.messages == [
+        f"{saved} is stale: it is conditioned on iqp-lite@1; it still works, its scores are not comparable with those "
+        "of iqp-lite@2, and training it again moves it there"
+    ]
+    model.save_pretrained(saved.parent / "again")
+    config, _ = checkpoint.load(saved.parent / "again")
+    assert [scale["metric"] for scale in config["adapter"]["score_scales"]] == ["iqp-lite@1", "niqe"]
+
+
+@pytest.mark.parametrize("metric", ["iqp-lite@1", "iqp-lite@2", "iqp-colour"])
+def test_a_file_that_names_its_version_or_the_only_one_is_no_news(saved, second_lite, caplog, metric):
+    model = iqp.wrap(seeded(), adapter=naming(saved, metric))
+    assert model.score_scale.metric == canonical(metric) and not caplog.messages
+
+
+def test_while_there_is_one_version_nothing_is_stale(saved, monkeypatch, caplog):
+    monkeypatch.setitem(NEWEST, "iqp-lite", 1)
+    assert iqp.wrap(seeded(), adapter=naming(saved, "iqp-lite")).score_scale.metric == "iqp-lite@1"
+    assert not caplog.messages
 
 
 def test_the_file_holds_the_adapter_and_nothing_of_the_host(saved):
@@ -243,7 +274,7 @@ def test_a_description_tells_sites_sizes_licences_and_the_default(saved):
     own = sum(parameter.numel() for parameter in model.parameters())
     assert lines[0] == "toy: 144 parameters, frozen; https://toy; licence: MIT"
     assert f"adapter default: {own:,} parameters to train, {own / 144:.2%} of the host; licence: apache-2.0" in lines
-    assert "scored by iqp-lite; licence: Apache-2.0, trained on CC BY 4.0 photos" in lines
+    assert f"scored by {canonical('iqp-lite')}; licence: Apache-2.0, trained on CC BY 4.0 photos" in lines
     assert "scored by niqe; licence: pyiqa, PolyForm Noncommercial 1.0.0" in lines
     gate = model.adapters["default"].blocks["layers-1"].gate.item()
     assert f"  layers.1  BLC     8    8      {gate:.4f}" in lines
@@ -268,7 +299,10 @@ def test_a_model_card_tells_what_is_known_and_what_is_not(saved):
     }
     for part in ("**toy** (https://toy)", '"me/thing"', "| its host | MIT |", "| layers.0 | BLC | 8 |", "70 people"):
         assert part in body
-    assert "iqp-lite (Apache-2.0, trained on CC BY 4.0 photos); niqe (pyiqa, PolyForm Noncommercial 1.0.0)" in body
+    assert (
+        f"{canonical('iqp-lite')} (Apache-2.0, trained on CC BY 4.0 photos); niqe (pyiqa, PolyForm Noncommercial 1.0.0)"
+        in body
+    )
     assert json.dumps({"lpips": 0.2}, indent=2) in body and '"steps": 3' in body and "## Limits\n\nnot stated" in body
     del config["licence"]
     front = yaml.safe_load(card.model_card(config, "me/thing").split("---\n")[1])

@@ -18,6 +18,7 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from iqp_adapter.cli import app
+from iqp_adapter.core.metrics import canonical
 from iqp_adapter.pictures import read_tensor
 from iqp_adapter.scoring.score_cache import ScoreCache
 from iqp_adapter.scoring.score_files import score_files
@@ -167,16 +168,16 @@ def photos(tmp_path) -> Path:
 
 
 def test_the_command_shows_and_writes_the_scores(photos, tmp_path):
-    table, report = tmp_path / "s.csv", tmp_path / "s.json"
+    table, report, lite = tmp_path / "s.csv", tmp_path / "s.json", canonical("iqp-lite")
     code, output = run(photos, "-m", "iqp-lite", "-m", "piqe", "--csv", table, "--json", report, home=tmp_path)
     assert code == 0
     rows = list(csv.DictReader(table.open()))
     assert [Path(row["file"]).name for row in rows] == ["a sharp.png", "b soft.png"]
-    assert float(rows[0]["iqp-lite"]) > float(rows[1]["iqp-lite"])
+    assert float(rows[0][lite]) > float(rows[1][lite])
     assert float(rows[0]["piqe"]) < float(rows[1]["piqe"])
-    assert f"{float(rows[0]['iqp-lite']):.3f}" in output
+    assert f"{float(rows[0][lite]):.3f}" in output
     content = json.loads(report.read_text())
-    assert content["metrics"]["iqp-lite"] == {"protocol": "iqp-lite/v1", "lower_better": False}
+    assert content["metrics"][lite] == {"protocol": lite.replace("@", "/v"), "lower_better": False}
     assert content["files"][0]["scores"]["piqe"] == float(rows[0]["piqe"])
 
 

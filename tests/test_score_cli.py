@@ -15,7 +15,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from iqp_adapter.cli import app
+from iqp_adapter.core.metrics import canonical
+from iqp_adapter.core.quality import ScoreScale
+from iqp_adapter.scoring.scales import digest_of
 from iqp_adapter.scoring.scorer import Scorer
+from iqp_adapter.store import checkpoint, hub
 
 module = sys.modules["iqp_adapter.cli.score"]  # the command of that name hides it in the package
 
@@ -53,8 +57,60 @@ def test_a_broken_picture_costs_itself(cases, tmp_path, cache):
     assert line.startswith(f"not scored: {cases / '04-broken-png' / 'b_broken.png'}: ")
     rows = list(csv.DictReader(table.open(encoding="utf-8")))
     assert [Path(row["file"]).name for row in rows] == ["a.png", "b_broken.png", "c.png", "d_bad_exif.png"]
-    assert [bool(row["iqp-lite"]) for row in rows] == [True, False, True, True]
+    assert [bool(row[canonical("iqp-lite")]) for row in rows] == [True, False, True, True]
     assert [bool(file["error"]) for file in json.loads(report.read_text())["files"]] == [False, True, False, False]
+
+
+def test_scores_of_an_earlier_version_in_the_cache_are_said_and_made_again(photos, cache, second_lite):
+    assert run(photos / "51.png", photos / "102.png", "-m", "iqp-lite@1", "--cache", cache)[0] == 0
+    code, output = run(photos, "-m", "iqp-lite", "-m", "piqe", "--cache", cache)
+    assert code == 0
+    assert (
+        "2 of 4 images had stale scores in the cache, by iqp-lite/v1, not comparable with iqp-lite@2; "
+        "they are scored again"
+    ) in " ".join(output.split())
+    assert "stale" not in run(photos, "-m", "iqp-lite", "--cache", cache)[1]
+    assert "stale" not in run(photos, "-m", "iqp-lite@1", "--cache", cache)[1]
+
+
+class TestQuality:
+    @pytest.fixture
+    def weights(self, tmp_path) -> Path:
+        """A metric with two score scales, by which the photos' scores of 0.2 to 0.8 have other qualities."""
+        config, state = checkpoint.load(hub.BUILTIN / "iqp-lite-1")
+        sets = {"scales": {"faces": [0, 1], "[film]": [0.5, 1.0]}, "default_scale": "faces"}
+        checkpoint.save(tmp_path / "weights", state, config | {"version": 7} | sets)
+        return tmp_path / "weights"
+
+    @pytest.mark.parametrize(
+        ("words", "name", "qualities"),
+        [([], "faces", [0.4, 0.6, 0.8, 0.2]), (["--scale", "[film]"], "[film]", [0.0, 0.2, 0.6, 0.0])],
+    )
+    def test_it_is_shown_beside_the_score_with_the_name_of_its_scale(
+        self, photos, tmp_path, cache, weights, words, name, qualities
+    ):
+        table, report = tmp_path / "t.csv", tmp_path / "t.json"
+        code, output = run(photos, "--weights", weights, *words, "--csv", table, "--json", report, "--cache", cache)
+        assert code == 0 and f"quality by '{name}'" in output and f"{qualities[2]:.3f}" in output
+        rows = list(csv.DictReader(table.open(encoding="utf-8")))
+        assert list(rows[0]) == ["file", "iqp-lite@7", "quality", "error"]
+        assert [float(row["quality"]) for row in rows] == pytest.approx(qualities, abs=1e-6)
+        content = json.loads(report.read_text())
+        scale = ScoreScale("iqp-lite@7", False, (0.0, 1.0) if name == "faces" else (0.5, 1.0))
+        assert content["metrics"]["iqp-lite@7"]["scale"] == {"name": name, "sha256": digest_of(scale)}
+        assert [file["quality"]["iqp-lite@7"] for file in content["files"]] == pytest.approx(qualities, abs=1e-6)
+
+    def test_an_unknown_scale_is_refused_with_those_there_are(self, photos, cache, weights):
+        code, output = run(photos, "--weights", weights, "--scale", "portraits", "--cache", cache)
+        assert code == 2 and "unknown --scale 'portraits'; iqp-lite@7 has faces, [film]" in output
+        code, output = run(photos, "-m", "iqp-lite@1", "--scale", "faces", "--cache", cache)
+        assert code == 2 and "--scale 'faces': iqp-lite@1 has no scales; leave it out" in output
+
+    def test_a_broken_picture_has_none(self, photos, tmp_path, cache, weights):
+        (photos / "a.png").write_bytes(b"no picture")
+        code, _ = run(photos, "--weights", weights, "--csv", tmp_path / "t.csv", "--cache", cache)
+        rows = {Path(row["file"]).name: row for row in csv.DictReader((tmp_path / "t.csv").open(encoding="utf-8"))}
+        assert code == 1 and rows["a.png"]["quality"] == "" and rows["51.png"]["quality"] != ""
 
 
 def test_names_of_all_kinds_reach_the_table(photos, tmp_path, cache):

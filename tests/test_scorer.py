@@ -15,6 +15,7 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import Tensor, nn
 
+from iqp_adapter.core.metrics import canonical
 from iqp_adapter.scoring import pyiqa_metrics
 from iqp_adapter.scoring import scorer as scoring
 from iqp_adapter.scoring.scorer import Scorer
@@ -90,7 +91,7 @@ def test_directions_and_protocols(scorers):
     import pyiqa
 
     assert {metric for metric, scorer in scorers.items() if scorer.lower_better} == {"niqe", "piqe"}
-    assert scorers["iqp-lite"].protocol == "iqp-lite/v1"
+    assert scorers["iqp-lite"].protocol == canonical("iqp-lite").replace("@", "/v")
     assert scorers["niqe"].protocol == f"pyiqa-{pyiqa.__version__}/niqe@basicsr-params"
     assert scorers["piqe"].protocol == f"pyiqa-{pyiqa.__version__}/piqe"
     assert len({scorer.protocol for scorer in scorers.values()}) == len(scorers)
@@ -190,7 +191,7 @@ def test_whatever_a_network_cannot_do_is_one_line(monkeypatch, images, error):
 
     scorer = scorer_of("iqp-lite")
     monkeypatch.setattr(scorer._network, "forward", fail)
-    with pytest.raises(ValueError, match="iqp-lite has no score for 224 x 224 images: .*not enough memory$"):
+    with pytest.raises(ValueError, match=r"iqp-lite@\d has no score for 224 x 224 images: .*not enough memory$"):
         scorer(images)
 
 

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from training_run import config
 
+from iqp_adapter.core.metrics import canonical
 from iqp_adapter.degradations.checks import attributes
 from iqp_adapter.degradations.kinds import DEGRADATIONS, degradation_of
 from iqp_adapter.degradations.ladder import Ladder
@@ -71,7 +72,7 @@ def test_the_terms_of_a_stage_are_the_ones_it_declares(finished, number, stage):
 
 def test_what_is_trained_restores(finished):
     model = IQPFR.from_pretrained(finished / "stage3" / "model")
-    assert model.score_scale.metric == "iqp-lite"
+    assert model.score_scale.metric == canonical("iqp-lite")
     assert model.restore(torch.rand(1, 3, 64, 64), quality=0.5).shape == (1, 3, 64, 64)
 
 

@@ -125,6 +125,14 @@ class TestSettings:
         with pytest.raises(ValueError, match=rf"config\.yaml: {said}"):
             TrainConfig.load(written(tmp_path / "config.yaml", **change))
 
+    @pytest.mark.parametrize(
+        ("metric", "judge"),
+        [("iqp-lite", "iqp-lite@1"), ("iqp-lite@1", "iqp-lite"), ("mean(niqe, iqp-lite)", "niqe")],
+    )
+    def test_no_version_and_no_member_of_the_metric_judges(self, metric, judge):
+        with pytest.raises(ValueError, match=f"^{judge} drives the training and cannot judge it"):
+            AdapterConfig(metric=metric, judges=["piqe", judge], reward=StageConfig(**STAGE))
+
     def test_judges_are_a_list(self, tmp_path):
         path = tmp_path / "config.yaml"
         path.write_text(yaml.safe_dump({"reward": STAGE, "judges": "niqe"}))
@@ -189,7 +197,10 @@ class TestResuming:
             ({"weights": {"l1": 2.0}}, "weights.l1 not given, and now it is 2.0"),
             ({"options": {}}, "options.revive_every 4, and now it is not given"),
             ({"seed": 1}, "seed 0, and now it is 1"),
-            ({"metric": "iqp-colour"}, 'metric "iqp-lite", and now it is "iqp-colour"'),
+            (
+                {"metric": "iqp-colour"},
+                r'metric "iqp-lite@(\d)", and now it is "iqp-colour@1"; `metric: iqp-lite@\1` goes',
+            ),
             ({"degradation": {"noise": [0, 1]}}, r"degradation.noise not given, and now it is \[0, 1\]"),
             ({"ladder": {"originals": 0.5}}, "ladder.originals not given, and now it is 0.5"),
         ],
@@ -199,6 +210,46 @@ class TestResuming:
         with pytest.raises(ValueError, match=f"was trained with {said}"):
             NativeTraining(small(**change), place / "faces", place / "run").run_stage("stage1")
         assert {file: file.read_bytes() for file in (place / "run").rglob("*") if file.is_file()} == before
+
+    def test_a_run_keeps_the_version_of_its_metric(self, place, second_lite, caplog):
+        """It was begun by a release that had one version and named none, and goes on under two."""
+        settings, scale = place / "run" / "settings.json", place / "run" / "score_scale.json"
+        for file in (settings, scale):
+            file.write_text(json.dumps(json.loads(file.read_text()) | {"metric": "iqp-lite"}))
+        with pytest.raises(ValueError, match=r'"iqp-lite@1", and now it is "iqp-lite@2"; `metric: iqp-lite@1` goes on'):
+            NativeTraining(small(), place / "faces", place / "run")
+        run = NativeTraining(small(metric="iqp-lite@1"), place / "faces", place / "run")
+        assert run.scale.metric == run.scorer.metric == run.config.metric == "iqp-lite@1"
+        assert [line.split(" is stale")[0] for line in caplog.messages] == [str(scale)]
+
+    def test_a_new_run_writes_the_version_of_its_metric(self, place, second_lite):
+        run = NativeTraining(small(), place / "faces", place / "new")
+        named = [
+            json.loads((place / "new" / file).read_text())["metric"] for file in ("settings.json", "score_scale.json")
+        ]
+        assert named == ["iqp-lite@2"] * 2 and run.scorer.metric == "iqp-lite@2"
+
+    def test_a_scale_of_another_version_is_refused(self, place, second_lite):
+        (place / "new").mkdir()
+        (place / "new" / "score_scale.json").write_text(
+            (place / "run" / "score_scale.json").read_text().replace("@2", "@1")
+        )
+        with pytest.raises(
+            ValueError, match="is of iqp-lite@1, and metric is iqp-lite@2; give `metric: iqp-lite@1` to"
+        ):
+            NativeTraining(small(), place / "faces", place / "new")
+
+    def test_an_ensemble_conditions_a_run_and_its_scales_stay(self, place, monkeypatch):
+        known = {name: ScoreScale(name, False, (0.0, 100.0)) for name in ("iqp-lite@1", "iqp-colour@1")}
+        monkeypatch.setattr("iqp_adapter.scoring.ensemble.stored_scales", lambda: known)
+        settings = small(metric="mean(iqp-lite@1,iqp-colour)")
+        run = NativeTraining(settings, place / "faces", place / "new")
+        run.run_stage("stage1")
+        assert run.scale.metric == run.scorer.metric == "mean(iqp-lite@1, iqp-colour@1)"
+        NativeTraining(settings, place / "faces", place / "new")
+        known["iqp-colour@1"] = ScoreScale("iqp-colour@1", False, (0.0, 90.0))
+        with pytest.raises(ValueError, match="was trained with scales of members .*, and now it is "):
+            NativeTraining(settings, place / "faces", place / "new")
 
     @pytest.mark.parametrize("change", ["more", "another", "name"])
     def test_other_pictures_are_refused(self, place, change):
@@ -228,7 +279,7 @@ class TestResuming:
         shutil.rmtree(place / "run" / "stage1")
         before = (place / "run" / "score_scale.json").read_text()
         run = NativeTraining(small(metric="iqp-colour"), place / "faces", place / "run")
-        assert run.scale.metric == "iqp-colour" and (place / "run" / "score_scale.json").read_text() != before
+        assert run.scale.metric == "iqp-colour@1" and (place / "run" / "score_scale.json").read_text() != before
 
     @pytest.mark.parametrize("text", ["", "{", "{}", "[]", '{"metric": 3}'])
     def test_a_damaged_score_scale_is_named(self, place, text):

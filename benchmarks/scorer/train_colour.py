@@ -1,6 +1,6 @@
 """Trains the head of iqp-colour on the colour difference (CIEDE2000) of discoloured faces, without opinion scores.
 
-    python -m benchmarks.scorer.train_colour --faces FACES --output iqp_adapter/weights/iqp-colour
+    python -m benchmarks.scorer.train_colour --faces FACES --output iqp_adapter/weights/iqp-colour-1
 
 FACES holds train/, on which it learns, dev/ and val/, on which it is judged. Measuring takes ten minutes and is done
 once, the head then learns in half a minute.

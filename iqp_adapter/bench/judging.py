@@ -47,7 +47,9 @@ class Judge:
         with not_run_on(OSError, ImportError):
             self.files = protocol.files(given)
         packages = repr(sorted(environment(0)["packages"].items()))
-        self.key = digest(protocol.id, __version__, packages, self.device.type, *map(content_of, self.files))
+        self.key = digest(
+            protocol.id, protocol.pinned, __version__, packages, self.device.type, *map(content_of, self.files)
+        )
 
     @cached_property
     def measure(self) -> Any:

@@ -33,7 +33,7 @@ def select(metrics: Sequence[str], scores: Sequence[str], raised: Collection[str
     usual = DEFAULTS if originals else BLIND_DEFAULTS
     names = [*metrics, *(ntire.PROTOCOLS if scores else [])] or usual
     found = {protocol.id: protocol for protocol in map(find, names)}
-    if any(protocol.metric in raised for protocol in found.values()):
+    if any(protocol.is_raised_by(raised) for protocol in found.values()):
         companions = (PROTOCOLS[name] for name in (COMPANIONS if originals else BLIND_COMPANIONS))
-        found |= {protocol.id: protocol for protocol in companions if protocol.metric not in raised}
+        found |= {protocol.id: protocol for protocol in companions if not protocol.is_raised_by(raised)}
     return list(found.values())

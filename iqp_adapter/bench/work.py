@@ -166,7 +166,7 @@ class Work:
             protocol.label,
             protocol.lower_better,
             protocol.trained_on,
-            protocol.metric in self.benchmark.raised,
+            protocol.is_raised_by(self.benchmark.raised),
             self.skipped.get(protocol.id, ""),
         )
 

@@ -6,9 +6,8 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -16,6 +15,7 @@ from .signals import ended
 from .terminal import cell, say, say_left_out
 
 if TYPE_CHECKING:
+    from ..core.quality import ScoreScale
     from ..scoring.score_cache import ScoreCache
     from ..scoring.score_files import FileScores
     from ..scoring.scorer import Scorer
@@ -42,9 +42,20 @@ def score(
         int, typer.Option(min=1, help="Number of images that are scored together; fewer, where they are large.")
     ] = 8,
     weights: Annotated[Path | None, typer.Option(help="Local weight file of the metric, if there is only one.")] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(help="Score scale by which the quality is shown, where the metric has some."),
+    ] = None,
+    scales: Annotated[
+        Path | None, typer.Option(help="JSON file with score scales of the members of an ensemble, by their names.")
+    ] = None,
     cache: Annotated[Path, typer.Option(help="File that caches scores by image content.")] = CACHE,
 ) -> None:
-    """Score images by no-reference metrics. A second run, or one after an interruption, scores only new images."""
+    """Score images by no-reference metrics, or by an ensemble of them such as "mean(niqe, piqe)".
+
+    A second run, or one after an interruption, scores only new images.
+    """
+    from ..core.metrics import canonical
     from ..scoring.scorer import Scorer
     from ..store.files import list_images
 
@@ -53,14 +64,18 @@ def score(
     _check_outputs([file for file in (csv_file, json_file) if file], cache)
     files = list_images(paths)
     say_left_out(paths)
-    scorers = [Scorer(name, device=device, weights=weights) for name in dict.fromkeys(metric)]
+    names = list(dict.fromkeys(map(canonical, metric)))
+    given = _members_scales(names, scales)
+    scorers = [Scorer(name, device=device, weights=weights, scales=given[name]) for name in names]
+    graded = _graded(scorers, scale)
     with _opened(cache) as known:
         results = _scored(files, scorers, known, batch)
-    _show(results, scorers)
+    _say_stale(results, scorers)
+    _show(results, scorers, graded)
     if csv_file:
-        _write_csv(csv_file, results, scorers)
+        _write_csv(csv_file, results, scorers, graded)
     if json_file:
-        _write_json(json_file, results, scorers)
+        _write_json(json_file, results, scorers, graded)
     if any(file.error for file in results):
         raise typer.Exit(1)
 
@@ -74,6 +89,41 @@ def _check_outputs(outputs: list[Path], cache: Path) -> None:
             raise OSError(f"{file.parent} is no folder that {file.name} can be written into; make it first")
     if len({file.resolve() for file in (*outputs, cache)}) <= len(outputs):
         raise ValueError("--csv, --json and --cache name one file twice; give each a file of its own")
+
+
+def _members_scales(names: list[str], file: Path | None) -> dict[str, dict[str, ScoreScale]]:
+    """What a file of scales says of the members of each metric."""
+    from ..core.metrics import members
+    from ..scoring.scales import scales_in
+
+    known = scales_in(file) if file else {}
+    if file and not any(map(members, names)):
+        raise ValueError(f"--scales is for ensembles, like 'mean(niqe, piqe)', and {', '.join(names)} is none")
+    return {name: {part: known[part] for part in members(name) if part in known} for name in names}
+
+
+class Grade(NamedTuple):
+    """The score scale by which the quality of one metric is shown, and its name."""
+
+    name: str
+    scale: ScoreScale
+
+    def quality(self, score: float) -> float:
+        import torch
+
+        return float(self.scale.quality(torch.tensor(score, dtype=torch.float64)))
+
+
+def _graded(scorers: list[Scorer], wanted: str | None) -> dict[str, Grade]:
+    """The scale of every metric that has some: the wanted one, else its default."""
+    having = [scorer for scorer in scorers if scorer.scales]
+    if wanted is not None and not having:
+        raise ValueError(f"--scale {wanted!r}: {', '.join(s.metric for s in scorers)} has no scales; leave it out")
+    for scorer in having:
+        if wanted is not None and wanted not in scorer.scales:
+            raise ValueError(f"unknown --scale {wanted!r}; {scorer.metric} has {', '.join(scorer.scales)}")
+    names = {scorer.metric: wanted or scorer.default_scale or "" for scorer in having}
+    return {scorer.metric: Grade(names[scorer.metric], scorer.scales[names[scorer.metric]]) for scorer in having}
 
 
 @contextmanager
@@ -110,7 +160,18 @@ def _scored(files: list[Path], scorers: list[Scorer], cache: ScoreCache, batch: 
     return results
 
 
-def _show(results: list[FileScores], scorers: list[Scorer]) -> None:
+def _say_stale(results: list[FileScores], scorers: list[Scorer]) -> None:
+    for scorer in scorers:
+        if stale := sum(scorer.metric in file.stale for file in results):
+            earlier = " or ".join(scorer.earlier)
+            say(
+                f"{stale} of {len(results)} images had stale scores in the cache, by {earlier}, not comparable with "
+                f"{scorer.metric}; they are scored again",
+                error=True,
+            )
+
+
+def _show(results: list[FileScores], scorers: list[Scorer], graded: dict[str, Grade]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -119,34 +180,57 @@ def _show(results: list[FileScores], scorers: list[Scorer]) -> None:
     table = Table("file")
     for scorer in scorers:
         table.add_column(f"{scorer.metric} {down if scorer.lower_better else up}", justify="right")
+        if grade := graded.get(scorer.metric):
+            table.add_column(cell(f"quality by '{grade.name}'"), justify="right")
     for file in results:
         if file.scores:
-            table.add_row(cell(file.path), *(_number(file, scorer) for scorer in scorers))
+            numbers = [number for scorer in scorers for number in _numbers(file, scorer.metric, graded)]
+            table.add_row(cell(file.path), *("" if number is None else f"{number:.3f}" for number in numbers))
     console.print(table)
     for file in results:
         if file.error:
             console.print(cell(f"not scored: {file.path}: {file.error}"), style="red", soft_wrap=True)
 
 
-def _number(file: FileScores, scorer: Scorer) -> str:
-    return f"{file.scores[scorer.metric]:.3f}" if scorer.metric in file.scores else ""
+def _numbers(file: FileScores, metric: str, graded: dict[str, Grade]) -> list[float | None]:
+    """The score of a file, and its quality where the metric has a scale; None where there is no score."""
+    score = file.scores.get(metric)
+    return [score, *([None if score is None else graded[metric].quality(score)] if metric in graded else [])]
 
 
-def _write_csv(path: Path, results: list[FileScores], scorers: list[Scorer]) -> None:
+def _write_csv(path: Path, results: list[FileScores], scorers: list[Scorer], graded: dict[str, Grade]) -> None:
     from ..store.files import put_new
     from ..store.table import write_csv
 
-    names = [scorer.metric for scorer in scorers]
-    rows = [[file.path, *(file.scores.get(name, "") for name in names), file.error] for file in results]
-    write_csv(path, [["file", *names, "error"], *rows], put_new)
+    quality = {metric: "quality" if len(graded) == 1 else f"quality of {metric}" for metric in graded}
+    heads = [head for one in scorers for head in (one.metric, quality.get(one.metric)) if head]
+    rows = [
+        [file.path, *(number for one in scorers for number in _numbers(file, one.metric, graded)), file.error]
+        for file in results
+    ]
+    write_csv(path, [["file", *heads, "error"], *rows], put_new)
 
 
-def _write_json(path: Path, results: list[FileScores], scorers: list[Scorer]) -> None:
+def _write_json(path: Path, results: list[FileScores], scorers: list[Scorer], graded: dict[str, Grade]) -> None:
     from ..store.files import atomic_path, put_new
 
     report = {
-        "metrics": {s.metric: {"protocol": s.protocol, "lower_better": s.lower_better} for s in scorers},
-        "files": [asdict(file) | {"path": str(file.path)} for file in results],
+        "metrics": {scorer.metric: _described(scorer, graded) for scorer in scorers},
+        "files": [_entries(file, graded) for file in results],
     }
     with atomic_path(path, put_new) as partial:
         partial.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _described(scorer: Scorer, graded: dict[str, Grade]) -> dict[str, Any]:
+    from ..scoring.scales import digest_of
+
+    grade = graded.get(scorer.metric)
+    scale = {"scale": {"name": grade.name, "sha256": digest_of(grade.scale)}} if grade else {}
+    return {"protocol": scorer.protocol, "lower_better": scorer.lower_better, **scale}
+
+
+def _entries(file: FileScores, graded: dict[str, Grade]) -> dict[str, Any]:
+    qualities = {metric: graded[metric].quality(score) for metric, score in file.scores.items() if metric in graded}
+    quality = {"quality": qualities} if graded else {}
+    return {"path": str(file.path), "content": file.content, "scores": file.scores, **quality, "error": file.error}

@@ -12,6 +12,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from .metrics import as_saved, canonical
+
 BEST = 0.95
 """The quality that "best" stands for: a high quantile of the scores seen in training, never an extrapolation."""
 
@@ -47,7 +49,7 @@ class ScoreScale:
     quality 0.7 is better than 70 % of the training images.
 
     Args:
-        metric: name of the metric, as `Scorer` takes it.
+        metric: name of the metric, as `Scorer` takes it; kept as its canonical name, with the version.
         lower_better: True where a lower score is a better image (NIQE, PIQE).
         quantiles: raw scores from worst to best at equally spaced shares of the training set, two or more.
     """
@@ -57,6 +59,7 @@ class ScoreScale:
     quantiles: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "metric", canonical(self.metric))
         rising = self._oriented(torch.tensor(self.quantiles, dtype=torch.float64))
         if len(self.quantiles) < 2 or not bool((rising.diff() >= 0).all()):
             raise ValueError(
@@ -101,7 +104,8 @@ class ScoreScale:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ScoreScale:
-        return cls(data["metric"], data["lower_better"], tuple(data["quantiles"]))
+        """What `to_dict` gave; a metric without a version is the first one, since earlier releases named none."""
+        return cls(as_saved(data["metric"]), data["lower_better"], tuple(data["quantiles"]))
 
     def _oriented(self, values: Tensor) -> Tensor:
         return -values if self.lower_better else values

@@ -10,15 +10,15 @@ from typing import Any
 from torch import nn
 
 from ..core.adapter import ATTENTION, Adapter
-from ..scoring.scorer import OWN
+from ..core.metrics import NEWEST, families
 from ..store import checkpoint
 from ..store.files import atomic_path
 from .dial import Dial
 from .spec import HostSpec
 
-SCORERS = dict.fromkeys(OWN, "Apache-2.0, trained on CC BY 4.0 photos")
+OURS = "Apache-2.0, trained on CC BY 4.0 photos"
 PYIQA = "pyiqa, PolyForm Noncommercial 1.0.0"
-"""Licence of every other metric."""
+"""Licences of this project's metrics, and of every other one."""
 
 UNKNOWN = "not stated"
 _ELSEWHERE = ("kind", "version", "host", "adapter", "base_model")
@@ -49,7 +49,8 @@ def _own_dial(dial: Dial) -> list[str]:
 
 
 def scorer_licence(metric: str) -> str:
-    return SCORERS.get(metric, PYIQA)
+    """Of a metric, or of every member of an ensemble."""
+    return "; ".join(dict.fromkeys(OURS if name in NEWEST else PYIQA for name in families(metric)))
 
 
 def write_card(folder: str | Path, name: str) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from ..core.adapter import ATTENTION, KINDS, Adapter
 from ..core.sites import Layout
-from ..scoring.scales import read_scale
+from ..scoring.scales import read_scale, say_stale
 from ..store import checkpoint, hub
 from ..store.reading import Fields
 from ..version import __version__
@@ -100,6 +100,8 @@ def load_adapter(name: str | Path, host: nn.Module, spec: HostSpec, allow_other_
     _compare(str(name), config, host, spec, allow_other_weights)
     weights = {key: value.float() for key, value in state.items()}
     adapter = checkpoint.load_built(lambda: Adapter.from_config(config["adapter"]), weights, source=str(name))
+    for scale in config["adapter"]["score_scales"]:
+        say_stale(str(name), scale["metric"])
     adapter.facts = {key: value for key, value in config.items() if key not in OURS}
     return adapter
 

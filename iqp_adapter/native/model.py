@@ -20,7 +20,7 @@ from ..core.numbers import check_number, check_numbers
 from ..core.quality import ANY, OWN, Asked, Quality, ScoreScale, as_quality
 from ..pictures import RINGING, as_given, as_unit, check_images, fit
 from ..restorer import Decision, Restorer
-from ..scoring.scales import read_scale
+from ..scoring.scales import read_scale, say_stale
 from ..store import checkpoint, hub
 from ..store.reading import Fields
 from .autoencoder import Decoder, Encoder
@@ -222,6 +222,8 @@ class IQPFR(Restorer, nn.Module):
         fields = Fields(config, str(folder))
         size = IQPFRConfig.from_dict(fields.inside("model").data, f"{folder}: model")
         scale = read_scale(fields.inside("score_scale")) if config.get("score_scale") is not None else None
+        if scale is not None:
+            say_stale(str(folder), config["score_scale"]["metric"])
         build = partial(cls, size, scale, fidelity=fields.number("fidelity", 0, 1))
         weights = {key: value.float() for key, value in state.items()}
         model = checkpoint.load_built(build, weights, source=str(folder))

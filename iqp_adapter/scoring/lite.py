@@ -34,7 +34,7 @@ FACE = Window(0.5, 0.56, 0.18, 0.22)
 class IqpLite(nn.Module):
     """Scores how close a face photo is to an undegraded one: 0 (ruined) to 100 (clean), higher is better.
 
-        images ─ frozen EfficientNet-Lite0 ─ mean and deviation of every channel ─ standardise ─ MLP ─ score
+        images ─ frozen EfficientNet-Lite ─ mean and deviation of every channel ─ standardise ─ MLP ─ score
 
     The head was trained without opinion scores, on the full-reference quality (VIF and NLPD) of synthetic degradations.
     It is differentiable to the images, which may have any height and width from 64 pixels. Noise, halos, checkerboards
@@ -47,6 +47,8 @@ class IqpLite(nn.Module):
     Args:
         levels: the feature levels that are used, of five; 0 is the finest.
         width: hidden units of the head.
+        backbone: the EfficientNet-Lite whose features are used, one of `backbones.VARIANTS`.
+        window: how much each place of the picture counts; None for all alike.
     """
 
     def __init__(

@@ -11,7 +11,6 @@ import logging
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -22,6 +21,7 @@ from ..compat import installed_file, make_importable
 from ..store.files import sha256_of
 from ..store.foreign import read_foreign, refuse_more_than_tensors
 from .block_metrics import InTiles, TiledNiqe, TiledPiqe
+from .metric import Metric
 
 NO_GRADIENT = {"piqe", "entropy", "nrqm", "pi", "ilniqe"}
 NEEDS_FLOAT64 = {"niqe", "niqe_matlab", "ilniqe", "nrqm", "pi"}
@@ -36,16 +36,6 @@ _ALL_IN_ONE_FILE: dict[str, dict[str, Any]] = {"topiq": {"backbone_pretrain": Fa
 _NIQE = "basicsr/metrics/niqe_pris_params.npz"
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric for a scorer: its network, its direction, its protocol, and whether it takes large pictures in tiles."""
-
-    network: nn.Module
-    lower_better: bool
-    protocol: str
-    tiled: bool
 
 
 def names() -> list[str]:
@@ -81,7 +71,16 @@ def build(name: str, weights: Path | None, options: dict[str, Any]) -> Metric:
         _refuse_unread(name, model.net, read_foreign(weights))
     protocol = "@".join([f"pyiqa-{pyiqa.__version__}/{name}", *tags])
     network = _IN_TILES[name](model.net) if name in _IN_TILES else model.net
-    return Metric(network, model.lower_better, protocol, tiled=name in _IN_TILES)
+    return Metric(
+        name,
+        network,
+        model.lower_better,
+        protocol,
+        tiled=name in _IN_TILES,
+        differentiable=name not in NO_GRADIENT,
+        smallest=SMALLEST.get(name, 32),
+        float64=name in NEEDS_FLOAT64,
+    )
 
 
 def _pyiqa() -> Any:

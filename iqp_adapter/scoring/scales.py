@@ -1,12 +1,20 @@
-"""Score scales: the one that ships with the library, and those that files hold."""
+"""Score scales: those that ship with the library, and those that files hold."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from functools import cache, lru_cache
+from pathlib import Path
 
+from ..core.metrics import NEWEST, as_saved, canonical
 from ..core.quality import ScoreScale
 from ..store import checkpoint, hub
-from ..store.reading import Fields
+from ..store.reading import Fields, json_file
+
+logger = logging.getLogger(__name__)
 
 
 @lru_cache(maxsize=1)
@@ -16,8 +24,34 @@ def lite_scale() -> ScoreScale:
     return ScoreScale.from_dict(config["score_scale"])
 
 
+@cache
+def stored_scales() -> Mapping[str, ScoreScale]:
+    """The scales of metrics on good faces and slightly worse ones, by canonical name; ensembles are built on them."""
+    return scales_in(hub.BUILTIN / "score_scales.json")
+
+
+def scales_in(path: str | Path) -> dict[str, ScoreScale]:
+    """The scales of a file, by the canonical names of their metrics.
+
+    It holds {metric: {"source": ..., "metric": ..., "lower_better": ..., "quantiles": [worst, ..., best]}}.
+
+    Raises:
+        ValueError: for entries that are no scale, and for one under the name of another metric.
+        OSError: for a file that cannot be read.
+    """
+    fields = Fields(json_file(path), str(path))
+    return {as_saved(name): _scale_in(fields.inside(name), name) for name in fields.data}
+
+
+def _scale_in(fields: Fields, name: str) -> ScoreScale:
+    scale = read_scale(Fields({key: fields.data[key] for key in fields.data if key != "source"}, fields.source))
+    if scale.metric != as_saved(name):
+        raise ValueError(f"{fields.source}: the scale for {name} is one of {scale.metric}; give it its own name")
+    return scale
+
+
 def read_scale(fields: Fields) -> ScoreScale:
-    """The scale that a file holds.
+    """The scale that a file holds; a metric without a version is the first one, as in `ScoreScale.from_dict`.
 
     Raises:
         ValueError: for entries that are no scale.
@@ -26,6 +60,32 @@ def read_scale(fields: Fields) -> ScoreScale:
     metric, lower_better = fields.text("metric"), fields.truth("lower_better")
     quantiles = fields.numbers("quantiles", (2, 100_000))
     try:
-        return ScoreScale(metric, lower_better, quantiles)
+        return ScoreScale(as_saved(metric), lower_better, quantiles)
     except ValueError as error:
         raise ValueError(f"{fields.source}: {error}") from None
+
+
+def digest_of(*scales: ScoreScale) -> str:
+    """A short hash of score scales; equal ones make equal qualities of equal scores."""
+    text = json.dumps([[one.metric, one.lower_better, *map(float, one.quantiles)] for one in scales])
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def say_stale(source: str, metric: str) -> None:
+    """Logs, once for a file, that an earlier release conditioned it on a metric of which there is a newer version.
+
+    Args:
+        source: the file.
+        metric: as the file names it; one that it names with its version is no news.
+    """
+    if metric in NEWEST and as_saved(metric) != canonical(metric):
+        _say_stale(source, metric)
+
+
+@cache
+def _say_stale(source: str, metric: str) -> None:
+    logger.warning(
+        "%s is stale: it is conditioned on %s; it still works, its scores are not comparable with those of %s, and "
+        "training it again moves it there",
+        *(source, as_saved(metric), canonical(metric)),
+    )

@@ -22,12 +22,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class FileScores:
-    """The scores of one file by metric; `error` is one line that says why some are missing."""
+    """The scores of one file by metric; `error` is one line that says why some are missing.
+
+    `stale` names metrics of which the cache knew the score by an earlier version alone.
+    """
 
     path: Path
     content: str = ""
     scores: dict[str, float] = field(default_factory=dict)
     error: str = ""
+    stale: tuple[str, ...] = ()
 
 
 Opened = tuple[FileScores, Tensor | None]
@@ -70,13 +74,18 @@ def _opened(path: Path, scorers: Sequence[Scorer], cache: ScoreCache) -> Opened:
         content = sha256_of(path)
         known = {scorer.metric: cache.get(content, scorer.protocol) for scorer in scorers}
         scores = {metric: score for metric, score in known.items() if score is not None and math.isfinite(score)}
+        stale = tuple(one.metric for one in scorers if one.metric not in scores and _has_earlier(one, content, cache))
         image = None if len(scores) == len(scorers) else read_tensor(path)
         after = path.stat()
     except OSError as error:
         return FileScores(path, error=str(error).removeprefix(f"{path}: ")), None
     if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
         return FileScores(path, error="it changed while it was read; score it again"), None
-    return FileScores(path, content, scores), image
+    return FileScores(path, content, scores, stale=stale), image
+
+
+def _has_earlier(scorer: Scorer, content: str, cache: ScoreCache) -> bool:
+    return any(cache.get(content, protocol) is not None for protocol in scorer.earlier)
 
 
 def _shape(opened: Opened) -> torch.Size | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,12 @@ import torch
 from torch import Tensor
 
 from ..core.device import device_of
+from ..core.metrics import LITE, NEWEST, canonical, family, members, versions
+from ..core.quality import ScoreScale
 from ..pictures import check_images
-from ..store import checkpoint, hub
-from ..store.files import sha256_of
-from ..store.reading import Fields
-from . import pyiqa_metrics, tiles
-from .lite import IqpLite
-from .pyiqa_metrics import Metric, first_line
-
-LITE, COLOUR = "iqp-lite", "iqp-colour"
-OWN = (LITE, COLOUR)
-"""The metrics of this project: they score degradations of a face photo, and of its colours."""
-
-_SMALLEST = dict.fromkeys(OWN, 64) | pyiqa_metrics.SMALLEST
+from . import ensemble, own, pyiqa_metrics, tiles
+from .metric import Metric
+from .pyiqa_metrics import first_line
 
 
 class Scorer:
@@ -40,23 +33,33 @@ class Scorer:
     and larger ones in tiles where the metric is `tiled`.
 
     Attributes:
-        metric: its name.
+        metric: its canonical name: "iqp-lite" is there with its version, as "iqp-lite@1".
         lower_better: True if a lower score means a better image (NIQE, PIQE).
         protocol: metric, version and weights in one word; scores of equal protocols are comparable.
+        earlier: protocols of earlier versions of the metric.
+        scales: the metric's own score scales, which turn scores into quality, by the set of pictures that each was
+            fitted on; empty where it has none.
+        default_scale: the one of them that is used where none is named.
         tiled: whether it takes large pictures in tiles, with the same score in little memory.
         differentiable: whether the score has a gradient to the image.
+        smallest: side in pixels below which an image has no score.
         device: where the metric runs; scores are returned on the device of the images.
 
     Args:
-        metric: "iqp-lite" or "iqp-colour" (0 to 100, higher is better), or one of pyiqa, see `Scorer.available()`.
+        metric: "iqp-lite" or "iqp-colour" (0 to 100, higher is better), which mean their newest version, one version
+            as "iqp-lite@1", or a metric of pyiqa; see `Scorer.available()`. Or an ensemble of them,
+            "mean(niqe, piqe, iqp-lite)": every member's score becomes quality on its score scale, whatever its
+            direction, and 100 times their mean is the score (0 to 100, higher is better). Where a member leaves its
+            scale it stays at the end, and its gradient is zero.
         device: where to run, by default the accelerator, else the CPU. Metrics in float64 use the CPU instead of MPS.
         weights: a local weight file of the metric (a folder for those of this project) that replaces the published
             one. Files that contain code are refused.
+        scales: for an ensemble, score scales by the names of members, in place of those that the library stores.
         options: arguments of pyiqa's network, such as `color_space="ycbcr"` for NIQE.
 
     Raises:
-        ValueError: for an unknown name, for an option or weights that the metric does not take, and for a device that
-            this machine does not have.
+        ValueError: for an unknown name, for options, weights or scales that the metric does not take, for a member
+            without a score scale, and for a device that this machine does not have.
         OSError: if weights cannot be fetched; the message says which, where to put them, and how to use a mirror.
         ModuleNotFoundError: if a package that the metric needs is missing.
     """
@@ -67,15 +70,15 @@ class Scorer:
         *,
         device: torch.device | str | None = None,
         weights: str | Path | None = None,
+        scales: Mapping[str, ScoreScale] | None = None,
         **options: Any,
     ) -> None:
         place, path = device_of(device), None if weights is None else Path(weights)
-        built = _own(metric, path, options) if metric in OWN else pyiqa_metrics.build(_known(metric), path, options)
-        self.metric = metric
-        self.lower_better = built.lower_better
-        self.protocol = built.protocol
-        self.tiled = built.tiled
-        self.differentiable = metric not in pyiqa_metrics.NO_GRADIENT
+        built = _built(metric, path, scales or {}, options)
+        self.metric, self.protocol, self.earlier = built.name, built.protocol, built.earlier
+        self.scales, self.default_scale = built.scales, built.default_scale
+        self.lower_better, self.tiled, self.differentiable = built.lower_better, built.tiled, built.differentiable
+        self.smallest, self._float64 = built.smallest, built.float64
         self._network = built.network.requires_grad_(False).eval()
         self.to(place)
 
@@ -84,13 +87,13 @@ class Scorer:
 
     @staticmethod
     def available() -> list[str]:
-        """The names of all metrics, those of this project first."""
-        return [*OWN, *pyiqa_metrics.names()]
+        """The names of all metrics, those of this project first, with every version of them."""
+        return [*NEWEST, *(version for name in NEWEST for version in versions(name)), *pyiqa_metrics.names()]
 
     def to(self, device: torch.device | str) -> Scorer:
         """Moves the metric; returns the scorer itself."""
         device = device_of(device)
-        if device.type == "mps" and self.metric in pyiqa_metrics.NEEDS_FLOAT64:
+        if device.type == "mps" and self._float64:
             device = torch.device("cpu")
         self.device = device
         self._network.to(device)
@@ -141,9 +144,8 @@ class Scorer:
             raise TypeError(f"images are a {type(images).__name__}, expected a tensor (B, 3, H, W) in [0, 1]")
         check_images(images)
         height, width = images.shape[2:]
-        smallest = _SMALLEST.get(self.metric, 32)
-        if min(height, width) < smallest:
-            raise ValueError(f"images are {height} x {width}, {self.metric} needs {smallest} a side; enlarge them")
+        if min(height, width) < self.smallest:
+            raise ValueError(f"images are {height} x {width}, {self.metric} needs {self.smallest} a side; enlarge them")
 
 
 def reward_of(metric: str | Scorer, device: torch.device | str, *, differentiable: bool) -> Callable[[Tensor], Tensor]:
@@ -159,15 +161,17 @@ def reward_of(metric: str | Scorer, device: torch.device | str, *, differentiabl
     return lambda images: sign * scorer(images)
 
 
-def _own(metric: str, weights: Path | None, options: dict[str, Any]) -> Metric:
-    if options:
-        raise ValueError(f"{metric} takes no options, got {', '.join(options)}")
-    config, state = checkpoint.load(weights or hub.BUILTIN / metric)
-    fields = Fields(config, str(weights or metric))
-    network = IqpLite(fields.wholes("levels", 0, 4, (1, 5)), fields.whole("width", 1, 8192))
-    checkpoint.load_strict(network.head, state, str(weights or metric))
-    version = f"v{config['version']}" if weights is None else sha256_of(weights / "model.safetensors")[:8]
-    return Metric(network, lower_better=False, protocol=f"{metric}/{version}", tiled=True)
+def _built(metric: str, weights: Path | None, scales: Mapping[str, ScoreScale], options: dict[str, Any]) -> Metric:
+    name = canonical(metric) if isinstance(metric, str) else _known(metric)
+    if parts := members(name):
+        if weights or options:
+            raise ValueError(f"{name} takes neither weights nor options; they belong to one metric")
+        return ensemble.build(name, [Scorer(part, device="cpu") for part in parts], scales)
+    if scales:
+        raise ValueError(f"{name} takes no scales, which are for the members of an ensemble, like 'mean(niqe, piqe)'")
+    if family(name) in NEWEST:
+        return own.build(name, weights, options)
+    return pyiqa_metrics.build(_known(name), weights, options)
 
 
 def _known(metric: str) -> str:

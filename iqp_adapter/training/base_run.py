@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,14 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from ..core.metrics import canonical, members
 from ..core.quality import ScoreScale
 from ..degradations.checks import attributes
 from ..degradations.kinds import degradation_of
 from ..degradations.ladder import Ladder
 from ..degradations.rng import torch_generator
 from ..scoring.perceptual import perceptual_distance
+from ..scoring.scales import say_stale
 from ..scoring.scorer import Scorer
 from ..store.files import atomic_path
 from ..store.reading import json_file
@@ -60,7 +62,8 @@ class Run:
         watch: Path | None = None,
         lq: Path | None = None,
     ):
-        self.config, self.resolution, self.folder = config, resolution, folder
+        self.config = replace(config, metric=canonical(config.metric))
+        self.resolution, self.folder = resolution, folder
         self.accelerator = Accelerator(mixed_precision="no" if config.precision == "fp32" else config.precision)
         self.scorer = Scorer(config.metric, device=self.device)
         self.data = self._dataset(hq, lq, Augmentation())
@@ -114,6 +117,8 @@ class Run:
     def _keep_settings(self) -> None:
         """Refuses other settings than those of the run; where nothing was trained yet, they are taken."""
         shared = self.config.of_every_stage | {"resolution": self.resolution, "data": self.identity} | self.ingredients
+        if members(self.config.metric):
+            shared["scales of members"] = self.scorer.protocol.rpartition("/")[2]
         begun = any(is_there(folder) for folder in self.folder.glob("*/"))
         new, others = check_same(self.folder, shared, begun), (self.folder / SETTINGS).exists()
         self.accelerator.wait_for_everyone()
@@ -183,15 +188,18 @@ class Run:
 
     def _read_scale(self, path: Path) -> ScoreScale:
         try:
-            scale = ScoreScale.from_dict(json_file(path))
+            saved = json_file(path)
+            scale = ScoreScale.from_dict(saved)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{path} is damaged ({error}); remove it, and it is fitted again to the same pictures"
             ) from error
         if scale.metric != self.config.metric:
             raise ValueError(
-                f"{path} is of {scale.metric}, and metric is {self.config.metric}; train in another folder"
+                f"{path} is of {scale.metric}, and metric is {self.config.metric}; give `metric: {scale.metric}` to go "
+                "on, or train in another folder"
             )
+        say_stale(str(path), saved["metric"])
         return scale
 
     @torch.no_grad()

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from ..core.metrics import share_a_family
 from ..store.reading import yaml_file
 from ..store.settings import check_least, check_types, unknown_names
 
@@ -57,7 +58,8 @@ class RunConfig:
     """The settings of every run.
 
     Args:
-        metric: of the scores that condition the model.
+        metric: of the scores that condition the model, as `Scorer` takes it; a name without a version means the newest
+            one when a run begins, and the run goes on with that version alone.
         perceptual: backbone of the perceptual loss, "lite0" (needs no download) or "lpips".
         degradation: `kind` (a name in `degradations.kinds`, by default "face") and attributes of that degradation that
             replace the values of its `for_resolution`.
@@ -157,8 +159,8 @@ class AdapterConfig(RunConfig):
         super().__post_init__()
         if not self.stages:
             raise ValueError("there is no stage; give the settings of imitation, of reward, or of both")
-        if self.metric in self.judges:
-            raise ValueError(f"{self.metric} drives the training and cannot judge it; name other judges")
+        if driving := [judge for judge in self.judges if share_a_family(judge, self.metric)]:
+            raise ValueError(f"{driving[0]} drives the training and cannot judge it; name other judges")
 
     @classmethod
     def load(cls, path: str | Path) -> AdapterConfig:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..core.metrics import as_saved
 from ..provenance import dataset_hash
 from ..store.files import atomic_path
 from ..store.reading import json_file
@@ -16,6 +17,8 @@ from .dataset import FaceFolder, FacePairs
 SETTINGS = "settings.json"
 FREE = ("precision", "workers", "save_every", "watch_every", "judges")
 """Settings that may change while a run goes on; `steps` may grow."""
+
+METRIC = "metric"
 
 _NOTHING = object()
 
@@ -32,12 +35,13 @@ def check_same(folder: Path, settings: Mapping[str, Any], begun: bool) -> bool:
     file = folder / SETTINGS
     if not file.exists():
         return True
-    before, now = json_file(file), _as_json(settings)
+    before, now = _of_now(json_file(file)), _as_json(settings)
     changed = next((name for name in before if name in now and not _may_follow(name, before[name], now[name])), None)
     if changed and begun:
         place, old, new = _difference(changed, before[changed], now[changed])
+        back = f"`metric: {before[METRIC]}` goes on with it" if changed == METRIC else "set it back"
         raise ValueError(
-            f"{folder} was trained with {place} {old}, and now it is {new}; set it back, or train in another folder "
+            f"{folder} was trained with {place} {old}, and now it is {new}; {back}, or train in another folder "
             f"(steps may grow, and {', '.join(FREE)} may change)"
         )
     return changed is not None
@@ -55,6 +59,11 @@ def identity(data: FaceFolder) -> dict[str, Any]:
     names = "\n".join(path.name for path in paths).encode(errors="surrogatepass")
     found = {"pictures": len(data), "sha256": dataset_hash(data.root), "names": hashlib.sha256(names).hexdigest()}
     return found | ({"inputs": dataset_hash(data.lq)} if isinstance(data, FacePairs) else {})
+
+
+def _of_now(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a run of any release: earlier ones named a metric without its version."""
+    return settings | ({METRIC: as_saved(str(settings[METRIC]))} if METRIC in settings else {})
 
 
 def _as_json(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from ...core.metrics import share_a_family
 from ...store.fetch import FOLDER, WeightFile, fetch, folders
 
 Kind = Literal["no-reference", "reference", "input", "set"]
@@ -100,6 +101,7 @@ class Protocol:
         download: files that it needs. pyiqa fetches the files of its metrics itself; they are not listed.
         trained_on: why it is not independent evidence: it shares a backbone or a target with a loss or the scorer.
         note: preprocessing, reference, units, and where it differs from its source.
+        pinned: what a value depends on beyond the id, such as the version that an id without one means.
     """
 
     id: str
@@ -110,11 +112,16 @@ class Protocol:
     download: tuple[Download, ...] = ()
     trained_on: str = ""
     note: str = ""
+    pinned: str = ""
 
     @property
     def metric(self) -> str:
         """The metric without variant and preprocessing: NIQE is NIQE, on whatever pictures."""
-        return self.id.split("/")[0].split("@")[0]
+        return self.id.split("/")[0].rsplit("@", 1)[0]
+
+    def is_raised_by(self, metrics: Collection[str]) -> bool:
+        """Whether any version of the metric, or of a member of it, is among those that something raises."""
+        return any(share_a_family(self.metric, metric) for metric in metrics)
 
     @property
     def label(self) -> str:

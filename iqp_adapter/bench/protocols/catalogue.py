@@ -9,6 +9,9 @@ from functools import cache, partial
 from . import colour, faces, frechet, likeness, references, scores
 from .base import Kind, Measure, Protocol
 
+_SMALLEST = 32
+"""Side in pixels that pictures may be resized to."""
+
 FAMILIES = (scores, colour, references, faces, likeness, frechet)
 
 PROTOCOLS: dict[str, Protocol] = {protocol.id: protocol for family in FAMILIES for protocol in family.PROTOCOLS}
@@ -16,7 +19,10 @@ PROTOCOLS: dict[str, Protocol] = {protocol.id: protocol for family in FAMILIES f
 
 
 def find(name: str) -> Protocol:
-    """The protocol of an id, a short name ("niqe", "niqe@512"), or a metric of pyiqa ("topiq_nr-face", "topiq_nr@512").
+    """The protocol of an id, of a short name ("niqe", "niqe@512"), or of a metric that has no entry.
+
+    Those are a version of a metric of this project ("iqp-lite@1"), an ensemble ("mean(niqe, piqe)") and a metric of
+    pyiqa ("topiq_nr-face"), each with "@native" or the side that pictures are resized to ("topiq_nr@512") behind it.
 
     Raises:
         ValueError: for a name that is none of these.
@@ -25,10 +31,16 @@ def find(name: str) -> Protocol:
         return PROTOCOLS[name]
     if name in (short := _short_names()):
         return PROTOCOLS[short[name]]
-    metric, _, side = name.partition("@")
-    if side in ("", "native") or side.isdigit():
-        return _of_pyiqa(metric.removesuffix("/pyiqa"), int(side) if side.isdigit() else None)
-    raise ValueError(f"unknown protocol {name!r}; {_nearest(name)}")
+    metric, side = _parts(name)
+    return scores.of_this_project(metric, side) or _of_pyiqa(metric.removesuffix("/pyiqa"), side)
+
+
+def _parts(name: str) -> tuple[str, int | None]:
+    """A metric, and the side in pixels that pictures are resized to; a smaller number is the metric's version."""
+    metric, _, where = name.rpartition("@")
+    if where == "native":
+        return metric, None
+    return (metric, int(where)) if where.isdigit() and int(where) >= _SMALLEST else (name, None)
 
 
 @cache
