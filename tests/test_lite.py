@@ -99,7 +99,7 @@ def test_any_size_from_64_pixels_has_a_score_and_a_gradient(lite, face, size):
 
 def test_a_constant_channel_has_a_finite_gradient():
     features = torch.zeros(1, 2, 4, 4, requires_grad=True)
-    _mean_and_deviation(features).sum().backward()
+    _mean_and_deviation(features, torch.full((4, 4), 1 / 16)).sum().backward()
     assert features.grad.isfinite().all()
 
 

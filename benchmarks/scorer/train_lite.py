@@ -4,8 +4,8 @@
         --output iqp_adapter/weights/iqp-lite-2
 
 Every --faces holds train/ and dev/; the first one is without degradation. Measuring takes an hour and is done once, a
-head then learns in a minute. It learns in two rounds: what fools iqp-lite@1 is in the first one, and what fools the
-head of the first round is in the second. Heads were chosen on dev by `python -m benchmarks.scorer.choose_head`.
+head then learns in a minute. It learns in rounds: what fools iqp-lite@1 is in the first one, and what fools the head of
+a round is in the next. Heads were chosen on dev by `python -m benchmarks.scorer.choose_head`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ from iqp_adapter.scoring.scorer import reward_of
 from iqp_adapter.store.checkpoint import save
 
 OUT = RESULTS / "scorer"
-GROUPS, OUTPUTS, FOOLING = 1200, 420, 60
-"""Groups, pictures of generators, and pictures that are raised in a score, in each round."""
+GROUPS, OUTPUTS = 1200, 420
+ROUNDS, FOOLING = 3, 60
+"""How often heads are attacked, and by how many pictures that are raised in a score."""
 
 FacesOption = Annotated[list[Path], typer.Option(help="folder with train/ and dev/; may be repeated")]
 RunOption = Annotated[list[str], typer.Option(help="a small host as name:side:folder; may be repeated")]
@@ -93,8 +94,8 @@ class Material:
         self.extras.append(generated.measured(made, self.sources, BACKBONES, 2 * FOOLING, f"fooling-{number}"))
 
     def recall(self) -> None:
-        """Adds what fooled the rewards of both rounds, as `train_lite` measured it."""
-        for number in (1, 2):
+        """Adds what fooled the rewards of all rounds, as `train_lite` measured it."""
+        for number in range(1, ROUNDS + 1):
             self.attack(number, [])
 
     def fit(
@@ -128,15 +129,16 @@ def main(
     torch.set_num_threads(1)  # the order of sums is part of the seed
     material, shape = Material(faces, run), Shape()
     material.attack(1, [reward_of("iqp-lite@1", "cpu", differentiable=True)])
-    firsts = [one.network(material.fit(one, seed)) for one in (shape, TWIN)]
-    material.attack(2, [reward_by(network) for network in firsts])
+    for number in range(2, ROUNDS + 1):
+        networks = [one.network(material.fit(one, seed)) for one in (shape, TWIN)]
+        material.attack(number, [reward_by(network) for network in networks])
     head = material.fit(shape, seed)
     groups, outputs = material.on_dev()
     on_dev = grades(head, shape.of(groups), material.target(groups)) | agreement_on(
         head, shape, outputs, material.target
     )
     save(output, head.state_dict(), {"scorer": "iqp-lite", "version": 2, **shape.config})
-    facts = {"groups": GROUPS, "outputs": OUTPUTS, "fooling": 4 * FOOLING, "dev": on_dev}
+    facts = {"groups": GROUPS, "outputs": OUTPUTS, "fooling": 2 * ROUNDS * FOOLING, "dev": on_dev}
     write_json(OUT / "train_lite.json", facts | provenance(seed, material.train[0]))
 
 
