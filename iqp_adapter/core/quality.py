@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
 from numbers import Real
@@ -140,6 +140,15 @@ class ScoreScale:
 
     def _knots(self, like: Tensor) -> Tensor:
         return torch.tensor(self.quantiles, device=like.device, dtype=like.dtype)
+
+
+SET_SCALES = "set_scales"
+"""Entry of a config for the scale of each training set by its name, where a model was trained on several."""
+
+
+def set_scales_entry(scales: Mapping[str, ScoreScale]) -> dict[str, Any]:
+    """That entry; without scales there is none, so that the config is as it always was."""
+    return {SET_SCALES: {name: scale.to_dict() for name, scale in scales.items()}} if scales else {}
 
 
 _DOUBLE = torch.empty(0, dtype=torch.float64)

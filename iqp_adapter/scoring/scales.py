@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import lru_cache
 
-from ..core.quality import ScoreScale
+from ..core.quality import SET_SCALES, ScoreScale
 from ..store import checkpoint, hub
 from ..store.reading import Fields
 
@@ -29,3 +30,22 @@ def read_scale(fields: Fields) -> ScoreScale:
         return ScoreScale(metric, lower_better, quantiles)
     except ValueError as error:
         raise ValueError(f"{fields.source}: {error}") from None
+
+
+def read_set_scales(fields: Fields, metrics: Collection[str]) -> dict[str, ScoreScale]:
+    """The scale of each set by its name, of a config that may have them; empty where it has none.
+
+    Args:
+        metrics: those that the model is conditioned on, of which the scales must be.
+
+    Raises:
+        ValueError: for entries that are no scales, and for one of another metric.
+    """
+    if SET_SCALES not in fields.data:
+        return {}
+    sets = fields.inside(SET_SCALES)
+    scales = {name: read_scale(sets.inside(name)) for name in sets.data}
+    for name, scale in scales.items():
+        if scale.metric not in metrics:
+            raise ValueError(f"{sets.source}: {sets.place}{name} is of {scale.metric}, expected {' or '.join(metrics)}")
+    return scales
