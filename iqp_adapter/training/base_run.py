@@ -151,13 +151,13 @@ class Run:
     def _sets(self, hq: Folders, lq: Folders | None, augmentation: Augmentation | None) -> dict[str, FaceFolder]:
         """Each set by its name, in alphabetical order; several have draws of their own, and share the memory."""
         roots = _several(hq)
-        inputs = [None] * len(roots) if lq is None else _several(lq)
+        inputs: Sequence[Path | None] = [None] * len(roots) if lq is None else _several(lq)
         if len(inputs) != len(roots):
             raise ValueError(
                 f"{len(inputs)} folders of lq for {len(roots)} of hq; give one for each, in the same order"
             )
-        names, sets = set_names(roots), {}
-        for name, root, partners in sorted(zip(names, roots, inputs, strict=True), key=lambda each: each[0]):
+        sets: dict[str, FaceFolder] = {}
+        for name, root, partners in sorted(zip(set_names(roots), roots, inputs, strict=True), key=lambda each: each[0]):
             seed = sample_seed(self.config.seed, 0, 0, "set", name) if len(roots) > 1 else self.config.seed
             shared = {"augmentation": augmentation, "seed": seed, "cache_bytes": CACHE // len(roots)}
             sets[name] = self._folder(root, partners, shared)
