@@ -74,6 +74,14 @@ class Restorer:
         return None
 
     @property
+    def set_scales(self) -> Mapping[str, ScoreScale]:
+        """The score scale of each set that it was trained on, by the set's name; empty where there was one set alone.
+
+        The quality that it was trained with is that within a picture's own set; `score_scale` is of all sets together.
+        """
+        return {}
+
+    @property
     def conditioned_on(self) -> tuple[str, ...]:
         """Metrics that the quality stands for; a benchmark marks them, since the model was made to raise them."""
         return ()

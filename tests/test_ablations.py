@@ -17,6 +17,7 @@ from benchmarks.common.filtering import better_half
 from benchmarks.native import enhancement
 from iqp_adapter.native import Tokenizer, preset
 from iqp_adapter.native.tokenizer import NULL
+from iqp_adapter.training.sample_scales import SampleScales
 from iqp_adapter.training.stages import Batch
 
 TINY = {"widths": (16, 32), "dim": 32, "heads": 4, "layers": 1, "code_dim": 8, "token_dim": 16}
@@ -76,9 +77,10 @@ def test_variants_differ_in_what_they_say_and_in_nothing_else():
 def test_the_better_half_are_the_pictures_of_the_higher_quality():
     quality = torch.tensor([0.1, 0.9, 0.5, 0.7])
     pictures = quality[:, None, None, None].expand(4, 3, 8, 8)
-    kept = better_half(Batch(pictures, 1 - pictures, quality, [10, 11, 12, 13]))
+    scale = SampleScales((), torch.tensor([0, 1, 0, 2]))
+    kept = better_half(Batch(pictures, 1 - pictures, quality, [10, 11, 12, 13], scale))
     assert kept.quality.tolist() == pytest.approx([0.9, 0.7])
-    assert kept.keys == [11, 13]
+    assert kept.keys == [11, 13] and kept.scale.sets.tolist() == [1, 2]
     assert torch.equal(kept.hq[:, 0, 0, 0], kept.quality)
     assert torch.equal(kept.lq, 1 - kept.hq)
 

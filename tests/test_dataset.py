@@ -20,7 +20,8 @@ from iqp_adapter.degradations.face import Degradation
 from iqp_adapter.degradations.ladder import Ladder
 from iqp_adapter.degradations.rng import numpy_rng
 from iqp_adapter.pictures import read_large, resample
-from iqp_adapter.training.dataset import Augmentation, FaceFolder, FacePairs, KeyedBatches
+from iqp_adapter.training.augmentation import Augmentation
+from iqp_adapter.training.dataset import FaceFolder, FacePairs, KeyedBatches
 
 DEGRADATION = None if sys.version_info >= (3, 13) else Degradation.for_resolution(64)  # basicsr does not build there
 

@@ -26,6 +26,7 @@ from iqp_adapter.core.quality import ScoreScale
 from iqp_adapter.native import IQPFR, Tokenizer, preset
 from iqp_adapter.store import checkpoint
 from iqp_adapter.training.config import StageConfig
+from iqp_adapter.training.sample_scales import SampleScales
 from iqp_adapter.training.stages import Batch, PredictionStage
 
 SMALL = preset(
@@ -294,7 +295,7 @@ class TestConditioning:
         losses = conditioning.code_losses(model, pictures, quality, codes, batch=2)
         last = conditioning.code_losses(model, pictures[2:], quality[2:], tuple(x[2:] for x in codes))
         stage = PredictionStage(StageConfig(1, 3, 1e-3), torch.nn.Identity(), model, tokenizer)
-        batch = Batch(pictures, pictures, quality, [1, 2, 3])
+        batch = Batch(pictures, pictures, quality, [1, 2, 3], SampleScales((), torch.zeros(3).long()))
         with torch.no_grad():
             terms = stage.code_terms(model.predict(pictures, quality[:, None]), batch)
         assert losses[:, 2] == pytest.approx(last[:, 0], rel=1e-5)

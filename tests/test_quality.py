@@ -51,6 +51,50 @@ def test_quantiles_in_the_wrong_order_are_refused():
         ScoreScale("niqe", True, (3.0, 9.0))
 
 
+@pytest.mark.parametrize("lower_better", [False, True])
+def test_a_mixture_is_the_scale_of_the_pooled_scores(lower_better):
+    generator = torch.Generator().manual_seed(0)
+    studio, street = torch.randn(2, 6000, generator=generator)
+    studio, street = (
+        (70 + 3 * studio).clamp(max=74)[:2000],
+        40 + 8 * street,
+    )  # many of one score, and a gap between them
+    scales = [ScoreScale.fit("musiq", lower_better, scores) for scores in (studio, street)]
+    mixed, pooled = (
+        ScoreScale.mixture(scales, [1, 3]),
+        ScoreScale.fit("musiq", lower_better, torch.cat([studio, street])),
+    )
+    scores = torch.linspace(10, 80, 500)
+    torch.testing.assert_close(mixed.quality(scores), pooled.quality(scores), atol=0.01, rtol=0)
+    assert mixed.lower_better is lower_better and len(mixed.quantiles) == 101
+    assert (mixed.quantiles[0], mixed.quantiles[-1]) == (pooled.quantiles[0], pooled.quantiles[-1])
+    even = ScoreScale.mixture(scales, [1, 1])
+    assert (even.quality(scores) - pooled.quality(scores)).abs().max() > 0.2
+
+
+def test_a_mixture_of_one_scale_is_that_scale():
+    assert ScoreScale.mixture([DOWN], [0.3]) is DOWN
+    torch.testing.assert_close(ScoreScale.mixture([DOWN, DOWN], [1, 5]).quantiles, DOWN.quantiles)
+    flat = [ScoreScale("musiq", False, (score, score)) for score in (2.0, 4.0)]
+    assert ScoreScale.mixture(flat, [1, 1], count=5).quantiles == (2, 2, 2, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("scales", "shares", "words"),
+    [
+        ([UP, DOWN], [1, 1], "scales of musiq, niqe cannot be mixed"),
+        ([], [], "scales of none cannot be mixed"),
+        ([UP, UP], [1], r"shares are \[1\] for 2 scales"),
+        ([UP, UP], [1, 0], "give a number above 0 for each"),
+        ([UP, UP], [1, math.nan], "give a number above 0 for each"),
+    ],
+)
+def test_scales_that_cannot_be_mixed_are_refused(scales, shares, words):
+    with pytest.raises(ValueError, match=words) as error:
+        ScoreScale.mixture(scales, shares)
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("scores", [[1.0], [1.0, math.nan]])
 def test_scores_that_make_no_scale_are_refused(scores):
     with pytest.raises(ValueError, match="two or more finite"):

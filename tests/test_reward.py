@@ -14,6 +14,7 @@ from iqp_adapter.hosts.spec import HostSpec
 from iqp_adapter.hosts.wrapped import WrappedHost
 from iqp_adapter.training.config import StageConfig
 from iqp_adapter.training.guard import Guard
+from iqp_adapter.training.sample_scales import SampleScales
 from iqp_adapter.training.stages import Batch, CodeReward, ImageReward
 
 SITES = [Site("features", 16, "BLC")]
@@ -74,13 +75,20 @@ def stage(kind, **options):
     return kind(StageConfig(1, 8, 1e-3, options=options), distance, model, Guard(Brightness(), []))
 
 
+def samples(pictures: Tensor, quality: Tensor, first: int = 0, scales=(SCALE,)) -> Batch:
+    """Targets that are their own inputs; the sets of several scales take turns."""
+    keys = range(first, first + len(pictures))
+    sets = torch.arange(len(pictures)) % len(scales)
+    return Batch(pictures, pictures, quality, list(keys), SampleScales(scales, sets))
+
+
 def learned(stage, from_bare=0.0, steps=60, rate=1e-2):
     """A few dozen updates; the terms of the last one."""
     adam = torch.optim.Adam(stage.adapter.parameters(), lr=rate)
     for step in range(steps):
         generator = torch.Generator().manual_seed(step)
         pictures = torch.rand(8, 3, 64, 64, generator=generator)
-        batch = Batch(pictures, pictures, torch.rand(8, generator=generator), list(range(8 * step, 8 * step + 8)))
+        batch = samples(pictures, torch.rand(8, generator=generator), first=8 * step)
         [(_, terms)] = stage.updates(batch, step)
         adam.zero_grad()
         (terms["quality"] + from_bare * terms["from_bare"]).backward()  # and nothing of the target, which is noise here
@@ -117,14 +125,14 @@ def test_the_distance_to_the_bare_host_holds(kind):
 def test_pictures_that_are_asked_for_nothing_have_no_reward(kind):
     rewarding = stage(kind, drop=1.0)
     pictures = torch.rand(2, 3, 64, 64)
-    [(_, terms)] = rewarding.updates(Batch(pictures, pictures, torch.rand(2), [0, 1]), 0)
-    assert rewarding.requested(Batch(pictures, pictures, torch.rand(2), [0, 1])).isnan().all()
+    [(_, terms)] = rewarding.updates(samples(pictures, torch.rand(2)), 0)
+    assert rewarding.requested(samples(pictures, torch.rand(2))).isnan().all()
     assert float(terms["quality"]) == 0
 
 
 def test_with_noise_codes_are_drawn_and_without_they_are_the_hosts():
     pictures = torch.rand(2, 3, 64, 64)
-    batch = Batch(pictures, pictures, torch.rand(2), [0, 1])
+    batch = samples(pictures, torch.rand(2))
     quiet, noisy = stage(CodeReward), stage(CodeReward, noise=1.0)
     with torch.no_grad(), quiet.model.conditioned("any"), noisy.model.conditioned("any"):
         assert torch.equal(quiet.attempt(batch).restored, restore_hard(quiet.model.host, pictures))
@@ -134,7 +142,7 @@ def test_with_noise_codes_are_drawn_and_without_they_are_the_hosts():
 
 def test_the_targets_own_quality_is_asked_for_unless_told_otherwise():
     pictures, own = torch.rand(64, 3, 64, 64), torch.linspace(0.1, 0.6, 64)
-    batch = Batch(pictures, pictures, own, list(range(64)))
+    batch = samples(pictures, own)
     assert torch.equal(stage(ImageReward, drop=0.0).requested(batch), own)
     assert stage(ImageReward, drop=0.0, best=1.0).requested(batch).unique().tolist() == [pytest.approx(0.95)]
     mixed = stage(ImageReward, drop=0.25, best=0.25, anything=0.25).requested(batch)

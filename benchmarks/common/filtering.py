@@ -12,8 +12,7 @@ from iqp_adapter.training.stages import Batch, PredictionStage, Stage, Terms
 
 def better_half(batch: Batch) -> Batch:
     """The samples whose targets have the higher quality."""
-    good = batch.quality.topk(len(batch.quality) // 2).indices
-    return Batch(batch.hq[good], batch.lq[good], batch.quality[good], [batch.keys[index] for index in good])
+    return batch.at(batch.quality.topk(len(batch.quality) // 2).indices)
 
 
 class BetterHalf(Stage):

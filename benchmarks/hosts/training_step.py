@@ -27,6 +27,7 @@ from iqp_adapter.hosts.registry import hosts
 from iqp_adapter.scoring.scorer import Scorer
 from iqp_adapter.training.config import StageConfig
 from iqp_adapter.training.guard import Guard
+from iqp_adapter.training.sample_scales import SampleScales
 from iqp_adapter.training.stages import Batch, CodeImitation, Stage
 
 HOST = "codeformer"
@@ -48,7 +49,8 @@ def step_of(way: str, batch: int) -> Callable[[], None]:
     [learning] = stage.models().values()
     adam = torch.optim.AdamW(parameter for parameter in learning.parameters() if parameter.requires_grad)
     images = pictures(batch) / 2 + 0.5
-    samples = Batch(images, images, torch.full((batch,), 0.5), list(range(batch)))
+    no_scale = SampleScales((), torch.zeros(batch, dtype=torch.long))
+    samples = Batch(images, images, torch.full((batch,), 0.5), list(range(batch)), no_scale)
 
     def update() -> None:
         for _, terms in stage.updates(samples, 0):

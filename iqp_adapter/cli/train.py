@@ -12,6 +12,7 @@ from .signals import stopped_by_signals
 from .terminal import say, say_left_out
 
 ADVICE = "the same command goes on from the last checkpoint"
+SETS = "Folder of good, aligned face pictures; may be repeated: each is a set with a score scale of its own."
 
 app = typer.Typer(help="Train models.", no_args_is_help=True)
 
@@ -24,7 +25,7 @@ def train() -> None:
 @app.command()
 def native(
     config: Annotated[Path, typer.Option(help="YAML file, such as examples/native_tiny.yaml.")],
-    hq: Annotated[Path, typer.Option(help="Folder of good, aligned face pictures.")],
+    hq: Annotated[list[Path], typer.Option(help=SETS)],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run; with the same folder it resumes.")],
     stage: Annotated[
         list[int] | None,
@@ -39,7 +40,7 @@ def native(
     from ..training.native_training import NativeTraining
 
     logging.getLogger("iqp_adapter").setLevel(logging.INFO)
-    say_left_out([hq])
+    say_left_out(hq)
     settings = TrainConfig.load(config)
     with stopped_by_signals(ADVICE):
         run = NativeTraining(settings, hq, out, watch)
@@ -51,7 +52,7 @@ def native(
 def adapter(
     host: Annotated[str, typer.Option(help="Weight file or published name of the host; see iqp fetch --list.")],
     config: Annotated[Path, typer.Option(help="YAML file, such as examples/adapter.yaml.")],
-    hq: Annotated[Path, typer.Option(help="Folder of good, aligned face pictures.")],
+    hq: Annotated[list[Path], typer.Option(help=SETS)],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run; with the same folder it resumes.")],
     watch: Annotated[
         Path | None, typer.Option(help="Folder of pictures for the sample grids, by default some of --hq.")
@@ -61,8 +62,11 @@ def adapter(
         typer.Option(help="Weight file of the VQGAN that a code host was made from; recommended for code hosts."),
     ] = None,
     lq: Annotated[
-        Path | None,
-        typer.Option(help="Folder with a degraded picture for every one in --hq; by default training degrades them."),
+        list[Path] | None,
+        typer.Option(
+            help="Folder with a degraded picture for every one in --hq, by default training degrades them; one for "
+            "each --hq, in the same order."
+        ),
     ] = None,
 ) -> None:
     """Train an adapter on a frozen host, for iqp restore --model HOST --adapter FOLDER."""
@@ -71,11 +75,11 @@ def adapter(
     from ..training.config import AdapterConfig
 
     logging.getLogger("iqp_adapter").setLevel(logging.INFO)
-    say_left_out([hq, lq] if lq else [hq])
+    say_left_out([*hq, *(lq or ())])
     settings = AdapterConfig.load(config)
     with stopped_by_signals(ADVICE):
         embed = DlibIdentity() if DlibIdentity.is_installed() else None
-        run = AdapterTraining(settings, host, hq, out, watch, embed, vqgan, lq)
+        run = AdapterTraining(settings, host, hq, out, watch, embed, vqgan, lq or None)
         say(f"the adapter is in {run.run(training_progress)}")
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .attention import GatedCrossAttention
 from .block import Block, Kept
-from .quality import ScoreScale
+from .quality import SET_SCALES, ScoreScale, set_scales_entry
 from .score_map import ScoreMap
 from .sites import Site
 
@@ -41,6 +41,7 @@ class Adapter(nn.Module):
 
     Attributes:
         facts: what is told of its making (training, data, licence, ...), saved with it.
+        set_scales: the score scale of each training set by its name, where there were several; saved with it.
 
     Raises:
         ValueError: for an unknown kind, and a size that it has not.
@@ -61,6 +62,7 @@ class Adapter(nn.Module):
         self.kind = kind_of_block(block, sizes)
         self.sizes: dict[str, Any] = {**self.kind.sizes, **sizes}
         self.facts: dict[str, Any] = {}
+        self.set_scales: dict[str, ScoreScale] = {}
         columns = max(1, len(self.scales))
         with torch.inference_mode(False), torch.device("cpu"), torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
@@ -92,6 +94,7 @@ class Adapter(nn.Module):
         return {
             "sites": [site.to_dict() for site in self.sites],
             "score_scales": [scale.to_dict() for scale in self.scales],
+            **set_scales_entry(self.set_scales),
             **self.sizes,
             "block": self.block,
         }
@@ -99,12 +102,14 @@ class Adapter(nn.Module):
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Adapter:
         block = config.get("block", ATTENTION)
-        return cls(
+        adapter = cls(
             [Site(**site) for site in config["sites"]],
             [ScoreScale.from_dict(scale) for scale in config["score_scales"]],
             block,
             **{name: config[name] for name in kind_of_block(block).sizes},
         )
+        adapter.set_scales = {name: ScoreScale.from_dict(scale) for name, scale in config.get(SET_SCALES, {}).items()}
+        return adapter
 
 
 def kind_of_block(name: str, sizes: Mapping[str, Any] | None = None) -> type[Block]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
 from numbers import Real
@@ -77,6 +77,32 @@ class ScoreScale:
         shares = torch.linspace(1, 0, count) if lower_better else torch.linspace(0, 1, count)
         return cls(metric, lower_better, tuple(values.quantile(shares.double()).tolist()))
 
+    @classmethod
+    def mixture(cls, scales: Sequence[ScoreScale], shares: Sequence[float], count: int = 101) -> ScoreScale:
+        """The scale of several training sets together: their distribution functions, mixed by the sets' shares.
+
+        Args:
+            scales: of one metric.
+            shares: of the sets, one for each scale and above 0; only their proportions count.
+
+        Returns:
+            `count` quantiles; a single scale is returned as it is.
+
+        Raises:
+            ValueError: for scales of several metrics, and for other shares.
+        """
+        _check_mixture(scales, shares)
+        if len(scales) == 1:
+            return scales[0]
+        first = scales[0]
+        knots = torch.cat([scale._oriented(scale._knots(_DOUBLE)) for scale in scales]).unique()
+        limits = torch.stack([scale._limits(knots) for scale in scales])  # (sets, 2 K), below and at every knot
+        weights = torch.tensor(shares, dtype=torch.float64)
+        mixed = (weights / weights.sum() @ limits).cummax(0).values
+        levels = torch.linspace(0, 1, count, dtype=torch.float64)
+        quantiles = _interpolated(levels, mixed, knots.repeat_interleave(2)).cummax(0).values
+        return cls(first.metric, first.lower_better, tuple(first._oriented(quantiles).tolist()))
+
     def quality(self, scores: Tensor) -> Tensor:
         """Raw scores, any shape -> quality in [0, 1], same shape; differentiable inside the training range."""
         knots = self._oriented(self._knots(scores))
@@ -107,11 +133,45 @@ class ScoreScale:
         """What `to_dict` gave; a metric without a version is the first one, since earlier releases named none."""
         return cls(as_saved(data["metric"]), data["lower_better"], tuple(data["quantiles"]))
 
+    def _limits(self, oriented: Tensor) -> Tensor:
+        """Oriented scores (K,) -> the distribution function just below and at each of them, (2 K,)."""
+        reversed_scale = ScoreScale(self.metric, not self.lower_better, self.quantiles[::-1])
+        scores = self._oriented(oriented)
+        return torch.stack([self.quality(scores), 1 - reversed_scale.quality(scores)], -1).flatten()  # (K, 2) -> (2 K,)
+
     def _oriented(self, values: Tensor) -> Tensor:
         return -values if self.lower_better else values
 
     def _knots(self, like: Tensor) -> Tensor:
         return torch.tensor(self.quantiles, device=like.device, dtype=like.dtype)
+
+
+SET_SCALES = "set_scales"
+"""Entry of a config for the scale of each training set by its name, where a model was trained on several."""
+
+
+def set_scales_entry(scales: Mapping[str, ScoreScale]) -> dict[str, Any]:
+    """That entry; without scales there is none, so that the config is as it always was."""
+    return {SET_SCALES: {name: scale.to_dict() for name, scale in scales.items()}} if scales else {}
+
+
+_DOUBLE = torch.empty(0, dtype=torch.float64)
+
+
+def _check_mixture(scales: Sequence[ScoreScale], shares: Sequence[float]) -> None:
+    kinds = {(scale.metric, scale.lower_better) for scale in scales}
+    if len(kinds) != 1:
+        metrics = ", ".join(sorted({scale.metric for scale in scales})) or "none"
+        raise ValueError(f"scales of {metrics} cannot be mixed; give scales of one metric and one direction")
+    if len(shares) != len(scales) or not all(0 < share < math.inf for share in shares):
+        raise ValueError(f"shares are {list(shares)} for {len(scales)} scales; give a number above 0 for each")
+
+
+def _interpolated(at: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """The value at each place (N,) of the line through the points (x, y), (K,) each; x rises."""
+    right = torch.searchsorted(x, at).clamp(1, len(x) - 1)
+    low, high = x[right - 1], x[right]
+    return torch.lerp(y[right - 1], y[right], ((at - low) / (high - low).clamp_min(1e-12)).clamp(0, 1))
 
 
 def parse_quality(text: str, words: Sequence[str] = (*WORDS, MATCH)) -> float | str:

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..core.adapter import ATTENTION, Adapter
 from ..core.metrics import NEWEST, families
+from ..core.quality import BEST, SET_SCALES, ScoreScale
 from ..store import checkpoint
 from ..store.files import atomic_path
 from .dial import Dial
@@ -105,7 +107,7 @@ restored = model.restore(lq, quality="best")  # (B, 3, H, W) RGB in [0, 1]
 {_table(("site", "layout", "dim"), sites)}
 
 At each of them: {adapter.get("block", ATTENTION)}.
-
+{_sets(adapter.get(SET_SCALES, {}))}
 ## Data
 
 {known["data"]}
@@ -125,6 +127,28 @@ and it is no evidence of who is shown.
 
 Fingerprint of those it was trained for: `{host["values"][:16]}` (values), `{host["shapes"][:16]}` (keys and shapes).
 {_further(facts)}"""
+
+
+def _sets(scales: Mapping[str, Any]) -> str:
+    """What quality means in each training set; nothing where there was one set alone."""
+    if not scales:
+        return ""
+    asked = (0.0, 0.5, BEST)
+    rows = [
+        (name, *map("{:.4g}".format, _scores(ScoreScale.from_dict(scale), asked))) for name, scale in scales.items()
+    ]
+    return f"""
+## Training sets
+
+Trained on several sets of pictures. Quality is that within a picture's own set, so that the score of a quality differs
+by set:
+
+{_table(("set", *(f"score at quality {quality:g}" for quality in asked)), rows)}
+"""
+
+
+def _scores(scale: ScoreScale, qualities: Sequence[float]) -> list[float]:
+    return scale.score(torch.tensor(qualities)).tolist()
 
 
 def _front_matter(config: Mapping[str, Any]) -> str:

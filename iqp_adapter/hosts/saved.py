@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from ..core.adapter import ATTENTION, KINDS, Adapter
+from ..core.quality import SET_SCALES
 from ..core.sites import Layout
-from ..scoring.scales import read_scale, say_stale
+from ..scoring.scales import read_scale, read_set_scales, say_stale
 from ..store import checkpoint, hub
 from ..store.reading import Fields
 from ..version import __version__
@@ -132,13 +133,13 @@ def _refuse_unknown(name: str, config: dict[str, Any]) -> None:
 
 def _check_adapter(adapter: Fields) -> None:
     kind = KINDS[adapter.text("block", KINDS, default=ATTENTION)]
-    adapter.only(("sites", "score_scales", "block", *kind.sizes))
+    adapter.only(("sites", "score_scales", "block", *kind.sizes, SET_SCALES))
     for site in adapter.each("sites", (0, 10_000)):
         site.only(("path", "dim", "layout", "on", "optional"))
         site.text("path"), site.whole("dim", 1, _WIDEST), site.text("layout", get_args(Layout))
         site.text("on", ("output", "input"), default="output"), site.truth("optional", default=False)
-    for scale in adapter.each("score_scales", (0, 100)):
-        read_scale(scale)
+    scales = [read_scale(scale) for scale in adapter.each("score_scales", (0, 100))]
+    read_set_scales(adapter, [scale.metric for scale in scales])
     for size, usual in kind.sizes.items():
         _check_size(adapter, size, usual)
 

@@ -120,6 +120,11 @@ class WrappedHost(Restorer, nn.Module):
         return scales[0] if scales else lite_scale()
 
     @property
+    def set_scales(self) -> Mapping[str, ScoreScale]:
+        """Those of the adapter that `score_scale` is of."""
+        return next((adapter.set_scales for adapter in self.adapters.values() if adapter.scales), {})
+
+    @property
     def conditioned_on(self) -> tuple[str, ...]:
         metrics = [scale.metric for adapter in self.adapters.values() for scale in adapter.scales]
         own = [] if self.dial.own is None else [self.dial.own.scale.metric]

@@ -17,10 +17,10 @@ from ..core.embedding import ScoreEmbedding
 from ..core.flags import fixed
 from ..core.injection import Scale
 from ..core.numbers import check_number, check_numbers
-from ..core.quality import ANY, OWN, Asked, Quality, ScoreScale, as_quality
+from ..core.quality import ANY, OWN, Asked, Quality, ScoreScale, as_quality, set_scales_entry
 from ..pictures import RINGING, as_given, as_unit, check_images, fit
 from ..restorer import Decision, Restorer
-from ..scoring.scales import read_scale, say_stale
+from ..scoring.scales import read_scale, read_set_scales, say_stale
 from ..store import checkpoint, hub
 from ..store.reading import Fields
 from .autoencoder import Decoder, Encoder
@@ -57,12 +57,19 @@ class IQPFR(Restorer, nn.Module):
         config: sizes, see `presets`.
         score_scale: the scale of the metric that conditions the model.
         fidelity: default weight of the fidelity path, 0 (codes alone) to 1 (trusts the input most).
+        set_scales: the scale of each training set by its name, where there were several; `score_scale` is of all then.
     """
 
-    def __init__(self, config: IQPFRConfig, score_scale: ScoreScale | None = None, fidelity: float = 0.5):
+    def __init__(
+        self,
+        config: IQPFRConfig,
+        score_scale: ScoreScale | None = None,
+        fidelity: float = 0.5,
+        set_scales: Mapping[str, ScoreScale] | None = None,
+    ):
         super().__init__()
         self.config, self.fidelity = config, fidelity
-        self._score_scale = score_scale
+        self._score_scale, self._set_scales = score_scale, dict(set_scales or {})
         self.quality: Quality = "best" if config.condition else "any"
         token_dim = config.token_dim if config.condition else None
         self.encoder = Encoder(config.patch, config.widths, config.encoder_blocks)
@@ -96,6 +103,10 @@ class IQPFR(Restorer, nn.Module):
     @property
     def score_scale(self) -> ScoreScale | None:
         return self._score_scale
+
+    @property
+    def set_scales(self) -> Mapping[str, ScoreScale]:
+        return self._set_scales
 
     @property
     def conditioned_on(self) -> tuple[str, ...]:
@@ -224,7 +235,8 @@ class IQPFR(Restorer, nn.Module):
         scale = read_scale(fields.inside("score_scale")) if config.get("score_scale") is not None else None
         if scale is not None:
             say_stale(str(folder), config["score_scale"]["metric"])
-        build = partial(cls, size, scale, fidelity=fields.number("fidelity", 0, 1))
+        set_scales = read_set_scales(fields, [scale.metric] if scale else [])
+        build = partial(cls, size, scale, fields.number("fidelity", 0, 1), set_scales)
         weights = {key: value.float() for key, value in state.items()}
         model = checkpoint.load_built(build, weights, source=str(folder))
         return model.eval()
@@ -235,6 +247,7 @@ class IQPFR(Restorer, nn.Module):
             "model": self.config.to_dict(),
             "score_scale": self.score_scale and self.score_scale.to_dict(),
             "fidelity": self.fidelity,
+            **set_scales_entry(self.set_scales),
             **facts,
         }
         checkpoint.save(Path(folder), {key: value.to(dtype) for key, value in self.state_dict().items()}, config)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
 
 from ..core.metrics import NEWEST, as_saved, canonical
-from ..core.quality import ScoreScale
+from ..core.quality import SET_SCALES, ScoreScale
 from ..store import checkpoint, hub
 from ..store.reading import Fields, json_file
 
@@ -89,3 +89,22 @@ def _say_stale(source: str, metric: str) -> None:
         "training it again moves it there",
         *(source, as_saved(metric), canonical(metric)),
     )
+
+
+def read_set_scales(fields: Fields, metrics: Collection[str]) -> dict[str, ScoreScale]:
+    """The scale of each set by its name, of a config that may have them; empty where it has none.
+
+    Args:
+        metrics: those that the model is conditioned on, of which the scales must be.
+
+    Raises:
+        ValueError: for entries that are no scales, and for one of another metric.
+    """
+    if SET_SCALES not in fields.data:
+        return {}
+    sets = fields.inside(SET_SCALES)
+    scales = {name: read_scale(sets.inside(name)) for name in sets.data}
+    for name, scale in scales.items():
+        if scale.metric not in metrics:
+            raise ValueError(f"{sets.source}: {sets.place}{name} is of {scale.metric}, expected {' or '.join(metrics)}")
+    return scales

@@ -48,8 +48,8 @@ class Tile(NamedTuple):
 
     def place(self, whole: Tensor, stride: int = 1) -> Tensor:
         """A map of the whole picture (..., H, W), at a stride -> the part that counts of this tile."""
-        spans = (slice(span.first // stride, -(-span.last // stride)) for span in (self.rows, self.columns))
-        return whole[(..., *spans)]
+        rows, columns = (slice(span.first // stride, -(-span.last // stride)) for span in (self.rows, self.columns))
+        return whole[..., rows, columns]
 
 
 def is_large(images: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""Trains an adapter on a frozen host: from a folder of good face pictures to a folder that `wrap` loads."""
+"""Trains an adapter on a frozen host: from folders of good face pictures to a folder that `wrap` loads."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ..hosts.wrap import wrap
 from ..scoring.scorer import Scorer
 from ..store import checkpoint
 from ..store.files import sha256_of
+from .base_run import Folders
 from .config import AdapterConfig
 from .guard import Embed, Guard
 from .staged_run import StagedRun
@@ -46,12 +47,12 @@ class AdapterTraining(StagedRun):
         self,
         config: AdapterConfig,
         host: nn.Module | str,
-        hq: Path,
+        hq: Folders,
         folder: Path,
         watch: Path | None = None,
         embed: Embed | None = None,
         vqgan: Path | None = None,
-        lq: Path | None = None,
+        lq: Folders | None = None,
     ):
         module = host if isinstance(host, nn.Module) else load_host(host)
         bare = getattr(module, "_orig_mod", module)
@@ -66,6 +67,7 @@ class AdapterTraining(StagedRun):
         self.guard = Guard(self.scorer, judges, embed)
         self.teacher = None if teacher is None else teacher.to(self.device)
         self.model = wrap(module, scales=[self.scale], block=config.block, **config.sizes).to(self.device).eval()
+        self.model.adapters[DEFAULT].set_scales = self.set_scales
         self.model.train()
         for name in config.stages:
             self.kind(name).check_reach(self.model, name)

@@ -1,9 +1,9 @@
-"""What every training run shares: a folder, a data set, a score scale, and the loop."""
+"""What every training run shares: a folder, sets of faces with their score scales, and the loop."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,36 +18,53 @@ from ..core.quality import ScoreScale
 from ..degradations.checks import attributes
 from ..degradations.kinds import degradation_of
 from ..degradations.ladder import Ladder
-from ..degradations.rng import torch_generator
+from ..degradations.rng import sample_seed, torch_generator
 from ..scoring.perceptual import perceptual_distance
-from ..scoring.scales import say_stale
+from ..scoring.scales import read_scale, say_stale
 from ..scoring.scorer import Scorer
 from ..store.files import atomic_path
-from ..store.reading import json_file
+from ..store.reading import Fields, json_file
+from .augmentation import Augmentation
 from .config import RunConfig, StageConfig
-from .dataset import Augmentation, FaceFolder, FacePairs, KeyedBatches
+from .dataset import CACHE, FaceFolder, FacePairs, KeyedBatches
+from .face_sets import FaceSets, set_names
 from .loop import Loop, Pace, Progress, silent
 from .record import write_environment
-from .resuming import SETTINGS, check_same, identity, keep
+from .resuming import SETTINGS, check_same, identity_of_sets, keep
+from .sample_scales import SampleScales
 from .stages import Batch, Stage
 from .state import is_there
 
 SCALE = "score_scale.json"
+DRAWS = 512
+"""Targets of a set whose scores make its scale."""
+
+Folders = Path | Sequence[Path]
+"""One folder, or several."""
 
 
 class Run:
-    """One training run on a folder of good face pictures.
+    """One training run on one or several sets of good face pictures.
+
+    Sets differ in content, not only in quality. So each has a score scale of its own, and the quality of a target is
+    that within its own set.
 
     Args:
         config: settings of the run.
         resolution: side of the training pictures, in pixels.
-        hq: folder of good, aligned face pictures.
+        hq: folder of good, aligned face pictures; of several, each is a set, named after it as `set_names` does.
         folder: for everything that the run writes; with the same folder the run resumes.
         watch: folder of the pictures that the sample grids show; by default `hq`.
-        lq: folder with a degraded picture for every picture in `hq`; without it training degrades them itself.
+        lq: folder with a degraded picture for every picture in `hq`; without it training degrades them itself. One
+            for each folder of `hq`, in the same order.
+
+    Attributes:
+        scales: the score scale of each set, by its name.
+        scale: that of all sets together, in their shares of the samples.
 
     Raises:
-        ValueError: for a folder in which something was trained with other settings or data.
+        ValueError: for a folder in which something was trained with other settings or data, for folders of `hq` and
+            `lq` that do not match, and for shares of other sets.
     """
 
     memory_format = torch.channels_last
@@ -57,24 +74,31 @@ class Run:
         self,
         config: RunConfig,
         resolution: int,
-        hq: Path,
+        hq: Folders,
         folder: Path,
         watch: Path | None = None,
-        lq: Path | None = None,
+        lq: Folders | None = None,
     ):
         self.config = replace(config, metric=canonical(config.metric))
         self.resolution, self.folder = resolution, folder
         self.accelerator = Accelerator(mixed_precision="no" if config.precision == "fp32" else config.precision)
         self.scorer = Scorer(config.metric, device=self.device)
-        self.data = self._dataset(hq, lq, Augmentation())
-        self.identity = identity(self.data)
+        self.data = FaceSets(self._sets(hq, lq, Augmentation()), config.shares)
+        self.identity = identity_of_sets(self.data.folders)
         self._keep_settings()
-        self.watched_data = self._dataset(watch or hq, None if watch else lq, None)
-        self.scale = self._score_scale()
+        self.watched_data = FaceSets(self._sets(watch or hq, None if watch else lq, None))
+        self.scales = self._score_scales()
+        self.scale = ScoreScale.mixture(list(self.scales.values()), list(self.data.draws.values()))
+        self._watched_scales = [self.scale] if watch else list(self.scales.values())
 
     @property
     def device(self) -> torch.device:
         return self.accelerator.device
+
+    @property
+    def set_scales(self) -> dict[str, ScoreScale]:
+        """What a model keeps beside its score scale: the scales of several sets; nothing where there is one."""
+        return self.scales if len(self.scales) > 1 else {}
 
     def perceptual(self) -> nn.Module:
         return perceptual_distance(self.config.perceptual).to(self.device)
@@ -128,16 +152,27 @@ class Run:
                 (self.folder / SCALE).unlink(missing_ok=True)  # it was fitted under them
             keep(self.folder, shared)
 
-    def _dataset(self, root: Path, lq: Path | None, augmentation: Augmentation | None) -> FaceFolder:
-        shared: dict[str, Any] = {
-            "ladder": Ladder(**attributes(Ladder, "ladder", self.config.ladder)),
-            "augmentation": augmentation,
-            "seed": self.config.seed,
-        }
+    def _sets(self, hq: Folders, lq: Folders | None, augmentation: Augmentation | None) -> dict[str, FaceFolder]:
+        """Each set by its name, in alphabetical order; several have draws of their own, and share the memory."""
+        roots = _several(hq)
+        inputs: Sequence[Path | None] = [None] * len(roots) if lq is None else _several(lq)
+        if len(inputs) != len(roots):
+            raise ValueError(
+                f"{len(inputs)} folders of lq for {len(roots)} of hq; give one for each, in the same order"
+            )
+        sets: dict[str, FaceFolder] = {}
+        for name, root, partners in sorted(zip(set_names(roots), roots, inputs, strict=True), key=lambda each: each[0]):
+            seed = sample_seed(self.config.seed, 0, 0, "set", name) if len(roots) > 1 else self.config.seed
+            shared = {"augmentation": augmentation, "seed": seed, "cache_bytes": CACHE // len(roots)}
+            sets[name] = self._folder(root, partners, shared)
+        return sets
+
+    def _folder(self, root: Path, lq: Path | None, shared: dict[str, Any]) -> FaceFolder:
+        ladder = Ladder(**attributes(Ladder, "ladder", self.config.ladder))
         if lq is not None:
-            return FacePairs(root, lq, self.resolution, **shared)
+            return FacePairs(root, lq, self.resolution, ladder=ladder, **shared)
         degradation = degradation_of(self.resolution, **self.config.degradation)
-        return FaceFolder(root, self.resolution, degradation=degradation, **shared)
+        return FaceFolder(root, self.resolution, degradation=degradation, ladder=ladder, **shared)
 
     def _batches(self, config: StageConfig, number: int) -> Callable[[int], Iterator[Batch]]:
         def stream(start: int) -> Iterator[Batch]:
@@ -156,53 +191,70 @@ class Run:
                 generator=torch_generator(self.config.seed),
             )
             for samples in loader:
-                yield self._batch(samples)
+                yield self._batch(samples, self.scales.values())
 
         return stream
 
-    def _batch(self, samples: dict[str, Tensor]) -> Batch:
+    def _batch(self, samples: dict[str, Tensor], scales: Iterable[ScoreScale]) -> Batch:
         device = self.device
         hq, lq = (samples[key].to(device, memory_format=self.memory_format) for key in ("hq", "lq"))
+        scale = SampleScales(tuple(scales), samples["set"].to(device))
         with torch.no_grad():
-            quality = self.scale.quality(self.scorer(hq))
-        return Batch(hq, lq, quality, samples["key"].tolist())
+            quality = scale.quality(self.scorer(hq))
+        return Batch(hq, lq, quality, samples["key"].tolist(), scale)
 
     def _watched(self) -> Batch:
         chosen = [
             self.watched_data[0, index]
             for index in range(0, len(self.watched_data), max(len(self.watched_data) // 6, 1))
         ]
-        return self._batch(torch.utils.data.default_collate(chosen[:6]))
+        return self._batch(torch.utils.data.default_collate(chosen[:6]), self._watched_scales)
 
-    def _score_scale(self) -> ScoreScale:
-        """Fits the score scale once, on targets as training draws them; every stage reads it from its file."""
+    def _score_scales(self) -> dict[str, ScoreScale]:
+        """Fits the score scale of every set once; every stage reads them from their file."""
         path = self.folder / SCALE
         if not path.exists() and self.accelerator.is_main_process:
-            scores = torch.cat([self._scores(first) for first in range(0, 512, 8)])
-            scale = ScoreScale.fit(self.config.metric, self.scorer.lower_better, scores)
+            scales = {name: self._fitted(folder).to_dict() for name, folder in self.data.folders.items()}
             self.folder.mkdir(parents=True, exist_ok=True)
             with atomic_path(path) as partial:
-                partial.write_text(json.dumps(scale.to_dict()), encoding="utf-8")
+                content = {"sets": scales} if len(scales) > 1 else next(iter(scales.values()))
+                partial.write_text(json.dumps(content), encoding="utf-8")
         self.accelerator.wait_for_everyone()
-        return self._read_scale(path)
+        return self._read_scales(path)
 
-    def _read_scale(self, path: Path) -> ScoreScale:
+    def _read_scales(self, path: Path) -> dict[str, ScoreScale]:
+        names = list(self.data.folders)
         try:
             saved = json_file(path)
-            scale = ScoreScale.from_dict(saved)
-        except (KeyError, TypeError, ValueError) as error:
+            fields = Fields(saved, SCALE)
+            sets = fields.only(("sets",)).inside("sets").only(names) if len(names) > 1 else None
+            scales = {name: read_scale(sets.inside(name) if sets else fields) for name in names}
+        except ValueError as error:
             raise ValueError(
                 f"{path} is damaged ({error}); remove it, and it is fitted again to the same pictures"
             ) from error
-        if scale.metric != self.config.metric:
-            raise ValueError(
-                f"{path} is of {scale.metric}, and metric is {self.config.metric}; give `metric: {scale.metric}` to go "
-                "on, or train in another folder"
-            )
-        say_stale(str(path), saved["metric"])
-        return scale
+        for scale in scales.values():
+            if scale.metric != self.config.metric:
+                raise ValueError(
+                    f"{path} is of {scale.metric}, and metric is {self.config.metric}; give `metric: {scale.metric}` "
+                    "to go on, or train in another folder"
+                )
+        say_stale(str(path), saved.get("metric", self.config.metric))
+        return scales
+
+    def _fitted(self, folder: FaceFolder) -> ScoreScale:
+        """The score scale of a set, on targets as training draws them."""
+        scores = torch.cat([self._scores(folder, first) for first in range(0, DRAWS, 8)])
+        return ScoreScale.fit(self.config.metric, self.scorer.lower_better, scores)
 
     @torch.no_grad()
-    def _scores(self, first: int) -> Tensor:
-        samples = [self.data[divmod(draw, len(self.data))] for draw in range(first, first + 8)]
+    def _scores(self, folder: FaceFolder, first: int) -> Tensor:
+        samples = [folder[divmod(draw, len(folder))] for draw in range(first, first + 8)]
         return self.scorer(torch.stack([sample["hq"] for sample in samples]).to(self.device)).cpu()
+
+
+def _several(folders: Folders) -> list[Path]:
+    several = [folders] if isinstance(folders, (str, Path)) else list(folders)
+    if not several:
+        raise ValueError("there is no folder of pictures; give one or more")
+    return [Path(folder) for folder in several]

@@ -64,6 +64,8 @@ class RunConfig:
         degradation: `kind` (a name in `degradations.kinds`, by default "face") and attributes of that degradation that
             replace the values of its `for_resolution`.
         ladder: attributes of `Ladder` that replace its defaults.
+        shares: how much of the samples is of each set, by the sets' names, where training has several. Only the
+            proportions count; by default they are the numbers of pictures.
         precision: "fp32" or "bf16" (autocast).
         seed: of every random draw.
         workers: processes that prepare samples; with 0 the training process does.
@@ -78,6 +80,7 @@ class RunConfig:
     perceptual: str = "lite0"
     degradation: dict[str, Any] = field(default_factory=dict)
     ladder: dict[str, Any] = field(default_factory=dict)
+    shares: dict[str, float] = field(default_factory=dict)
     precision: str = "bf16"
     seed: int = 0
     workers: int = 0
@@ -89,6 +92,8 @@ class RunConfig:
         check_least(self, {"seed": 0, "workers": 0, "save_every": 1, "watch_every": 1})
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision is {self.precision!r}; choose from {', '.join(PRECISIONS)}")
+        if wrong := [name for name, share in self.shares.items() if share <= 0]:
+            raise ValueError(f"shares.{wrong[0]} is {self.shares[wrong[0]]:g}; give a number above 0, or no such set")
 
     @property
     def of_every_stage(self) -> dict[str, Any]:

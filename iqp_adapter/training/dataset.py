@@ -6,10 +6,8 @@ Use it as `DataLoader(dataset, batch_sampler=KeyedBatches(len(dataset), batch_si
 from __future__ import annotations
 
 import logging
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,61 +16,19 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from ..degradations.checks import check_range
 from ..degradations.ladder import Ladder
 from ..degradations.rng import numpy_rng, sample_seed
-from ..pictures import LUMA, check_large, read_large, resample, size_of
+from ..pictures import check_large, read_large, resample, size_of
 from ..store.files import list_images
+from .augmentation import Augmentation
 
 SMALLEST = 8
 """Pixels on the shorter side of an input; OpenCV 5 never returns from enlarging a picture of one pixel."""
 
+CACHE = 2 << 30
+"""Bytes for the decoded pictures of a run."""
+
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Small random changes of pose and colour.
-
-    Attributes:
-        flip: probability of mirroring left and right.
-        rotation: largest angle in degrees, to either side.
-        scale: range of magnification; 1 shows the whole picture.
-        shift: largest shift in any direction, as a share of the picture's side.
-        brightness, contrast, saturation: largest relative change, 0 for none.
-        tint: largest relative change of a single channel.
-    """
-
-    flip: float = 0.5
-    rotation: float = 8.0
-    scale: tuple[float, float] = (0.9, 1.15)
-    shift: float = 0.04
-    brightness: float = 0.2
-    contrast: float = 0.2
-    saturation: float = 0.3
-    tint: float = 0.15
-
-    def __post_init__(self) -> None:
-        check_range("scale", self.scale, 0.1, 10)
-
-    def pose(self, rng: np.random.Generator) -> np.ndarray:
-        """A random map from target to picture, (2, 3) float64, both in half sides from the centre."""
-        angle = math.radians(rng.uniform(-self.rotation, self.rotation))
-        zoom = 1 / rng.uniform(*self.scale)
-        mirror = -1 if rng.uniform() < self.flip else 1
-        cos, sin = zoom * math.cos(angle), zoom * math.sin(angle)
-        shift_x, shift_y = rng.uniform(-2 * self.shift, 2 * self.shift, 2)
-        return np.array([[mirror * cos, -mirror * sin, shift_x], [sin, cos, shift_y]])
-
-    def colours(self, rng: np.random.Generator) -> np.ndarray:
-        """A random change of colour, (3, 4) float32: (R, G, B, 1) -> RGB, with RGB in [0, 1]."""
-        brightness, contrast, saturation = (
-            1 + rng.uniform(-amount, amount) for amount in (self.brightness, self.contrast, self.saturation)
-        )
-        tint = 1 + rng.uniform(-self.tint, self.tint, (3, 1))
-        matrix = saturation * np.eye(3) + (1 - saturation) * np.outer(np.ones(3), LUMA.astype(np.float32))
-        offset = np.full((3, 1), 0.5 * (1 - contrast))
-        return np.hstack([brightness * contrast * tint * matrix, offset]).astype(np.float32)
 
 
 class FaceFolder(Dataset[dict[str, Any]]):
@@ -112,7 +68,7 @@ class FaceFolder(Dataset[dict[str, Any]]):
         ladder: Ladder | None = None,
         augmentation: Augmentation | None = None,
         seed: int = 0,
-        cache_bytes: int = 2 << 30,
+        cache_bytes: int = CACHE,
     ) -> None:
         self.root, self.resolution, self.seed = Path(root), resolution, seed
         self.degradation, self.ladder, self.augmentation = degradation, ladder, augmentation

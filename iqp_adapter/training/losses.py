@@ -37,6 +37,6 @@ def feature_distance(features: Tensor, wanted: Tensor) -> Tensor:
     return (features.float() - wanted.float()).square().mean()
 
 
-def quality_shortfall(measured: Tensor, requested: Tensor, spread: float) -> Tensor:
-    """Difference between measured and requested scores (B,), in units of the training scores' spread."""
+def quality_shortfall(measured: Tensor, requested: Tensor, spread: Tensor) -> Tensor:
+    """Difference between measured and requested scores (B,), in units of the training scores' spread (B,)."""
     return smooth_l1_loss(measured.float() / spread, requested / spread, beta=0.1)

@@ -1,4 +1,4 @@
-"""Trains the native model: from a folder of good face pictures and a configuration to the weights of each stage."""
+"""Trains the native model: from folders of good face pictures and a configuration to the weights of each stage."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ..native import IQPFR, IQPFRConfig, Tokenizer, preset
+from .base_run import Folders
 from .config import TrainConfig
 from .staged_run import StagedRun
 from .stages import CodebookStage, PredictionStage, QualityStage, Stage
@@ -24,7 +25,7 @@ class NativeTraining(StagedRun):
     config: TrainConfig
     prediction = PredictionStage
 
-    def __init__(self, config: TrainConfig, hq: Path, folder: Path, watch: Path | None = None):
+    def __init__(self, config: TrainConfig, hq: Folders, folder: Path, watch: Path | None = None):
         self.size: IQPFRConfig = preset(config.preset, **config.changes)
         super().__init__(config, self.size.resolution, hq, folder, watch)
 
@@ -38,7 +39,7 @@ class NativeTraining(StagedRun):
         if name == "stage2":
             tokenizer = Tokenizer.from_pretrained(start, self.size).to(self.device)
             tokenizer.to(memory_format=torch.channels_last)
-            model = IQPFR(self.size, self.scale)
+            model = IQPFR(self.size, self.scale, set_scales=self.set_scales)
             model.adopt(tokenizer)
             return self.prediction(config, perceptual, model, tokenizer)
         return QualityStage(config, perceptual, self._restorer(start), self._restorer(start), self.scorer)

@@ -66,6 +66,12 @@ def _of_now(settings: dict[str, Any]) -> dict[str, Any]:
     return settings | ({METRIC: as_saved(str(settings[METRIC]))} if METRIC in settings else {})
 
 
+def identity_of_sets(sets: Mapping[str, FaceFolder]) -> dict[str, Any]:
+    """That of the one set, which may be renamed; where there are several, that of each by its name."""
+    found = {name: identity(folder) for name, folder in sets.items()}
+    return {"sets": found} if len(found) > 1 else next(iter(found.values()))
+
+
 def _as_json(settings: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(settings))
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ...core.codes import decide, divergences
-from ...core.quality import BEST, ScoreScale
+from ...core.quality import BEST
 from ...native import IQPFR
 from ...scoring.scorer import Scorer
 from .. import losses
@@ -21,8 +21,8 @@ class QualityStage(Stage):
     """Trains the Transformer to predict codes whose picture has the requested score.
 
     Codes are drawn by straight-through Gumbel-softmax and decoded by the frozen decoder. The loss compares the score of
-    the picture with the requested score. Terms: quality, that difference; kl, the KL divergence from the codes of
-    stage 2.
+    the picture with the requested score, which is that of the requested quality within the sample's own set. Terms:
+    quality, that difference; kl, the KL divergence from the codes of stage 2.
 
     Options: `best`, the share of samples that request the best quality, while the others request a random one;
     `temperature` of the softmax; `fidelity` of the decoding.
@@ -39,7 +39,6 @@ class QualityStage(Stage):
         self.model, self.before, self.scorer = model, before.eval().requires_grad_(False), scorer
         if model.embedding is None or model.score_scale is None:
             raise ValueError("stage 3 trains for a requested quality; a model with condition: false ends with stage 2")
-        self.scale: ScoreScale = model.score_scale
         model.requires_grad_(False)
         for learning in (model.transformer, model.embedding):
             learning.requires_grad_(True)
@@ -61,7 +60,7 @@ class QualityStage(Stage):
         yield (
             "model",
             {
-                "quality": losses.quality_shortfall(measured, self.scale.score(requested), self.scale.spread),
+                "quality": losses.quality_shortfall(measured, batch.scale.score(requested), batch.scale.spread),
                 "kl": divergences(logits, [x.float() for x in before]).mean(),
             },
         )

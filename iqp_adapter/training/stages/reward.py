@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...core.codes import decide, divergences
 from ...core.quality import ANY, BEST
 from ...hosts.wrapped import WrappedHost
 from .. import losses
-from ..config import StageConfig
-from ..guard import Guard
 from .adaptation import Adaptation
 from .stage import Batch, Terms
 
@@ -31,7 +29,8 @@ class Reward(Adaptation):
 
     Terms: quality, the difference between measured and requested score; as regularisers l1 and perceptual, the
     distances to the target, and from_bare, the perceptual distance to the bare host's picture; on hosts that decide
-    codes also kl, the KL divergence from the bare host's codes. Samples without a condition have no quality term.
+    codes also kl, the KL divergence from the bare host's codes. The requested score is that of the requested quality
+    within the sample's own set. Samples without a condition have no quality term.
 
     Source: stage 3 of IQPFR (arXiv 2503.09294), applied to other hosts. Differs: as in `QualityStage`, and the
     requested quality is that of the target, so that the target shows how to reach it.
@@ -41,10 +40,6 @@ class Reward(Adaptation):
 
     term_names = ("quality", "l1", "perceptual", "from_bare", "kl")
     defaults = {**Adaptation.defaults, "best": 0.0, "anything": 0.0}
-
-    def __init__(self, config: StageConfig, perceptual: nn.Module, model: WrappedHost, guard: Guard):
-        super().__init__(config, perceptual, model, guard)
-        [self.scale] = self.adapter.scales
 
     def updates(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
         yield from super().updates(batch._replace(quality=self.requested(batch)), step)
@@ -59,13 +54,13 @@ class Reward(Adaptation):
         restored, bare, more = self.attempt(batch)
         held = {"l1": losses.l1(restored, batch.hq), "perceptual": self.perceptual(restored, batch.hq)}
         held["from_bare"] = self.perceptual(restored, bare)
-        return {"quality": self.shortfall(restored, batch.quality)} | held | more
+        return {"quality": self.shortfall(restored, batch)} | held | more
 
-    def shortfall(self, restored: Tensor, quality: Tensor) -> Tensor:
-        """Difference between the scores of pictures and the requested quality (B,); 0 where that is NaN."""
+    def shortfall(self, restored: Tensor, batch: Batch) -> Tensor:
+        """Difference between the scores of pictures and the requested ones; 0 where no quality is requested."""
         measured = self.guard.driving(restored.clamp(0, 1))
-        wanted = torch.where(quality.isnan(), measured.detach(), self.scale.score(quality.nan_to_num()))
-        return losses.quality_shortfall(measured, wanted, self.scale.spread)
+        wanted = torch.where(batch.quality.isnan(), measured.detach(), batch.scale.score(batch.quality.nan_to_num()))
+        return losses.quality_shortfall(measured, wanted, batch.scale.spread)
 
     def attempt(self, batch: Batch) -> Attempt:
         """Restores a batch; the adapter's condition is already set."""

@@ -11,15 +11,29 @@ from torch import Tensor, nn
 from ...core.codes import gumbel_noise
 from ...degradations.rng import torch_generator
 from ..config import StageConfig
+from ..sample_scales import SampleScales
 
 
 class Batch(NamedTuple):
-    """Targets hq and inputs lq (B, 3, R, R) in [0, 1], the quality of hq (B,), and a random key for every sample."""
+    """Some samples.
+
+    Attributes:
+        hq, lq: targets and inputs (B, 3, R, R) in [0, 1].
+        quality: of the targets within their own sets, (B,).
+        keys: a random key for every sample.
+        scale: of every sample's own set.
+    """
 
     hq: Tensor
     lq: Tensor
     quality: Tensor
     keys: list[int]
+    scale: SampleScales
+
+    def at(self, places: Tensor) -> Batch:
+        """The samples at some places (N,)."""
+        scale = self.scale._replace(sets=self.scale.sets[places])
+        return Batch(self.hq[places], self.lq[places], self.quality[places], [self.keys[i] for i in places], scale)
 
     def uniform(self, purpose: int) -> Tensor:
         """One uniform draw per sample (B,), the same in every batch and process that the sample is in."""
