@@ -181,7 +181,7 @@ def test_a_backbone_that_is_not_there_is_said_in_one_line(tmp_path, monkeypatch)
         Scorer("iqp-lite", weights=tmp_path)
     config, state = checkpoint.load(tmp_path)
     checkpoint.save(tmp_path, state, config | {"backbone": "lite9"})
-    with pytest.raises(ValueError, match="`backbone` is 'lite9', expected one of 'lite0', 'lite2'"):
+    with pytest.raises(ValueError, match="`backbone` is 'lite9', expected one of 'lite0', 'lite1', 'lite2'"):
         Scorer("iqp-lite", weights=tmp_path)
 
 
@@ -244,7 +244,7 @@ def test_features_come_at_five_strides_with_imagenet_weights(variant, face):
 
 
 def test_an_unknown_backbone_is_said_in_one_line():
-    with pytest.raises(ValueError, match="unknown EfficientNet-Lite variant 'lite9'; available: lite0, lite2"):
+    with pytest.raises(ValueError, match="unknown EfficientNet-Lite variant 'lite9'; available: lite0, lite1, lite2"):
         efficientnet_lite("lite9")
 
 

@@ -163,7 +163,9 @@ class TestSettings:
 def quick_scales():
     """Score scales are fitted to a few made-up scores here, not to 512 pictures."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Run, "_scores", lambda self, first: torch.arange(first, first + 8) * 0.1 + self.config.seed)
+        patched.setattr(
+            Run, "_scores", lambda self, folder, first: torch.arange(first, first + 8) * 0.1 + self.config.seed
+        )
         yield
 
 

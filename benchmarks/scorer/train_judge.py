@@ -20,7 +20,7 @@ from benchmarks.scorer.heads import Target, fit_groups, grades
 from benchmarks.scorer.train_lite import OUT, FacesOption, Shape
 from iqp_adapter.store.checkpoint import save
 
-SHAPE = Shape("lite2")
+SHAPE = Shape("lite2", where="whole")
 GROUPS = 450
 
 
