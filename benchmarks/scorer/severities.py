@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -58,21 +59,28 @@ def follows(scores: np.ndarray, people: Sequence[str]) -> dict[str, Interval]:
     Returns:
         `per_image`: rank correlation with severity within one image and distortion, 1 is perfect; the mean of all;
         `pooled`: the same over all images and distortions at once, which asks for comparable scores as well;
-        `raised`: the share of distorted images that score better than their original, 0 is perfect.
+        `raised`: the share of distorted images that score better than their original, 0 is perfect;
+        `in_order`: the share of pairs of levels of one image and distortion whose milder one scores better.
     """
     drawn, levels = People(people), -np.arange(len(scores))[:, None, None]
     return {
         "per_image": drawn.interval(spearman(-scores).mean(0)),
         "pooled": pooled(scores, np.broadcast_to(levels, scores.shape), people),
         "raised": drawn.interval((scores[1:] > scores[0]).mean((0, 1))),
+        "in_order": drawn.interval(in_order(scores).mean(0)),
     }
+
+
+def in_order(scores: np.ndarray) -> np.ndarray:
+    """Scores (L, T, N) -> the share of pairs of levels whose milder one scores better (T, N)."""
+    return np.mean([scores[mild] > scores[severe] for mild, severe in combinations(range(len(scores)), 2)], axis=0)
 
 
 def by_distortion(scores: np.ndarray) -> Mapping[str, Any]:
     """Mean score (L, T, N) at every level, and rank correlation, of each distortion."""
-    means, rho = scores.mean(2), spearman(-scores).mean(1)
+    means, rho, ordered = scores.mean(2), spearman(-scores).mean(1), in_order(scores).mean(1)
     return {
-        name: {"spearman": rho[index], "mean_scores": means[:, index].tolist()}
+        name: {"spearman": rho[index], "in_order": ordered[index], "mean_scores": means[:, index].tolist()}
         for index, name in enumerate(DISTORTIONS)
     }
 
