@@ -17,7 +17,7 @@ from benchmarks.scorer.fairness import Person, Regression, described, people_of
 from benchmarks.scorer.groups import statistics
 from benchmarks.scorer.heads import of_levels
 from benchmarks.scorer.measuring import Samples, kept
-from benchmarks.scorer.train_lite import OUT, FacesOption, Material, RunOption, Shape
+from benchmarks.scorer.train_lite import LITE, OUT, FacesOption, Material, RunOption, Shape
 
 FOLDS = 5
 
@@ -48,7 +48,7 @@ def left_out(material: Material, shape: Shape, people: Sequence[Person], **optio
 
 def main(faces: FacesOption, run: RunOption) -> None:
     torch.set_num_threads(1)
-    material, shape = Material(faces, run), Shape()
+    material, shape = Material(faces, run), LITE
     material.recall()
     people = people_of([f"{folder.name}={folder / 'train'}" for folder in faces])
     spans = Regression(people).spans(left_out(material, shape, people))

@@ -1,6 +1,7 @@
 """How far can a reward be fooled? It is raised at test time, and judges that nothing learned from look on.
 
-    python -m benchmarks.scorer.gaming --set FACES/dev --set PORTRAITS/dev --run codeformer:128:RUN --name dev
+    python -m benchmarks.scorer.gaming --set FACES/dev --set PORTRAITS/dev --run codeformer:128:RUN --twin TWIN \\
+        --name dev
 
 Every reward is raised by the codes and by the latent of a bare host, step by step, with nothing that holds it back. The
 plot shows each judge against the loss of identity; the table compares rewards where identity fell equally far.
@@ -23,22 +24,18 @@ from benchmarks.common.results import RESULTS, provenance, write_json, write_tex
 from benchmarks.scorer import raising
 from benchmarks.scorer.generated import degraded, generators
 from benchmarks.scorer.groups import sources
+from benchmarks.scorer.raising import Reward
 from benchmarks.scorer.train_lite import RunOption
 from iqp_adapter.bench.intervals import People, person_of
 from iqp_adapter.bench.panel import Panel, Scores
 from iqp_adapter.bench.text import table as markdown
 from iqp_adapter.restorer import Restorer
-from iqp_adapter.scoring.scorer import reward_of
+from iqp_adapter.scoring.ensemble import Mean
+from iqp_adapter.scoring.scales import scales_in, stored_scales
+from iqp_adapter.scoring.scorer import Scorer
 from iqp_adapter.store.files import atomic_path
 
 OUT = RESULTS / "scorer"
-REWARDS = (
-    "iqp-lite@1",
-    "iqp-lite",
-    "mean(iqp-lite, iqp-wide)",
-    "mean(iqp-lite, niqe)",
-    "mean(iqp-lite, iqp-wide, niqe)",
-)
 JUDGES = ("iqp-judge", "piqe@512", "niqe@512", "identity", "perceptual-lite2", "psnr")
 STEPS = (1, 2, 4, 8, 12)
 WAYS = ("codes", "latent")
@@ -46,6 +43,24 @@ LOSSES = (0.01, 0.03, 0.1)
 """Falls of identity at which rewards are compared."""
 
 BATCH = 10
+NIQE = "niqe"
+
+
+def rewards(twin: Path) -> dict[str, Reward]:
+    """The candidates: the old score, the new one, two heads on two backbones, and both with NIQE.
+
+    The second head is in the folder `twin`, with its scale beside it.
+    """
+    lite, niqe = Scorer("iqp-lite", device="cpu"), Scorer(NIQE, device="cpu")
+    second, known = Scorer("iqp-lite", device="cpu", weights=twin), stored_scales()
+    own, other = known[lite.metric], scales_in(twin / "score_scales.json")[lite.metric]
+    return {
+        "iqp-lite@1": Scorer("iqp-lite@1", device="cpu"),
+        "iqp-lite@2": lite,
+        "two heads": Mean([lite, second], [own, other]),
+        "iqp-lite@2 and NIQE": Mean([lite, niqe], [own, known[NIQE]]),
+        "two heads and NIQE": Mean([lite, second, niqe], [own, other, known[NIQE]]),
+    }
 
 
 def pictures_of(sets: Sequence[Path], each: int, side: int) -> tuple[Tensor, Tensor, list[str]]:
@@ -59,9 +74,8 @@ def pictures_of(sets: Sequence[Path], each: int, side: int) -> tuple[Tensor, Ten
     return torch.cat(lq), torch.cat(original), list(people)
 
 
-def curve(reward: str, way: str, model: Restorer, lq: Tensor, original: Tensor, panel: Panel) -> dict[int, Scores]:
+def curve(value: Reward, way: str, model: Restorer, lq: Tensor, original: Tensor, panel: Panel) -> dict[int, Scores]:
     """Steps -> values of the judges and of the reward itself (N,)."""
-    value = reward_of(reward, "cpu", differentiable=True)
     parts: dict[int, list[Tensor]] = {}
     for part in lq.split(BATCH):
         for tried in raising.tries(way, model, part, value, STEPS):
@@ -70,7 +84,7 @@ def curve(reward: str, way: str, model: Restorer, lq: Tensor, original: Tensor, 
 
 
 @torch.no_grad()
-def judged(restored: Tensor, original: Tensor, panel: Panel, value: raising.Reward) -> Scores:
+def judged(restored: Tensor, original: Tensor, panel: Panel, value: Reward) -> Scores:
     return panel(restored, original) | {"reward": torch.cat([value(x) for x in restored.split(BATCH)]).numpy()}
 
 
@@ -95,7 +109,8 @@ def at_equal_identity(path: Sequence[dict[str, Any]], loss: float, judges: Seque
 def main(
     sets: Annotated[list[Path], typer.Option("--set", help="folder of aligned faces; may be repeated")],
     run: RunOption,
-    reward: Annotated[list[str], typer.Option(help="differentiable metric; may be repeated")] = list(REWARDS),  # noqa: B006
+    twin: Annotated[Path, typer.Option(help="folder of a second head, which train_lite and make_scales wrote")],
+    only: Annotated[list[str] | None, typer.Option(help="reward; may be repeated; by default all")] = None,
     each: Annotated[int, typer.Option(min=2, help="people of every set")] = 10,
     name: Annotated[str, typer.Option(help="of the result")] = "dev",
     out: Annotated[Path, typer.Option("-o", "--out", help="folder of the result")] = OUT,
@@ -106,11 +121,13 @@ def main(
     panel, people = panel_of(JUDGES), People(names)
     bare = model.restore(lq, quality=None)
     paths: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for one in reward:
-        before = judged(bare, original, panel, reward_of(one, "cpu", differentiable=True))
+    for one, value in rewards(twin).items():
+        if only and one not in only:
+            continue
+        before = judged(bare, original, panel, value)
         paths[one] = {}
         for way in WAYS:
-            found = curve(one, way, model, lq, original, panel)
+            found = curve(value, way, model, lq, original, panel)
             paths[one][way] = [{"steps": n} | gains(scores, before, panel, people) for n, scores in found.items()]
             typer.echo(f"{one}, {way}: {paths[one][way][-1]}")
     content = {"pictures": len(names), "paths": paths, "judges": panel.describe()}

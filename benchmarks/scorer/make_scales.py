@@ -37,6 +37,7 @@ def main(
     draws: Annotated[int, typer.Option(min=2, help="pictures that are drawn")] = 512,
     seed: int = 0,
     device: str = "cpu",
+    weights: Annotated[Path | None, typer.Option(help="of the metric, if there is only one")] = None,
     output: Annotated[Path, typer.Option(help="entries of other metrics in it are kept")] = BUILTIN
     / "score_scales.json",
 ) -> None:
@@ -46,7 +47,7 @@ def main(
     what = f"{draws} draws of {len(data)} faces at {size} px, half under the ladder and half degraded, seed {seed}"
     source = f"{what}, data {dataset_hash(faces)[:12]}"
     known: dict[str, Any] = json_file(output) if output.exists() else {}
-    for scorer in [Scorer(name, device=device) for name in metric]:
+    for scorer in [Scorer(name, device=device, weights=weights) for name in metric]:
         scale = ScoreScale.fit(scorer.metric, scorer.lower_better, scores_of(data, scorer, draws))
         known[scorer.metric] = {"source": f"{source}, {scorer.protocol}", **scale.to_dict()}
     with atomic_path(output) as partial:

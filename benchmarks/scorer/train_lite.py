@@ -1,7 +1,7 @@
 """Trains the head of iqp-lite on groups of distorted faces and on what generators make, without opinion scores.
 
     python -m benchmarks.scorer.train_lite --faces FACES --faces PORTRAITS --run codeformer:128:RUN \\
-        --output iqp_adapter/weights/iqp-lite-2
+        --output iqp_adapter/weights/iqp-lite-2 --twin TWIN
 
 Every --faces holds train/ and dev/; the first one is without degradation. Measuring takes an hour and is done once, a
 head then learns in a minute. It learns in rounds: what fools iqp-lite@1 is in the first one, and what fools the head of
@@ -70,8 +70,8 @@ class Shape:
         return {"backbone": self.backbone, "levels": list(self.levels), "width": self.width} | window
 
 
-TWIN = Shape("lite1")
-"""A second head that is attacked in turn with the first."""
+LITE, TWIN = Shape(), Shape("lite1")
+"""The head that ships, and a second one that is attacked in turn with it."""
 
 BACKBONES = ("lite0", "lite1")
 
@@ -136,34 +136,37 @@ def reward_by(network: nn.Module) -> Reward:
     return lambda images: network(images.clamp(0, 1))
 
 
-def scale_of(faces: Path, network: nn.Module) -> ScoreScale:
-    """The score scale of a set: its pictures under the ladder of training."""
-    return ScoreScale.fit("iqp-lite@2", False, scores_of(targets_of(faces, 256), network, DRAWS, ("hq",)))
-
-
 def main(
     faces: FacesOption,
     run: RunOption,
     output: Annotated[Path, typer.Option(help="folder for config.json and model.safetensors")],
+    twin: Annotated[Path, typer.Option(help="folder for the second head, which `gaming` uses")],
     seed: int = 0,
 ) -> None:
     torch.set_num_threads(1)  # the order of sums is part of the seed
-    material, shape = Material(faces, run), Shape()
+    material = Material(faces, run)
     material.attack(1, [reward_of("iqp-lite@1", "cpu", differentiable=True)])
     for number in range(2, ROUNDS + 1):
-        networks = [one.network(material.fit(one, seed)) for one in (shape, TWIN)]
+        networks = [shape.network(material.fit(shape, seed)) for shape in (LITE, TWIN)]
         material.attack(number, [reward_by(network) for network in networks])
-    head, groups = material.fit(shape, seed), material.on_dev()
-    scales = {folder.parent.name: scale_of(folder, shape.network(head)) for folder in material.train}
-    scales[POOLED] = ScoreScale.mixture(list(scales.values()), [1.0] * len(scales))
-    quantiles = {"scales": {name: list(scale.quantiles) for name, scale in scales.items()}, "default_scale": POOLED}
-    save(output, head.state_dict(), {"scorer": "iqp-lite", "version": 2, **shape.config, **quantiles})
-    facts = {
-        "groups": GROUPS,
-        "raised": ROUNDS * RAISED,
-        "dev": grades(head, shape.of(groups), material.target(groups)),
-    }
+    on_dev = {}
+    for shape, folder in ((LITE, output), (TWIN, twin)):
+        head, groups = material.fit(shape, seed), material.on_dev()
+        config = {"scorer": "iqp-lite", "version": 2, **shape.config, **scales(material, shape, head)}
+        save(folder, head.state_dict(), config)
+        on_dev[shape.backbone] = grades(head, shape.of(groups), material.target(groups))
+    facts = {"groups": GROUPS, "raised": ROUNDS * RAISED, "dev": on_dev}
     write_json(OUT / "train_lite.json", facts | provenance(seed, material.train[0]))
+
+
+def scales(material: Material, shape: Shape, head: LiteHead) -> dict[str, Any]:
+    """The score scale of every set, and of all with equal shares: its pictures under the ladder of training."""
+    found = {}
+    for folder in material.train:
+        scores = scores_of(targets_of(folder, 256), shape.network(head), DRAWS, ("hq",))
+        found[folder.parent.name] = ScoreScale.fit("iqp-lite@2", False, scores)
+    found[POOLED] = ScoreScale.mixture(list(found.values()), [1.0] * len(found))
+    return {"scales": {name: list(scale.quantiles) for name, scale in found.items()}, "default_scale": POOLED}
 
 
 if __name__ == "__main__":
