@@ -258,7 +258,8 @@ def test_the_script_makes_scales_and_keeps_those_of_others(tmp_path):
     made = stored.scales_in(file)
     assert list(made) == ["piqe", canonical("iqp-lite")] and len(made["piqe"].quantiles) == 101
     assert made["piqe"].lower_better and made["piqe"].quantiles[0] > made["piqe"].quantiles[-1]
-    assert json.loads(file.read_text())["piqe"]["source"].startswith("3 draws of 2 faces at 96 px, half under the ladder")
+    source = json.loads(file.read_text())["piqe"]["source"]
+    assert source.startswith("3 draws of 2 faces at 96 px, half under the ladder and half degraded")
 
 
 class TestCommand:
