@@ -18,7 +18,7 @@ from iqp_adapter.core import metrics
 from iqp_adapter.core.quality import ScoreScale
 from iqp_adapter.degradations.discolour import fade, grey, tint
 from iqp_adapter.scoring.backbones import efficientnet_lite
-from iqp_adapter.scoring.lite import IqpLite, LiteHead, _mean_and_deviation
+from iqp_adapter.scoring.lite import FACE, IqpLite, LiteHead, _mean_and_deviation
 from iqp_adapter.scoring.scorer import Scorer, reward_of
 from iqp_adapter.store import checkpoint, hub
 from iqp_adapter.training.config import RunConfig
@@ -184,6 +184,40 @@ def test_a_backbone_that_is_not_there_is_said_in_one_line(tmp_path, monkeypatch)
     checkpoint.save(tmp_path, state, config | {"backbone": "lite9"})
     with pytest.raises(ValueError, match="`backbone` is 'lite9', expected one of 'lite0', 'lite1', 'lite2'"):
         Scorer("iqp-lite", weights=tmp_path)
+
+
+def test_the_middle_of_the_picture_counts_most(face):
+    statistics = IqpLite((1,), 8, window=FACE).statistics
+    corner, middle = face.clone(), face.clone()
+    corner[..., :64, :64], middle[..., 96:160, 96:160] = 0, 0
+    with torch.no_grad():
+        whole = statistics(face)
+        assert (statistics(middle) - whole).norm() > 5 * (statistics(corner) - whole).norm()
+
+
+def test_a_score_is_the_mean_of_the_heads(face, tmp_path):
+    network = IqpLite((1, 2), 8, heads=3)
+    config = {"scorer": "iqp-lite", "version": 7, "levels": [1, 2], "width": 8, "heads": 3}
+    checkpoint.save(tmp_path, network.head.state_dict(), config)
+    with torch.no_grad():
+        ones = [head.eval()(network.statistics(face)) for head in network.head]
+        assert max(ones) - min(ones) > 0.01
+        torch.testing.assert_close(Scorer("iqp-lite", weights=tmp_path, device="cpu")(face), torch.stack(ones).mean(0))
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"window": [0.5, 0.5, 0, 1]}, "window is 0 wide and 1 high; give sides above 0"),
+        ({"window": [0.5, 0.5]}, r"`window` is \[0.5, 0.5\], expected a list of 4 numbers"),
+        ({"window": "face"}, "`window` is 'face', expected a list"),
+        ({"heads": 0}, "`heads` is 0"),
+    ],
+)
+def test_a_damaged_window_or_number_of_heads_is_said_in_one_line(tmp_path, more, message):
+    with pytest.raises(ValueError, match=message) as error:
+        Scorer("iqp-lite", weights=weights_in(tmp_path, "lite0", **more), device="cpu")
+    assert "\n" not in str(error.value)
 
 
 def test_nothing_may_learn_from_the_judge(face):

@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 from iqp_adapter.scoring import tiles
 from iqp_adapter.scoring.scorer import Scorer
 
-TILED = ["iqp-lite", "iqp-colour", "niqe", "piqe"]
+TILED = ["iqp-lite", "iqp-lite@1", "iqp-colour", "niqe", "piqe"]
 SIZES = [(511, 389), (290, 631), (700, 97)]
 
 

@@ -14,7 +14,7 @@ import typer
 
 from benchmarks.common.results import provenance, write_json, write_text
 from benchmarks.scorer.heads import Weights, grades
-from benchmarks.scorer.train_lite import OUT, FacesOption, Material, RunOption, Shape
+from benchmarks.scorer.train_lite import LITE, OUT, FacesOption, Material, RunOption, Shape
 from iqp_adapter.bench.text import table as markdown
 
 SHAPES = {
@@ -26,13 +26,15 @@ SHAPES = {
     "width 32": Shape(width=32),
     "width 512": Shape(width=512),
     "lite1": Shape("lite1"),
+    "five heads": LITE,
 }
 WEIGHTS = {
     "without order": Weights(order=0),
+    "order 1": Weights(order=1),
     "without looks": Weights(looks=0),
     "looks 0.2": Weights(looks=0.2),
     "without slope": Weights(slope=0),
-    "slope 1": Weights(slope=1),
+    "slope 0.3": Weights(slope=0.3),
     "without raised": Weights(extras=0),
 }
 

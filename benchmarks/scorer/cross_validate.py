@@ -1,4 +1,4 @@
-"""Fairness on the training people: everybody is scored by a head that learned from others.
+"""Fairness on the training people: everybody is scored by a single head that learned from others.
 
 python -m benchmarks.scorer.cross_validate --faces FACES --faces PORTRAITS --run codeformer:128:RUN
 """
@@ -6,6 +6,7 @@ python -m benchmarks.scorer.cross_validate --faces FACES --faces PORTRAITS --run
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -48,7 +49,7 @@ def left_out(material: Material, shape: Shape, people: Sequence[Person], **optio
 
 def main(faces: FacesOption, run: RunOption) -> None:
     torch.set_num_threads(1)
-    material, shape = Material(faces, run), LITE
+    material, shape = Material(faces, run), replace(LITE, heads=1)
     material.recall()
     people = people_of([f"{folder.name}={folder / 'train'}" for folder in faces])
     spans = Regression(people).spans(left_out(material, shape, people))

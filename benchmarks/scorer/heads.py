@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -29,9 +29,9 @@ class Weights:
         extras: error on pictures that generators made.
     """
 
-    order: float = 1.0
+    order: float = 3.0
     looks: float = 0.05
-    slope: float = 0.3
+    slope: float = 3.0
     extras: float = 0.5
 
 
@@ -176,7 +176,7 @@ def disorder(scores: Tensor, targets: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def grades(head: LiteHead, groups: Samples, targets: Tensor) -> dict[str, float]:
+def grades(head: nn.Module, groups: Samples, targets: Tensor) -> dict[str, float]:
     """How a head does on groups that it did not learn from."""
     from scipy.stats import spearmanr
 

@@ -11,7 +11,7 @@ a round is in the next. Heads were chosen on dev by `python -m benchmarks.scorer
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,7 +29,7 @@ from benchmarks.scorer.make_scales import scores_of, targets_of
 from benchmarks.scorer.measuring import Samples
 from benchmarks.scorer.raising import Reward
 from iqp_adapter.core.quality import ScoreScale
-from iqp_adapter.scoring.lite import FACE, IqpLite, LiteHead
+from iqp_adapter.scoring.lite import FACE, IqpLite, LiteHead, LiteHeads
 from iqp_adapter.scoring.scorer import reward_of
 from iqp_adapter.store.checkpoint import save
 
@@ -42,6 +42,7 @@ POOLED, DRAWS = "all", 512
 """The score scale of all sets together, each with the same share; and pictures that are drawn of a set."""
 
 Keep = Callable[[Tensor], Tensor]
+Head = LiteHead | LiteHeads
 
 FacesOption = Annotated[list[Path], typer.Option(help="folder with train/ and dev/; may be repeated")]
 RunOption = Annotated[list[str], typer.Option(help="a small host as name:side:folder; may be repeated")]
@@ -49,29 +50,35 @@ RunOption = Annotated[list[str], typer.Option(help="a small host as name:side:fo
 
 @dataclass(frozen=True)
 class Shape:
-    """Of a scorer: the backbone, its levels, the hidden units of the head, and which part of the picture counts."""
+    """Of a scorer: the backbone, its levels, the hidden units of its heads, how many are averaged, and what counts."""
 
     backbone: str = "lite0"
     levels: tuple[int, ...] = (0, 1, 2, 3)
     width: int = 128
     where: str = "face"
+    heads: int = 1
 
     def of(self, samples: Samples) -> Samples:
         return with_levels(samples, self.levels, self.backbone, self.where)
 
-    def network(self, head: LiteHead) -> IqpLite:
-        network = IqpLite(self.levels, self.width, self.backbone, FACE if self.where == "face" else None)
+    def network(self, head: Head) -> IqpLite:
+        network = IqpLite(self.levels, self.width, self.backbone, FACE if self.where == "face" else None, self.heads)
         network.head = head
         return network.eval()
 
     @property
     def config(self) -> dict[str, Any]:
         window = {"window": list(FACE)} if self.where == "face" else {}
-        return {"backbone": self.backbone, "levels": list(self.levels), "width": self.width} | window
+        return {
+            "backbone": self.backbone,
+            "levels": list(self.levels),
+            "width": self.width,
+            "heads": self.heads,
+        } | window
 
 
-LITE, TWIN = Shape(), Shape("lite1")
-"""The head that ships, and a second one that is attacked in turn with it."""
+LITE, TWIN = Shape(heads=5), Shape("lite1", heads=5)
+"""The heads that ship, and others that are attacked in turn with them."""
 
 BACKBONES = ("lite0", "lite1")
 
@@ -106,7 +113,17 @@ class Material:
         for number in range(1, ROUNDS + 1):
             self.attack(number, [])
 
-    def fit(self, shape: Shape, seed: int = 0, keep: Keep | None = None, **options: Any) -> LiteHead:
+    def fit(self, shape: Shape, seed: int = 0, **options: Any) -> Head:
+        """The heads of a shape, each from a seed of its own; arguments as for `fit_one`."""
+        ones = [self.fit_one(shape, shape.heads * seed + place, **options) for place in range(shape.heads)]
+        if len(ones) == 1:
+            return ones[0]
+        heads = LiteHeads(ones[0].center.numel(), shape.width, len(ones))
+        for place, one in enumerate(ones):
+            heads[place] = one
+        return heads.eval()
+
+    def fit_one(self, shape: Shape, seed: int, keep: Keep | None = None, **options: Any) -> LiteHead:
         """A head of a shape; `keep` tells from the numbers of people (N,) who takes part."""
         groups, raised = self.groups, merged(self.raised) if self.raised else None
         if keep is not None:
@@ -147,7 +164,8 @@ def main(
     material = Material(faces, run)
     material.attack(1, [reward_of("iqp-lite@1", "cpu", differentiable=True)])
     for number in range(2, ROUNDS + 1):
-        networks = [shape.network(material.fit(shape, seed)) for shape in (LITE, TWIN)]
+        singles = [replace(shape, heads=1) for shape in (LITE, TWIN)]
+        networks = [shape.network(material.fit(shape, seed)) for shape in singles]
         material.attack(number, [reward_by(network) for network in networks])
     on_dev = {}
     for shape, folder in ((LITE, output), (TWIN, twin)):
@@ -159,7 +177,7 @@ def main(
     write_json(OUT / "train_lite.json", facts | provenance(seed, material.train[0]))
 
 
-def scales(material: Material, shape: Shape, head: LiteHead) -> dict[str, Any]:
+def scales(material: Material, shape: Shape, head: Head) -> dict[str, Any]:
     """The score scale of every set, and of all with equal shares: its pictures under the ladder of training."""
     found = {}
     for folder in material.train:

@@ -36,7 +36,7 @@ class IqpLite(nn.Module):
 
         images ─ frozen EfficientNet-Lite ─ mean and deviation of every channel ─ standardise ─ MLP ─ score
 
-    The head was trained without opinion scores, on the full-reference quality (VIF and NLPD) of synthetic degradations.
+    Heads were trained without opinion scores, on the full-reference quality (VIF and NLPD) of synthetic degradations.
     It is differentiable to the images, which may have any height and width from 64 pixels. Noise, halos, checkerboards
     and ringing lower the score. Freely optimised pixels can fool it, like any such network: use it as a reward only for
     the output of a decoder, and check the result by another metric.
@@ -49,6 +49,7 @@ class IqpLite(nn.Module):
         width: hidden units of the head.
         backbone: the EfficientNet-Lite whose features are used, one of `backbones.VARIANTS`.
         window: how much each place of the picture counts; None for all alike.
+        heads: how many are averaged.
     """
 
     def __init__(
@@ -57,12 +58,14 @@ class IqpLite(nn.Module):
         width: int = 128,
         backbone: str = "lite0",
         window: Window | None = None,
+        heads: int = 1,
     ) -> None:
         super().__init__()
         self.levels = tuple(levels)
         self.window = window
         self.features = efficientnet_lite(backbone)
-        self.head = LiteHead(2 * sum(self.features.channels[level] for level in self.levels), width)
+        channels = 2 * sum(self.features.channels[level] for level in self.levels)
+        self.head = LiteHead(channels, width) if heads == 1 else LiteHeads(channels, width, heads)
 
     def forward(self, images: Tensor) -> Tensor:
         """RGB images (B, 3, H, W) in [0, 1] -> scores (B,)."""
@@ -117,6 +120,17 @@ class LiteHead(nn.Module):
     def forward(self, statistics: Tensor) -> Tensor:
         standard = (statistics - self.center) / self.spread
         return 100 * self.layers(standard).squeeze(1).sigmoid()  # (B, 1) -> (B,)
+
+
+class LiteHeads(nn.ModuleList):
+    """Heads that learned from different seeds: their mean is steadier than each, and harder to fool."""
+
+    def __init__(self, channels: int, width: int, count: int) -> None:
+        super().__init__(LiteHead(channels, width) for _ in range(count))
+
+    def forward(self, statistics: Tensor) -> Tensor:
+        """(B, C) -> (B,)."""
+        return torch.stack([head(statistics) for head in self]).mean(0)
 
 
 def _mean_and_deviation(features: Tensor, share: Tensor) -> Tensor:

@@ -64,7 +64,8 @@ def _scales(metric: str, fields: Fields) -> dict[str, ScoreScale]:
 
 def _network(fields: Fields, state: Any) -> IqpLite:
     levels, width = fields.wholes("levels", 0, 4, (1, 5)), fields.whole("width", 1, 8192)
-    network = IqpLite(levels, width, fields.text("backbone", VARIANTS, default="lite0"), _window(fields))
+    backbone, heads = fields.text("backbone", VARIANTS, default="lite0"), fields.whole("heads", 1, 100, default=1)
+    network = IqpLite(levels, width, backbone, _window(fields), heads)
     checkpoint.load_strict(network.head, state, fields.source)
     return network
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
 
-from ..core.metrics import NEWEST, as_saved, canonical
+from ..core.metrics import LITE, NEWEST, as_saved, canonical
 from ..core.quality import SET_SCALES, ScoreScale
 from ..store import checkpoint, hub
 from ..store.reading import Fields, json_file
@@ -19,9 +19,10 @@ logger = logging.getLogger(__name__)
 
 @lru_cache(maxsize=1)
 def lite_scale() -> ScoreScale:
-    """The scale of iqp-lite on the training pictures of the model that ships."""
-    config, _ = checkpoint.load(hub.resolve("tiny", prefix="iqpfr-"))
-    return ScoreScale.from_dict(config["score_scale"])
+    """The scale of iqp-lite on the pictures that it learned from, all sets together."""
+    metric = canonical(LITE)
+    config, _ = checkpoint.load(hub.BUILTIN / metric.replace("@", "-"))
+    return ScoreScale(metric, False, tuple(config["scales"][config["default_scale"]]))
 
 
 @cache

@@ -157,7 +157,7 @@ class Fields:
     def _list(self, name: str, what: str, count: tuple[int, int]) -> Fields:
         """A list as entries that are named by their position."""
         least, most = count
-        wanted = f"a list of {least} to {most} {what}"
+        wanted = f"a list of {least if least == most else f'{least} to {most}'} {what}"
         value = self._value(name, wanted, REQUIRED)
         if not isinstance(value, Sequence) or isinstance(value, str) or not least <= len(value) <= most:
             self._refuse(name, wanted)
