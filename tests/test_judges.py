@@ -129,7 +129,7 @@ class TestPanel:
     def test_what_shares_anything_with_a_loss_or_the_scorer_is_marked(self):
         panel = panel_of(["iqp-lite", "psnr", "ssim"])
         assert {name for name, judge in JUDGES.items() if judge.trained_on} == {
-            "iqp-lite", "iqp-colour", "psnr", "perceptual-lite0", "vif", "nlpd", "ciede2000"
+            "iqp-lite", "iqp-lite@1", "iqp-colour", "psnr", "perceptual-lite0", "vif", "nlpd", "ciede2000"
         }  # fmt: skip
         assert [panel.label(name) for name in panel.judges] == ["iqp-lite ↑ †", "psnr ↑ †", "ssim ↑"]
         assert panel.describe()["psnr"]["trained_on"]

@@ -8,8 +8,8 @@ from iqp_adapter.bench.panel import Panel
 from iqp_adapter.bench.protocols import Protocol, find
 
 _NAMES = (
-    "iqp-lite", "iqp-colour", "iqp-judge", "niqe", "niqe@512", "piqe", "piqe@512", "psnr", "ssim", "fsim", "vsi",
-    "gmsd", "ciede2000", "colourfulness", "uciqe", "uiqm",
+    "iqp-lite", "iqp-lite@1", "iqp-colour", "iqp-judge", "niqe", "niqe@512", "piqe", "piqe@512", "psnr", "ssim",
+    "fsim", "vsi", "gmsd", "ciede2000", "colourfulness", "uciqe", "uiqm",
 )  # fmt: skip
 JUDGES: dict[str, Protocol] = {name: find(name) for name in _NAMES} | {
     "perceptual-lite2": find("perceptual/efficientnet-lite2"),

@@ -29,7 +29,7 @@ from iqp_adapter.core.quality import BEST
 from iqp_adapter.native import IQPFR
 
 LEVELS = np.linspace(1 - BEST, BEST, 9).round(4)
-DRIVING = "iqp-lite"
+DRIVING = "iqp-lite@1"
 CONTEXT = ("niqe", "piqe", "psnr", "perceptual-lite2")
 
 

@@ -16,7 +16,7 @@ from iqp_adapter.bench.intervals import People
 from iqp_adapter.bench.panel import summary
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
-JUDGES = ("iqp-lite", "niqe", "piqe", "psnr", "ssim", "perceptual-lite2", "identity")
+JUDGES = ("iqp-lite@1", "niqe", "piqe", "psnr", "ssim", "perceptual-lite2", "identity")
 
 
 def main(model: ModelOption, faces: FacesOption, seeds: SeedsOption = 2, out: OutOption = RESULTS / "native") -> None:

@@ -20,7 +20,7 @@ from iqp_adapter.bench.text import table as markdown
 from iqp_adapter.pictures import read_tensor, resize
 from iqp_adapter.store.files import list_images
 
-JUDGES = ("iqp-lite", "niqe", "piqe", "identity")
+JUDGES = ("iqp-lite@1", "niqe", "piqe", "identity")
 """There is no original: identity is the distance to the input."""
 
 QUALITIES = {"0.1": 0.1, "0.5": 0.5, "best": "best"}

@@ -21,7 +21,7 @@ from iqp_adapter.bench.claims import Comparison, claims_list
 from iqp_adapter.bench.intervals import People
 from iqp_adapter.bench.panel import Scores, summary
 
-AGAINST_INPUT = ("iqp-lite", "niqe", "piqe", "perceptual-lite2")
+AGAINST_INPUT = ("iqp-lite@1", "niqe", "piqe", "perceptual-lite2")
 NEARNESS = ("perceptual-lite2", "identity")
 """Judges by which `best` and a rival are equally near the originals before their quality is compared."""
 

@@ -20,7 +20,7 @@ from iqp_adapter.bench.text import table as markdown
 from iqp_adapter.scoring.scorer import Scorer
 from iqp_adapter.store.files import list_images
 
-CANDIDATES = ("iqp-lite", "niqe", "piqe", "entropy")
+CANDIDATES = ("iqp-lite@1", "niqe", "piqe", "entropy")
 SIZES = (256, 512)
 
 FacesOption = Annotated[Path, typer.Option(help="folder of aligned faces, named <person>_<take>")]
