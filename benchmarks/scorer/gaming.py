@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +27,6 @@ from benchmarks.scorer import raising
 from benchmarks.scorer.generated import degraded, generators
 from benchmarks.scorer.groups import sources
 from benchmarks.scorer.raising import Reward
-from benchmarks.scorer.train_lite import RunOption
 from iqp_adapter.bench.intervals import People, person_of
 from iqp_adapter.bench.panel import Panel, Scores
 from iqp_adapter.bench.text import table as markdown
@@ -37,7 +38,7 @@ from iqp_adapter.store.files import atomic_path
 
 OUT = RESULTS / "scorer"
 JUDGES = ("iqp-judge", "piqe@512", "niqe@512", "identity", "perceptual-lite2", "psnr")
-STEPS = (1, 2, 4, 8, 12)
+STEPS = (1, 2, 4, 8)
 WAYS = ("codes", "latent")
 LOSSES = (0.01, 0.03, 0.1)
 """Falls of identity at which rewards are compared."""
@@ -106,34 +107,49 @@ def at_equal_identity(path: Sequence[dict[str, Any]], loss: float, judges: Seque
     return {name: float(of[after - 1] + share * (of[after] - of[after - 1])) for name, of in values.items()}
 
 
+class Game:
+    """One host, some faces, and the judges; every process of a pool builds its own."""
+
+    def __init__(self, sets: Sequence[Path], run: str, twin: Path, each: int) -> None:
+        torch.set_num_threads(1)
+        self.model, side = generators([run])[1]
+        self.lq, self.original, names = pictures_of(sets, each, side)
+        self.panel, self.people = panel_of(JUDGES), People(names)
+        self.twin = twin
+
+    def paths(self, reward: str) -> dict[str, list[dict[str, Any]]]:
+        """Way -> gains by the judges after rising numbers of steps."""
+        value = rewards(self.twin)[reward]
+        before = judged(self.model.restore(self.lq, quality=None), self.original, self.panel, value)
+        found: dict[str, list[dict[str, Any]]] = {}
+        for way in WAYS:
+            after = curve(value, way, self.model, self.lq, self.original, self.panel)
+            found[way] = [{"steps": n} | gains(one, before, self.panel, self.people) for n, one in after.items()]
+        return found
+
+
+def play(reward: str, *given: Any) -> dict[str, list[dict[str, Any]]]:
+    return Game(*given).paths(reward)
+
+
 def main(
     sets: Annotated[list[Path], typer.Option("--set", help="folder of aligned faces; may be repeated")],
-    run: RunOption,
-    twin: Annotated[Path, typer.Option(help="folder of a second head, which train_lite and make_scales wrote")],
-    only: Annotated[list[str] | None, typer.Option(help="reward; may be repeated; by default all")] = None,
-    each: Annotated[int, typer.Option(min=2, help="people of every set")] = 10,
+    run: Annotated[str, typer.Option(help="the host that is bare, as name:side:folder")],
+    twin: Annotated[Path, typer.Option(help="folder of other heads, which train_lite and make_scales wrote")],
+    each: Annotated[int, typer.Option(min=2, help="people of every set")] = 8,
+    workers: Annotated[int, typer.Option(min=1, help="processes")] = 2,
     name: Annotated[str, typer.Option(help="of the result")] = "dev",
     out: Annotated[Path, typer.Option("-o", "--out", help="folder of the result")] = OUT,
 ) -> None:
-    torch.set_num_threads(1)
-    model, side = generators(run)[1]
-    lq, original, names = pictures_of(sets, each, side)
-    panel, people = panel_of(JUDGES), People(names)
-    bare = model.restore(lq, quality=None)
-    paths: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for one, value in rewards(twin).items():
-        if only and one not in only:
-            continue
-        before = judged(bare, original, panel, value)
-        paths[one] = {}
-        for way in WAYS:
-            found = curve(value, way, model, lq, original, panel)
-            paths[one][way] = [{"steps": n} | gains(scores, before, panel, people) for n, scores in found.items()]
-            typer.echo(f"{one}, {way}: {paths[one][way][-1]}")
-    content = {"pictures": len(names), "paths": paths, "judges": panel.describe()}
+    given = (sets, run, twin, each)
+    game = Game(*given)
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        played = {one: pool.submit(play, one, *given) for one in rewards(twin)}
+        paths = {one: future.result() for one, future in played.items()}
+    content = {"pictures": len(game.lq), "paths": paths, "judges": game.panel.describe()}
     write_json(out / f"gaming_{name}.json", content | provenance(0, sets[0]))
-    write_text(out / f"gaming_{name}.md", report(paths, panel, name))
-    draw(out / f"gaming_{name}.png", paths, panel)
+    write_text(out / f"gaming_{name}.md", report(paths, game.panel, name))
+    draw(out / f"gaming_{name}.png", paths, game.panel)
 
 
 def report(paths: dict[str, dict[str, list[dict[str, Any]]]], panel: Panel, name: str) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 LITE, COLOUR, JUDGE = "iqp-lite", "iqp-colour", "iqp-judge"
 
-NEWEST = {LITE: 1, COLOUR: 1, JUDGE: 1}
+NEWEST = {LITE: 2, COLOUR: 1, JUDGE: 1}
 """The metrics of this project, and the version that a name without one means; a version is a folder of `weights`."""
 
 _FIRST = 1
