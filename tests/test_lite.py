@@ -233,7 +233,13 @@ def test_nothing_may_learn_from_the_judge(face):
 
 
 @pytest.mark.parametrize(
-    ("folder", "known"), [("iqp-lite-1", "d7b5c1890bbb3a06"), ("iqp-colour-1", "3035594b6463629f")]
+    ("folder", "known"),
+    [
+        ("iqp-lite-1", "d7b5c1890bbb3a06"),
+        ("iqp-lite-2", "0e6c03879aa0f73f"),
+        ("iqp-judge-1", "972d8e7d41797153"),
+        ("iqp-colour-1", "3035594b6463629f"),
+    ],
 )
 def test_the_shipped_heads_are_small_and_are_those_that_protocols_name(folder, known):
     weights = hub.BUILTIN / folder / "model.safetensors"
