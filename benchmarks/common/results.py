@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,12 +23,12 @@ DATA_SETS = {"london": "Face Research Lab London Set, CC BY 4.0, doi:10.6084/m9.
 """Names of data sets by the first word of their files."""
 
 
-def provenance(seed: int, faces: Path | None = None, **models: str | Path | None) -> dict[str, Any]:
+def provenance(seed: int, faces: Path | Sequence[Path] | None = None, **models: str | Path | None) -> dict[str, Any]:
     """What a result depends on besides the code: command, versions, machine, seed, pictures and weights, by hash."""
     facts: dict[str, Any] = {"command": command(f"python -m {_module()}", sys.argv[1:])}
     facts["environment"] = environment(seed)
     if faces is not None:
-        facts["data"] = _data(faces)
+        facts["data"] = _data(faces) if isinstance(faces, Path) else [_data(folder) for folder in faces]
     weights = {role: sha256_of(weights_file(model)) for role, model in models.items() if model is not None}
     return facts | ({"weights": weights} if weights else {})
 

@@ -52,7 +52,7 @@ def main(faces: FacesOption, run: RunOption, seed: int = 0) -> None:
         head = material.fit(shape, seed, weights=weights)
         results[name] = grades(head, shape.of(groups), material.target(groups))
         typer.echo(f"{name}: {results[name]}")
-    write_json(OUT / "choose_head.json", provenance(seed, material.dev[0]) | {"heads": results})
+    write_json(OUT / "choose_head.json", provenance(seed, material.dev) | {"heads": results})
     lines = [["head", *(key.replace("_", " ") for key in next(iter(results.values())))]]
     lines += [[name, *(f"{value:.3g}" for value in row.values())] for name, row in results.items()]
     write_text(OUT / "choose_head.md", f"# Heads of iqp-lite on dev\n\n{markdown(lines)}\n")

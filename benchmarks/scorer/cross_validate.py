@@ -54,7 +54,7 @@ def main(faces: FacesOption, run: RunOption) -> None:
     people = people_of([f"{folder.name}={folder / 'train'}" for folder in faces])
     spans = Regression(people).spans(left_out(material, shape, people))
     content = {"folds": FOLDS, "pictures": len(people), "spans": spans}
-    write_json(OUT / "cross_validate.json", content | provenance(0, material.train[0]))
+    write_json(OUT / "cross_validate.json", content | provenance(0, material.train))
 
 
 if __name__ == "__main__":

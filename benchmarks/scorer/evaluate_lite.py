@@ -53,8 +53,7 @@ def main(
     ladders = on_ladders(files, scorers)
     outputs = on_outputs(files, scorers)
     content: dict[str, Any] = {"faces": len(files), "ladders": ladders, "outputs": outputs}
-    facts = provenance(0, sets[0]) | {"sets": [folder.name for folder in sets]}
-    write_json(OUT / f"evaluate_lite_{name}.json", content | facts)
+    write_json(OUT / f"evaluate_lite_{name}.json", content | provenance(0, sets))
     write_text(OUT / f"evaluate_lite_{name}.md", report(content, name))
 
 

@@ -198,7 +198,7 @@ def main(
     spans = {one: regression.spans(means[:, i]) for i, one in enumerate(metric)}
     content: dict[str, Any] = {"pictures": len(people), "recipes": list(RECIPES), "spans": spans}
     content["shifts"] = shifts(people, plain, describe, metric)
-    write_json(out / f"fairness_{name}.json", content | provenance(0, *(Path(one.split("=", 1)[1]) for one in sets)))
+    write_json(out / f"fairness_{name}.json", content | provenance(0, [Path(one.split("=", 1)[1]) for one in sets]))
     write_text(out / f"fairness_{name}.md", report(content, metric, name))
 
 

@@ -147,7 +147,7 @@ def main(
         played = {one: pool.submit(play, one, *given) for one in rewards(twin)}
         paths = {one: future.result() for one, future in played.items()}
     content = {"pictures": len(game.lq), "paths": paths, "judges": game.panel.describe()}
-    write_json(out / f"gaming_{name}.json", content | provenance(0, sets[0]))
+    write_json(out / f"gaming_{name}.json", content | provenance(0, sets))
     write_text(out / f"gaming_{name}.md", report(paths, game.panel, name))
     draw(out / f"gaming_{name}.png", paths, game.panel)
 

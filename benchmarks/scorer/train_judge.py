@@ -37,7 +37,7 @@ def main(
     head = fit_groups(SHAPE.of(learned), target(learned), nothing, nothing, width=SHAPE.width, seed=seed)
     save(output, head.state_dict(), {"scorer": "iqp-judge", "version": 1, **SHAPE.config})
     content = {"groups": GROUPS, "dev": grades(head, SHAPE.of(judged), target(judged))}
-    write_json(OUT / "train_judge.json", content | provenance(seed, train[0]))
+    write_json(OUT / "train_judge.json", content | provenance(seed, train))
 
 
 if __name__ == "__main__":

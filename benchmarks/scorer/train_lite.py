@@ -174,7 +174,7 @@ def main(
         save(folder, head.state_dict(), config)
         on_dev[shape.backbone] = grades(head, shape.of(groups), material.target(groups))
     facts = {"groups": GROUPS, "raised": ROUNDS * RAISED, "dev": on_dev}
-    write_json(OUT / "train_lite.json", facts | provenance(seed, material.train[0]))
+    write_json(OUT / "train_lite.json", facts | provenance(seed, material.train))
 
 
 def scales(material: Material, shape: Shape, head: Head) -> dict[str, Any]:
