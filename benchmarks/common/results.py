@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +18,10 @@ from iqp_adapter.store.files import list_images, sha256_of
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 OutOption = Annotated[Path, typer.Option("-o", "--out", help="folder of the results")]
-DATA_SETS = {"london": "Face Research Lab London Set, CC BY 4.0, doi:10.6084/m9.figshare.5047666"}
+DATA_SETS = {
+    "london": "Face Research Lab London Set, CC BY 4.0, doi:10.6084/m9.figshare.5047666",
+    "portrait": "official portraits of members of the US Congress, from vharnathka/cse151a and voteview/member_photos",
+}
 """Names of data sets by the first word of their files."""
 
 
