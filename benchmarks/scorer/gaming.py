@@ -37,10 +37,10 @@ from iqp_adapter.scoring.scorer import Scorer
 from iqp_adapter.store.files import atomic_path
 
 OUT = RESULTS / "scorer"
-JUDGES = ("iqp-judge", "piqe@512", "niqe@512", "identity", "perceptual-lite2", "psnr")
+JUDGES = ("iqp-judge", "piqe", "niqe@512", "identity", "perceptual-lite2", "psnr")
 STEPS = (1, 2, 4, 8)
 WAYS = ("codes", "latent")
-LOSSES = (0.01, 0.03, 0.1)
+LOSSES = (0.005, 0.01, 0.02)
 """Falls of identity at which rewards are compared."""
 
 BATCH = 10
