@@ -28,6 +28,7 @@ class Brightness:
     """Stands in for a scorer: the mean of an image; counts what it is asked, and refuses black images."""
 
     metric, protocol, lower_better = "brightness", "brightness/v1", False
+    earlier = ()
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -177,7 +178,9 @@ def test_the_command_shows_and_writes_the_scores(photos, tmp_path):
     assert float(rows[0]["piqe"]) < float(rows[1]["piqe"])
     assert f"{float(rows[0][lite]):.3f}" in output
     content = json.loads(report.read_text())
-    assert content["metrics"][lite] == {"protocol": lite.replace("@", "/v"), "lower_better": False}
+    seen = content["metrics"][lite]
+    assert (seen["protocol"], seen["lower_better"]) == (lite.replace("@", "/v"), False)
+    assert seen["scale"]["name"] == "all" and "quality by 'all'" in output.replace("\n", " ")
     assert content["files"][0]["scores"]["piqe"] == float(rows[0]["piqe"])
 
 
