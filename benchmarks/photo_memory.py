@@ -50,7 +50,7 @@ def bench(photos: Path, out: Path) -> list[str]:
     return ["bench", "--lq", str(photos), "--quality", "best", "-m", "iqp-lite", "-m", "piqe", "-o", str(out)]
 
 
-METRICS = ("iqp-lite", "iqp-colour", "niqe", "piqe")
+METRICS = ("iqp-lite@2", "iqp-lite@1", "iqp-colour", "niqe", "piqe")
 TASKS: dict[str, dict[str, Command]] = {
     "score": {f"score {metric}": partial(score, metric) for metric in METRICS},
     "score-large": {f"score {metric}, 12 megapixels": partial(score, metric) for metric in METRICS},
