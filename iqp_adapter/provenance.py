@@ -46,7 +46,8 @@ def command(program: str, options: Sequence[str]) -> str:
 
 def placeless(text: str) -> str:
     """Words in which absolute paths have kept their last two names, so that no report tells where it was made."""
-    return re.sub(r"(?<![\w.:/}])(?:/[^\s/='\"]+){2,}", lambda path: "/".join(path[0].split("/")[-2:]), text)
+    path = r"(?<![\w./}])(?<!\b\w:)(?:/[^\s/='\"]+){2,}"  # neither in a URL nor after the letter of a drive
+    return re.sub(path, lambda found: "/".join(found[0].split("/")[-2:]), text)
 
 
 def _versions() -> Iterator[tuple[str, str]]:

@@ -24,6 +24,7 @@ from iqp_adapter.bench.protocols import Protocol, find
 from iqp_adapter.bench.text import write_json
 from iqp_adapter.core.quality import ScoreScale
 from iqp_adapter.native import IQPFR, Tokenizer, preset
+from iqp_adapter.provenance import placeless
 from iqp_adapter.store import checkpoint
 from iqp_adapter.training.config import StageConfig
 from iqp_adapter.training.sample_scales import SampleScales
@@ -351,3 +352,17 @@ def test_the_benchmarks_run(album, tmp_path, monkeypatch):
 
 def test_an_interval_is_the_middle_of_its_resamples():
     assert interval(0.0, np.arange(1001.0)) == (0.0, 25.0, 975.0)
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("/home/me/runs/one", "runs/one"),
+        ("name:128:/home/me/runs/one", "name:128:runs/one"),
+        ("set=/home/me/faces/dev", "set=faces/dev"),
+        ("https://host.org/some/long/path", "https://host.org/some/long/path"),
+        ("C:/Users/me/faces", "C:/Users/me/faces"),
+    ],
+)
+def test_paths_keep_their_last_two_names_wherever_they_stand(said, kept):
+    assert placeless(said) == kept
