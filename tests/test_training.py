@@ -88,7 +88,7 @@ def test_stage_two_and_three_leave_the_codebooks_and_the_decoder_alone(finished)
 
 def test_stage_one_learns(faces, tmp_path):
     settings = config()
-    longer = replace(settings.stages["stage1"], steps=200, weights={"l1": 2.0, "perceptual": 0.15}, options={})
+    longer = replace(settings.stages["stage1"], steps=260, weights={"l1": 2.0, "perceptual": 0.15}, options={})
     training = NativeTraining(replace(settings, stages=settings.stages | {"stage1": longer}), faces, tmp_path)
     training.run_stage("stage1")
     rows = [json.loads(line) for line in (tmp_path / "stage1" / "log.jsonl").read_text().splitlines()]
