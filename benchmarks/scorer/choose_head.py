@@ -1,4 +1,4 @@
-"""Which backbone, levels, width, and terms of the loss? Heads of iqp-lite side by side on dev.
+"""Which backbone, levels, width, and terms of the loss? Single heads of iqp-lite side by side on dev.
 
     python -m benchmarks.scorer.choose_head --faces FACES --faces PORTRAITS --run codeformer:128:RUN
 
@@ -14,7 +14,7 @@ import typer
 
 from benchmarks.common.results import provenance, write_json, write_text
 from benchmarks.scorer.heads import Weights, grades
-from benchmarks.scorer.train_lite import LITE, OUT, FacesOption, Material, RunOption, Shape
+from benchmarks.scorer.train_lite import OUT, FacesOption, Material, RunOption, Shape
 from iqp_adapter.bench.text import table as markdown
 
 SHAPES = {
@@ -24,9 +24,8 @@ SHAPES = {
     "levels 1-3": Shape(levels=(1, 2, 3)),
     "whole picture": Shape(where="whole"),
     "width 32": Shape(width=32),
-    "width 512": Shape(width=512),
+    "width 256": Shape(width=256),
     "lite1": Shape("lite1"),
-    "five heads": LITE,
 }
 WEIGHTS = {
     "without order": Weights(order=0),
