@@ -37,7 +37,7 @@ def main(faces: FacesOption, every: EveryOption = 2) -> None:
     write_text(OUT / "choose_default.md", f"# Scores against severity on {faces.name}\n\n{explained(results, files)}")
 
 
-def compare(files: Sequence[Path], scorers: Sequence[Scorer]) -> dict[int, Any]:
+def compare(files: Sequence[Path], scorers: Sequence[Scorer], sizes: Sequence[int] = SIZES) -> dict[int, Any]:
     """By side in pixels and metric: how its scores follow severity, over groups of distortions and for each."""
     people = [person_of(file) for file in files]
     return {
@@ -46,7 +46,7 @@ def compare(files: Sequence[Path], scorers: Sequence[Scorer]) -> dict[int, Any]:
             | {"distortions": by_distortion(scores)}
             for metric, scores in scores_on_ladders(files, size, scorers).items()
         }
-        for size in SIZES
+        for size in sizes
     }
 
 

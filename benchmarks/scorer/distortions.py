@@ -66,7 +66,7 @@ def chroma_noise(image: np.ndarray, severity: float, rng: Rng) -> np.ndarray:
 
 
 def jpeg(image: np.ndarray, severity: float, rng: Rng) -> np.ndarray:
-    return _recode(image, "JPEG", 100 - geometric(3, 95, severity))
+    return recode(image, "JPEG", 100 - geometric(3, 95, severity))
 
 
 def bilateral(image: np.ndarray, severity: float, rng: Rng) -> np.ndarray:
@@ -122,7 +122,7 @@ def posterise(image: np.ndarray, severity: float, rng: Rng) -> np.ndarray:
 
 
 def webp(image: np.ndarray, severity: float, rng: Rng) -> np.ndarray:
-    return _recode(image, "WEBP", 100 - geometric(4, 99, severity))
+    return recode(image, "WEBP", 100 - geometric(4, 99, severity))
 
 
 def displace(image: np.ndarray, severity: float, rng: Rng) -> np.ndarray:
@@ -180,7 +180,8 @@ def _gaussian_kernel(long: float, short: float, angle: float) -> np.ndarray:
     return kernel / kernel.sum()
 
 
-def _recode(image: np.ndarray, codec: str, quality: float) -> np.ndarray:
+def recode(image: np.ndarray, codec: str, quality: float) -> np.ndarray:
+    """A picture through a file of that codec and quality, and back."""
     file = BytesIO()
     Image.fromarray((image.clip(0, 1) * 255).round().astype(np.uint8)).save(file, codec, quality=round(quality))
     return np.asarray(Image.open(file).convert("RGB"), dtype=np.float32) / 255

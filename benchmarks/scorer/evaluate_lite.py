@@ -20,9 +20,9 @@ from torch.nn.functional import one_hot
 import iqp_adapter as iqp
 from benchmarks.common.judges import panel_of
 from benchmarks.common.results import provenance, write_json, write_text
-from benchmarks.scorer.choose_default import EveryOption, short
+from benchmarks.scorer.choose_default import EveryOption, compare, short
 from benchmarks.scorer.distortions import as_tensor, load_face
-from benchmarks.scorer.severities import GROUPS, SEVERITIES, by_distortion, follows, pooled, scores_on_ladders
+from benchmarks.scorer.severities import GROUPS, SEVERITIES, follows, pooled
 from benchmarks.scorer.train_lite import OUT
 from iqp_adapter.bench.intervals import Interval, person_of
 from iqp_adapter.bench.text import table as markdown
@@ -50,21 +50,11 @@ def main(
     torch.set_num_threads(1)
     files = [file for folder in sets for file in list_images([folder])[::every]]
     scorers = [Scorer(metric, device="cpu") for metric in METRICS]
-    ladders = on_ladders(files, scorers)
+    ladders = compare(files, scorers, [SIDE])[SIDE]
     outputs = on_outputs(files, scorers)
     content: dict[str, Any] = {"faces": len(files), "ladders": ladders, "outputs": outputs}
     write_json(OUT / f"evaluate_lite_{name}.json", content | provenance(0, sets))
     write_text(OUT / f"evaluate_lite_{name}.md", report(content, name))
-
-
-def on_ladders(files: Sequence[Path], scorers: Sequence[Scorer]) -> dict[str, Any]:
-    """How every metric follows severity, over groups of distortions and for each."""
-    people = [person_of(file) for file in files]
-    return {
-        metric: {group: follows(scores[:, positions], people) for group, positions in GROUPS.items()}
-        | {"distortions": by_distortion(scores)}
-        for metric, scores in scores_on_ladders(files, SIDE, scorers).items()
-    }
 
 
 @torch.no_grad()

@@ -9,7 +9,6 @@ pictures with known exposures. Before other scenery: the same people cut out and
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from torch import Tensor
 
 from benchmarks.common.results import RESULTS, provenance, write_json, write_text
 from benchmarks.scorer.distortions import SEEN, UNSEEN, as_tensor, distort, load_face
-from benchmarks.scorer.groups import person_number
+from benchmarks.scorer.groups import facts_of, person_number
 from benchmarks.scorer.looks import backdrop, before, busyness, cheek_luminance, scenery
 from iqp_adapter.bench.intervals import Interval, People, person_of
 from iqp_adapter.bench.text import table as markdown
@@ -69,8 +68,7 @@ def people_of(sets: Sequence[str]) -> list[Person]:
     found = []
     for entry in sets:
         name, folder = entry.split("=", 1)
-        facts = Path(folder).parent / "facts.csv"
-        known = {row["file"]: row for row in csv.DictReader(facts.open(newline=""))} if facts.is_file() else {}
+        known = facts_of(Path(folder))
         for file in list_images([folder]):
             fact = known.get(file.name, {"source": name, "native": "0"})
             face, group = load_face(file, SIDE), f"{name} {fact['source']}"
@@ -147,10 +145,7 @@ def exposed(image: np.ndarray, factor: float) -> np.ndarray:
 
 
 def staged(people: Sequence[Person]) -> dict[str, list[tuple[int, np.ndarray]]]:
-    """Change of background -> places of the people that could be cut out, and the new pictures.
-
-    "cut out" puts them before the old background out of focus, so that what the cutting itself changes is seen.
-    """
+    """Change of background -> places of the people that could be cut out, and the new pictures."""
     cut = [(place, one.image, part) for place, one in enumerate(people) if (part := backdrop(one.image)) is not None]
     changed: dict[str, list[tuple[int, np.ndarray]]] = {}
     for name in SCENES:

@@ -24,7 +24,7 @@ from torch import Tensor
 from benchmarks.common.judges import panel_of
 from benchmarks.common.results import RESULTS, provenance, write_json, write_text
 from benchmarks.scorer import raising
-from benchmarks.scorer.generated import degraded, generators
+from benchmarks.scorer.generated import degraded, small_host
 from benchmarks.scorer.groups import sources
 from benchmarks.scorer.raising import Reward
 from iqp_adapter.bench.intervals import People, person_of
@@ -112,7 +112,7 @@ class Game:
 
     def __init__(self, sets: Sequence[Path], run: str, twin: Path, each: int) -> None:
         torch.set_num_threads(1)
-        self.model, side = generators([run])[1]
+        self.model, side = small_host(run)
         self.lq, self.original, names = pictures_of(sets, each, side)
         self.panel, self.people = panel_of(JUDGES), People(names)
         self.twin = twin

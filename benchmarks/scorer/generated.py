@@ -40,11 +40,13 @@ class Made:
 
 def generators(runs: Sequence[str]) -> list[tuple[Restorer, int]]:
     """The shipped model and small hosts, with their sides; a run is "name:side:folder"."""
-    found: list[tuple[Restorer, int]] = [(iqp.IQPFR.from_pretrained("tiny"), 256)]
-    for run in runs:
-        name, side, folder = run.split(":", 2)
-        found.append((iqp.wrap(load_host(name, Path(folder), side=int(side))), int(side)))
-    return found
+    return [(iqp.IQPFR.from_pretrained("tiny"), 256), *map(small_host, runs)]
+
+
+def small_host(run: str) -> tuple[Restorer, int]:
+    """A bare host and its side, of "name:side:folder"."""
+    name, side, folder = run.split(":", 2)
+    return iqp.wrap(load_host(name, Path(folder), side=int(side))), int(side)
 
 
 def degraded(source: Source, side: int, rng: Rng) -> tuple[Tensor, Tensor]:
@@ -63,7 +65,8 @@ def raised(
         rng = np.random.default_rng((seed, index))
         place, reward = int(rng.integers(len(faces))), rewards[index % len(rewards)]
         way = raising.WAYS[index // len(rewards) % len(raising.WAYS)]
-        model, side = (models if way == "pixels" else able)[rng.integers(len(models if way == "pixels" else able))]
+        takes_part = models if way == "pixels" else able
+        model, side = takes_part[rng.integers(len(takes_part))]
         lq, original = degraded(faces[place], side, rng)
         tries = raising.tries(way, model, lq, reward, STEPS)
         yield Made(torch.cat([tried.restored for tried in tries]), original, place)

@@ -12,7 +12,6 @@ import csv
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -20,11 +19,10 @@ from zlib import crc32
 import cv2
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from benchmarks.scorer.distortions import Distortion, Rng, as_tensor, distort, load_face
+from benchmarks.scorer.distortions import Distortion, Rng, as_tensor, distort, load_face, recode
 from benchmarks.scorer.looks import PATTERNS, backdrop, before, busyness, cheek_luminance, relit, scenery, side_lit
 from benchmarks.scorer.measuring import Samples, measured
 from iqp_adapter.bench.intervals import person_of
@@ -66,13 +64,18 @@ class Source:
 
 
 def sources(faces: Path) -> list[Source]:
-    """The pictures of a folder, with what is known of each from `facts.csv` of the folder above."""
-    facts = faces.parent / "facts.csv"
-    known: Mapping[str, Any] = {}
-    if facts.is_file():
-        with facts.open(newline="") as table:
-            known = {row["file"]: row for row in csv.DictReader(table)}
+    """The pictures of a folder, with what is known of each."""
+    known = facts_of(faces)
     return [Source(file, _web_photo(known[file.name]) if file.name in known else None) for file in list_images([faces])]
+
+
+def facts_of(faces: Path) -> dict[str, dict[str, str]]:
+    """The rows of `facts.csv` in the folder above, by the names of the files; none where there is no such table."""
+    facts = faces.parent / "facts.csv"
+    if not facts.is_file():
+        return {}
+    with facts.open(newline="") as table:
+        return {row["file"]: row for row in csv.DictReader(table)}
 
 
 def _web_photo(facts: Mapping[str, str]) -> Photo:
@@ -82,10 +85,7 @@ def _web_photo(facts: Mapping[str, str]) -> Photo:
     def photo(image: np.ndarray) -> np.ndarray:
         side = image.shape[0]
         small = cv2.resize(image, (native, native), interpolation=_either(side, native))
-        file = BytesIO()
-        Image.fromarray((small.clip(0, 1) * 255).round().astype(np.uint8)).save(file, "JPEG", quality=quality)
-        decoded = np.asarray(Image.open(file), dtype=np.float32) / 255
-        large = cv2.resize(decoded, (512, 512), interpolation=cv2.INTER_CUBIC)
+        large = cv2.resize(recode(small, "JPEG", quality), (512, 512), interpolation=cv2.INTER_CUBIC)
         return cv2.resize(large, (side, side), interpolation=_either(512, side)).clip(0, 1)
 
     return photo

@@ -17,6 +17,9 @@ from iqp_adapter.core.quality import ScoreScale
 from iqp_adapter.scoring.backbones import efficientnet_lite
 from iqp_adapter.scoring.lite import LiteHead
 
+PAIRS = ((0, 1), (1, 2), (0, 2))
+"""Of the three severities: the milder and the more severe one."""
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -169,7 +172,7 @@ def group_loss(scores: Tensor, targets: Tensor, places: Tensor, weights: Weights
 def disorder(scores: Tensor, targets: Tensor) -> Tensor:
     """By how much scores (G, 2, 3) fall too little with severity; half of the targets' fall (G, 3) suffices."""
     terms = []
-    for mild, severe in ((0, 1), (1, 2), (0, 2)):
+    for mild, severe in PAIRS:
         enough = (0.5 * (targets[:, mild] - targets[:, severe])).clamp(0.2, 5)
         terms.append((enough[:, None] - (scores[..., mild] - scores[..., severe])).relu())
     return torch.stack(terms).mean()
@@ -183,8 +186,8 @@ def grades(head: nn.Module, groups: Samples, targets: Tensor) -> dict[str, float
     statistics = groups["statistics"]
     scores = head(statistics.reshape(-1, statistics.shape[-1])).reshape(statistics.shape[:3])
     error = scores - targets[:, None]
-    pairs = [scores[..., a] > scores[..., b] for a, b in ((0, 1), (1, 2), (0, 2))]
-    clear = [(targets[:, a] - targets[:, b] > 2)[:, None].expand(-1, 2) for a, b in ((0, 1), (1, 2), (0, 2))]
+    pairs = [scores[..., a] > scores[..., b] for a, b in PAIRS]
+    clear = [(targets[:, a] - targets[:, b] > 2)[:, None].expand(-1, 2) for a, b in PAIRS]
     slopes = slope(error.mean((1, 2)), attributes(groups))
     return {
         "mean_absolute_error": float(error.abs().mean()),
