@@ -119,13 +119,13 @@ def draw(series: dict[str, dict[str, Any]], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.2, 4), layout="constrained")
+    figure = Figure(figsize=(8.5, 4), layout="constrained")
     axes = figure.add_subplot(xscale="log", xlabel="photos", ylabel="peak memory in MiB")
     for name, known in series.items():
         counts = sorted(map(int, known))
         axes.plot(counts, [known[str(count)]["peak_MiB"] for count in counts], marker="o", label=name)
     axes.set_ylim(bottom=0)
-    axes.legend(fontsize="small")
+    figure.legend(loc="outside right upper", fontsize="small")
     FigureCanvasAgg(figure)
     with atomic_path(path) as partial_file:
         figure.savefig(partial_file, dpi=100)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -318,6 +321,32 @@ def test_an_embedding_is_asked_for_once():
     embed(tensor(0, 1))
     embed(tensor(1))
     assert asked == [2]
+
+
+PICTURES_EMBEDDED = """
+from pathlib import Path
+import numpy as np, resource, torch
+from iqp_adapter.bench.protocols import Remembered
+
+def memory():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+embed = Remembered(lambda images: images.mean((2, 3)).repeat(1, 42))
+pixels = np.random.default_rng(0).integers(0, 256, (320, 320, 3), np.uint8)
+for place in range(300):
+    rolled = torch.from_numpy(np.roll(pixels, place, 0).copy())
+    picture = rolled.permute(2, 0, 1).float().div(255)[None].contiguous()
+    embed(picture)
+    before = memory() if place == 100 else before if place else 0
+print((memory() - before) / (199 * picture.nbytes))
+"""
+"""Prints how much of the pictures' memory is still held."""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the memory of a process from /proc")
+def test_an_embedding_that_is_kept_does_not_hold_its_picture():
+    held = subprocess.run([sys.executable, "-c", PICTURES_EMBEDDED], capture_output=True, text=True, check=True).stdout
+    assert float(held) < 0.3
 
 
 def test_pyiqas_metrics_take_a_local_file(tmp_path):

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..pictures import read_tensor
@@ -17,6 +18,7 @@ from ..version import __version__
 from .cache import Cache, content_of, digest
 from .measuring import NotRunError, not_run_on, values_of
 from .protocols import Kind, Measure, Moments, Protocol, SetMeasure
+from .protocols.base import kept
 from .protocols.frechet import frechet, moments
 from .test_sets import Sample
 
@@ -114,7 +116,8 @@ class Judge:
         """Kept, since every candidate needs those of the originals."""
         key = content_of(*files)
         if key not in self._moments:
-            self._moments[key] = moments(torch.cat([self.measure.features(read_tensor(file)[None]) for file in files]))
+            features = [kept(self.measure.features(read_tensor(file)[None])) for file in files]
+            self._moments[key] = moments(torch.from_numpy(np.concatenate(features)))
         return self._moments[key]
 
 

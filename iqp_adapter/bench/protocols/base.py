@@ -152,15 +152,24 @@ class Remembered:
 
     def __init__(self, embed: Callable[[Tensor], Tensor]) -> None:
         self._embed = embed
-        self._known: dict[bytes, Tensor] = {}
+        self._known: dict[bytes, np.ndarray] = {}
 
     def __call__(self, images: Tensor) -> Tensor:
         """Pictures (B, 3, H, W) -> vectors (B, D)."""
         keys = [hashlib.sha256(image.contiguous().numpy().tobytes()).digest() for image in images]
         new = {key: image for key, image in zip(keys, images, strict=True) if key not in self._known}
         if new:
-            self._known.update(zip(new, self._embed(torch.stack(list(new.values()))), strict=True))
-        return torch.stack([self._known[key] for key in keys])
+            self._known.update(zip(new, kept(self._embed(torch.stack(list(new.values())))), strict=True))
+        return torch.from_numpy(np.stack([self._known[key] for key in keys]))
+
+
+def kept(vectors: Tensor) -> np.ndarray:
+    """Small vectors (B, D) of a picture, to keep while the next pictures are read.
+
+    A tensor is not for that: PyTorch aligns its memory, and glibc then does not use the place of the picture that lay
+    beside it again, which adds up to a picture for every vector.
+    """
+    return vectors.numpy().copy()
 
 
 def resized(images: Tensor, side: int | None) -> Tensor:
