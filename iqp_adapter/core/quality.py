@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import Enum
 from numbers import Real
 from typing import Any, Literal
@@ -51,12 +51,18 @@ class ScoreScale:
     Args:
         metric: name of the metric, as `Scorer` takes it; kept as its canonical name, with the version.
         lower_better: True where a lower score is a better image (NIQE, PIQE).
-        quantiles: raw scores from worst to best at equally spaced shares of the training set, two or more.
+        quantiles: raw scores from worst to best, two or more.
+        shares: of the training set, one for each quantile: how much of it is no better, from 0 to 1, each above the one
+            before. By default they are equally spaced; if they are given and equally spaced, they are kept as `()`.
+
+    Raises:
+        ValueError: for quantiles or shares in another order or number.
     """
 
     metric: str
     lower_better: bool
     quantiles: tuple[float, ...]
+    shares: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metric", canonical(self.metric))
@@ -65,6 +71,7 @@ class ScoreScale:
             raise ValueError(
                 f"quantiles of {self.metric} must run from worst to best, two or more values; use ScoreScale.fit"
             )
+        self._check_shares()
 
     @classmethod
     def fit(cls, metric: str, lower_better: bool, scores: Tensor | Sequence[float], count: int = 101) -> ScoreScale:
@@ -105,19 +112,11 @@ class ScoreScale:
 
     def quality(self, scores: Tensor) -> Tensor:
         """Raw scores, any shape -> quality in [0, 1], same shape; differentiable inside the training range."""
-        knots = self._oriented(self._knots(scores))
-        values = self._oriented(scores)
-        right = torch.searchsorted(knots, values.detach().contiguous()).clamp(1, len(knots) - 1)
-        low, high = knots[right - 1], knots[right]
-        share = ((values - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)
-        return (right - 1 + share) / (len(knots) - 1)
+        return _interpolated(self._oriented(scores), self._oriented(self._knots(scores)), self._levels(scores))
 
     def score(self, quality: Tensor) -> Tensor:
         """Quality in [0, 1], any shape -> the raw score of that quality, same shape."""
-        knots = self._knots(quality)
-        position = quality.clamp(0, 1) * (len(knots) - 1)
-        left = position.floor().long().clamp_max(len(knots) - 2)
-        return torch.lerp(knots[left], knots[left + 1], position - left)
+        return _interpolated(quality, self._levels(quality), self._knots(quality))
 
     @property
     def spread(self) -> float:
@@ -126,16 +125,25 @@ class ScoreScale:
         return float((best - worst).abs())
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"quantiles": list(self.quantiles)}
+        """Plain values for a config; equally spaced shares are left out."""
+        shares = {"shares": list(self.shares)} if self.shares else {}
+        return {
+            "metric": self.metric,
+            "lower_better": self.lower_better,
+            "quantiles": list(self.quantiles),
+            **shares,
+        }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ScoreScale:
         """What `to_dict` gave; a metric without a version is the first one, since earlier releases named none."""
-        return cls(as_saved(data["metric"]), data["lower_better"], tuple(data["quantiles"]))
+        shares = tuple(data.get("shares", ()))
+        return cls(as_saved(data["metric"]), data["lower_better"], tuple(data["quantiles"]), shares)
 
     def _limits(self, oriented: Tensor) -> Tensor:
         """Oriented scores (K,) -> the distribution function just below and at each of them, (2 K,)."""
-        reversed_scale = ScoreScale(self.metric, not self.lower_better, self.quantiles[::-1])
+        shares = tuple(1 - share for share in self.shares[::-1])
+        reversed_scale = ScoreScale(self.metric, not self.lower_better, self.quantiles[::-1], shares)
         scores = self._oriented(oriented)
         return torch.stack([self.quality(scores), 1 - reversed_scale.quality(scores)], -1).flatten()  # (K, 2) -> (2 K,)
 
@@ -144,6 +152,27 @@ class ScoreScale:
 
     def _knots(self, like: Tensor) -> Tensor:
         return torch.tensor(self.quantiles, device=like.device, dtype=like.dtype)
+
+    def _levels(self, like: Tensor) -> Tensor:
+        """The shares of the knots, equally spaced or not."""
+        if self.shares:
+            return torch.tensor(self.shares, device=like.device, dtype=like.dtype)
+        return torch.linspace(0, 1, len(self.quantiles), device=like.device, dtype=like.dtype)
+
+    def _check_shares(self) -> None:
+        """Equally spaced shares are kept as none, so that equal scales are equal."""
+        if not self.shares:
+            return
+        levels = torch.tensor(self.shares, dtype=torch.float64)
+        even = torch.linspace(0, 1, len(self.quantiles), dtype=torch.float64)
+        ends = (self.shares[0], self.shares[-1])
+        if len(levels) != len(even) or ends != (0, 1) or not bool((levels.diff() > 0).all()):
+            raise ValueError(
+                f"shares of {self.metric} must rise from 0 to 1, one for each of {len(even)} quantiles; "
+                f"got {len(levels)} from {ends[0]:g} to {ends[1]:g}"
+            )
+        if torch.allclose(levels, even, rtol=0, atol=1e-6):
+            object.__setattr__(self, "shares", ())
 
 
 SET_SCALES = "set_scales"
@@ -168,8 +197,8 @@ def _check_mixture(scales: Sequence[ScoreScale], shares: Sequence[float]) -> Non
 
 
 def _interpolated(at: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """The value at each place (N,) of the line through the points (x, y), (K,) each; x rises."""
-    right = torch.searchsorted(x, at).clamp(1, len(x) - 1)
+    """The value at each place, any shape, of the line through the points (x, y), (K,) each; x rises, y stays beyond."""
+    right = torch.searchsorted(x, at.detach().contiguous()).clamp(1, len(x) - 1)
     low, high = x[right - 1], x[right]
     return torch.lerp(y[right - 1], y[right], ((at - low) / (high - low).clamp_min(1e-12)).clamp(0, 1))
 

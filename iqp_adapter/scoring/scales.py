@@ -16,6 +16,9 @@ from ..store.reading import Fields, json_file
 
 logger = logging.getLogger(__name__)
 
+NO_TABLE = {"ffhq/qalign": "FFHQ's scores by Q-Align were not published as a table"}
+"""Score scales that one may expect by name, and why there are none."""
+
 
 @lru_cache(maxsize=1)
 def lite_scale() -> ScoreScale:
@@ -31,10 +34,35 @@ def stored_scales() -> Mapping[str, ScoreScale]:
     return scales_in(hub.BUILTIN / "score_scales.json")
 
 
+@cache
+def named_scales() -> Mapping[str, ScoreScale]:
+    """Published score scales of other people's pictures, by names like "ffhq/topiq-face"; the file says their source.
+
+    A scale may be of a metric that nobody can compute here, as of MUSIQ-GFIQA, whose weights are not public. Such a
+    scale turns a wanted quality into a score that a model takes, and scores no picture.
+    """
+    fields = Fields(json_file(hub.BUILTIN / "named_scales.json"), "named_scales.json")
+    return {name: _without_source(fields.inside(name)) for name in fields.data}
+
+
+def named_scale(name: str) -> ScoreScale:
+    """One of `named_scales()`.
+
+    Raises:
+        ValueError: for another name.
+    """
+    known = named_scales()
+    if name not in known:
+        why = f": {NO_TABLE[name]}" if name in NO_TABLE else ""
+        raise ValueError(f"there is no score scale {name!r}{why}; there are {', '.join(known)}")
+    return known[name]
+
+
 def scales_in(path: str | Path) -> dict[str, ScoreScale]:
     """The scales of a file, by the canonical names of their metrics.
 
-    It holds {metric: {"source": ..., "metric": ..., "lower_better": ..., "quantiles": [worst, ..., best]}}.
+    It holds {metric: {"source": ..., "metric": ..., "lower_better": ..., "quantiles": [worst, ..., best]}}, with
+    "shares": [0, ..., 1] where the quantiles are not equally spaced.
 
     Raises:
         ValueError: for entries that are no scale, and for one under the name of another metric.
@@ -45,10 +73,14 @@ def scales_in(path: str | Path) -> dict[str, ScoreScale]:
 
 
 def _scale_in(fields: Fields, name: str) -> ScoreScale:
-    scale = read_scale(Fields({key: fields.data[key] for key in fields.data if key != "source"}, fields.source))
+    scale = _without_source(fields)
     if scale.metric != as_saved(name):
         raise ValueError(f"{fields.source}: the scale for {name} is one of {scale.metric}; give it its own name")
     return scale
+
+
+def _without_source(fields: Fields) -> ScoreScale:
+    return read_scale(Fields({key: fields.data[key] for key in fields.data if key != "source"}, fields.source))
 
 
 def read_scale(fields: Fields) -> ScoreScale:
@@ -57,19 +89,25 @@ def read_scale(fields: Fields) -> ScoreScale:
     Raises:
         ValueError: for entries that are no scale.
     """
-    fields.only(("metric", "lower_better", "quantiles"))
+    fields.only(("metric", "lower_better", "quantiles", "shares"))
     metric, lower_better = fields.text("metric"), fields.truth("lower_better")
     quantiles = fields.numbers("quantiles", (2, 100_000))
+    shares = fields.numbers("shares", (2, 100_000)) if "shares" in fields.data else ()
     try:
-        return ScoreScale(as_saved(metric), lower_better, quantiles)
+        return ScoreScale(as_saved(metric), lower_better, quantiles, shares)
     except ValueError as error:
         raise ValueError(f"{fields.source}: {error}") from None
 
 
 def digest_of(*scales: ScoreScale) -> str:
     """A short hash of score scales; equal ones make equal qualities of equal scores."""
-    text = json.dumps([[one.metric, one.lower_better, *map(float, one.quantiles)] for one in scales])
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    texts = [[one.metric, one.lower_better, *map(float, one.quantiles), *_unequal(one)] for one in scales]
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:8]
+
+
+def _unequal(scale: ScoreScale) -> list[list[float]]:
+    """The shares in a list of their own, where they are not equally spaced."""
+    return [list(map(float, scale.shares))] if scale.shares else []
 
 
 def say_stale(source: str, metric: str) -> None:
