@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.quality import Quality, ScoreScale, as_rows
+from ..core.own_dial import OwnDial
 from ..core.sites import Site
 from ..store.fetch import WeightFile
 from .keys import LORA, first, is_aside
@@ -38,27 +38,6 @@ class CodeAccess:
     features: str
     codebook: Callable[[nn.Module], Tensor]
     adain: Callable[[Mapping[str, Any]], bool] | None = None
-
-
-@dataclass(frozen=True)
-class OwnDial:
-    """The dial that a host has itself: a score of the wanted picture among the arguments of its call.
-
-    Args:
-        argument: its name in the host's call, which takes a tensor (B,).
-        scale: of the score: its range, its direction, and the score of every quality. "best" is that of quality 0.95,
-            as everywhere.
-        any: the score that stands for no preference.
-    """
-
-    argument: str
-    scale: ScoreScale
-    any: float
-
-    def score(self, quality: Quality) -> Tensor:
-        """What was asked for -> the host's argument, (1,) for all pictures or (B,)."""
-        [rows] = as_rows(quality, [self.scale.metric]).unbind(1)  # (B, 1) -> (B,)
-        return torch.where(rows.isnan(), self.any, self.scale.score(rows.nan_to_num()))
 
 
 @dataclass(frozen=True)
