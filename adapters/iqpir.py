@@ -158,7 +158,9 @@ def decoded(
 
 def build(state: Mapping[str, Tensor]) -> nn.Module:
     """The class of this library, its sizes read off the shapes."""
-    return IQPIR.of_state(state)
+    host = IQPIR.of_state(state)
+    host.licence = LICENCE
+    return host
 
 
 HOST = HostSpec(

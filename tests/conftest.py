@@ -55,6 +55,12 @@ def cases() -> Path:
     return beside("cases", "the cases")
 
 
+@pytest.fixture(scope="session")
+def paper() -> Path:
+    """Folder of facts about the authors' model: keys, scores, and what their classes answer."""
+    return beside("paper", "the facts about the paper")
+
+
 @pytest.fixture
 def second_lite(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """iqp-lite has two versions, of the same weights, and the second is the newest."""

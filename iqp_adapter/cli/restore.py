@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .signals import stopped_by_signals
-from .terminal import say, say_left_out
+from .terminal import say, say_left_out, say_licence
 
 if TYPE_CHECKING:
     from ..photo.options import Embedder
@@ -74,6 +74,7 @@ def restore(
         _end(unread)
     place = str(device_of(device))
     network = load(model, adapter=adapter, device=place)
+    say_licence(network)
     runs = restore_files(
         sources,
         output,

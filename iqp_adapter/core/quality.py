@@ -66,7 +66,7 @@ class ScoreScale:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metric", canonical(self.metric))
-        rising = self._oriented(torch.tensor(self.quantiles, dtype=torch.float64))
+        rising = self._oriented(torch.tensor(self.quantiles, dtype=torch.float64, device="cpu"))
         if len(self.quantiles) < 2 or not bool((rising.diff() >= 0).all()):
             raise ValueError(
                 f"quantiles of {self.metric} must run from worst to best, two or more values; use ScoreScale.fit"

@@ -75,7 +75,10 @@ class IQPIR(Restorer, nn.Module):
 
     Attributes:
         quality: what `restore` aims at where it is not told.
+        licence: of weights that others made.
     """
+
+    licence = ""
 
     def __init__(
         self,
@@ -118,6 +121,11 @@ class IQPIR(Restorer, nn.Module):
     @property
     def takes_quality(self) -> bool:
         return self.config.score != NONE
+
+    @property
+    def takes_adapter(self) -> bool:
+        """As a host, whose dial goes on beside an adapter's."""
+        return True
 
     @property
     def decides_codes(self) -> bool:
