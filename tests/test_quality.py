@@ -107,6 +107,14 @@ def test_other_shares_are_refused(shares):
 
 
 @pytest.mark.parametrize("scale", [UNEQUAL, UNEQUAL_DOWN])
+def test_its_ends_are_minimum_and_maximum(scale):
+    ends = scale.ends()
+    assert ends.quality(torch.tensor([0.0, 45.0, 90.0])).sort().values.tolist() == [0, 0.5, 1]
+    assert (ends.metric, ends.lower_better, ends.shares) == (scale.metric, scale.lower_better, ())
+    assert ScoreScale.fit(scale.metric, scale.lower_better, [50.0, 90.0, 0.0, 60.0], count=2) == ends
+
+
+@pytest.mark.parametrize("scale", [UNEQUAL, UNEQUAL_DOWN])
 def test_a_mixture_follows_the_shares(scale):
     mixed = ScoreScale.mixture([scale, scale], [1, 3])
     scores = torch.linspace(0, 90, 181, dtype=torch.float64)
@@ -137,8 +145,27 @@ class TestNamedScales:
         assert metrics == {
             "ffhq/musiq-gfiqa": "musiq-gfiqa",
             "ffhq/topiq-face": "topiq_nr-face-v1",
-            "ffhq/musiq-gfiqa+topiq-face": "musiq-gfiqa+topiq_nr-face-v1",
+            "ffhq/musiq-gfiqa+topiq-face": "minmax-mean(musiq-gfiqa, topiq_nr-face-v1)",
         }
+
+    def test_a_place_between_minimum_and_maximum_is_as_published(self):
+        theirs = named_scale("ffhq/topiq-face").ends().quality(torch.tensor([0.780376, 0.864162]))
+        assert theirs.tolist() == pytest.approx([0.804016, 0.894637], abs=1e-5)
+
+    @pytest.mark.parametrize(
+        ("name", "metric", "why"),
+        [
+            ("ffhq/topiq-face", "topiq_nr-face", "pyiqa's topiq_nr-face learned from CGFIQA, .*name topiq_nr-face-v1"),
+            ("ffhq/musiq-gfiqa", "musiq", "pyiqa's musiq learned from KonIQ and gives 0 to 100, .*leave the scale out"),
+            ("ffhq/topiq-face", "niqe", "is of topiq_nr-face-v1, and the metric is niqe; name topiq_nr-face-v1, or"),
+            ("ffhq/qalign", "qalign", "Q-Align were not published as a table; there are ffhq/musiq-gfiqa, "),
+        ],
+    )
+    def test_a_scale_of_another_metric_is_refused_with_the_reason(self, name, metric, why):
+        with pytest.raises(ValueError, match=why) as error:
+            named_scale(name, metric)
+        assert "\n" not in str(error.value)
+        assert named_scale("ffhq/topiq-face", "topiq_nr-face-v1") is named_scale("ffhq/topiq-face")
 
     @pytest.mark.parametrize(("name", "why"), [("ffhq/musiq", ";"), ("ffhq/qalign", ": .*Q-Align.* not published.*;")])
     def test_another_name_lists_those_that_there_are(self, name, why):

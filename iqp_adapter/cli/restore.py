@@ -141,10 +141,12 @@ def _quality(text: str, model: Restorer) -> float | str | None:
 
 
 def _scorers(model: Restorer, device: str, driving: bool, judge: bool) -> list[Scorer]:
-    """The metric that conditions the model, and one that it never saw."""
+    """The metric that conditions the model, where pictures can be scored by it, and one that it never saw."""
+    from ..core.metrics import is_computed
     from ..scoring.scorer import Scorer
 
     metrics = [model.score_scale.metric] if driving and model.score_scale is not None else []
+    metrics = [metric for metric in metrics if is_computed(metric)]
     return [Scorer(metric, device=device) for metric in dict.fromkeys(metrics + ["piqe"] * judge)]
 
 

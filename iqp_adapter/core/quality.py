@@ -75,7 +75,7 @@ class ScoreScale:
 
     @classmethod
     def fit(cls, metric: str, lower_better: bool, scores: Tensor | Sequence[float], count: int = 101) -> ScoreScale:
-        """Stores `count` quantiles of the training scores (N,), N at least 2."""
+        """Stores `count` quantiles of the training scores (N,), N at least 2; with 2, the minimum and the maximum."""
         values = torch.as_tensor(scores, dtype=torch.float64)
         if values.ndim != 1 or len(values) < 2 or not bool(values.isfinite().all()):
             raise ValueError(
@@ -117,6 +117,10 @@ class ScoreScale:
     def score(self, quality: Tensor) -> Tensor:
         """Quality in [0, 1], any shape -> the raw score of that quality, same shape."""
         return _interpolated(quality, self._levels(quality), self._knots(quality))
+
+    def ends(self) -> ScoreScale:
+        """The scale between the same worst and best score that is a straight line: (score - min) / (max - min)."""
+        return ScoreScale(self.metric, self.lower_better, (self.quantiles[0], self.quantiles[-1]))
 
     @property
     def spread(self) -> float:

@@ -24,7 +24,7 @@ class Metric:
         smallest: side in pixels below which it fails.
         float64: whether it computes in float64, which MPS has not.
         scales: its score scales by the set of pictures that each was fitted on.
-        default_scale: the one of them that is used where none is named.
+        default_scale: the one of them that is used where none is named; None where one has to be named.
         earlier: protocols of its earlier versions, whose scores are not comparable.
     """
 

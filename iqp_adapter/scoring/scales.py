@@ -9,15 +9,24 @@ from collections.abc import Collection, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
 
-from ..core.metrics import LITE, NEWEST, as_saved, canonical
+from ..core.metrics import LITE, NEWEST, as_saved, canonical, is_computed
 from ..core.quality import SET_SCALES, ScoreScale
 from ..store import checkpoint, hub
 from ..store.reading import Fields, json_file
 
 logger = logging.getLogger(__name__)
 
+PUBLISHED = "ffhq/"
+"""How the names of published score scales begin."""
+
 NO_TABLE = {"ffhq/qalign": "FFHQ's scores by Q-Align were not published as a table"}
 """Score scales that one may expect by name, and why there are none."""
+
+NOT_THEIRS = {
+    "musiq": "pyiqa's musiq learned from KonIQ and gives 0 to 100, and the weights of MUSIQ-GFIQA are not public",
+    "topiq_nr-face": "pyiqa's topiq_nr-face learned from CGFIQA, and topiq_nr-face-v1 is the earlier one, from GFIQA",
+}
+"""Metrics that one may take for those of published scales, and how they differ."""
 
 
 @lru_cache(maxsize=1)
@@ -45,35 +54,54 @@ def named_scales() -> Mapping[str, ScoreScale]:
     return {name: _without_source(fields.inside(name)) for name in fields.data}
 
 
-def named_scale(name: str) -> ScoreScale:
+def named_scale(name: str, metric: str | None = None) -> ScoreScale:
     """One of `named_scales()`.
 
+    Args:
+        metric: that it has to be of.
+
     Raises:
-        ValueError: for another name.
+        ValueError: for another name, and for a scale of another metric.
     """
     known = named_scales()
     if name not in known:
         why = f": {NO_TABLE[name]}" if name in NO_TABLE else ""
         raise ValueError(f"there is no score scale {name!r}{why}; there are {', '.join(known)}")
-    return known[name]
+    scale = known[name]
+    if metric is not None and scale.metric != canonical(metric):
+        why = f": {NOT_THEIRS[metric]}" if metric in NOT_THEIRS else ""
+        advice = f"name {scale.metric}, or " if is_computed(scale.metric) else ""
+        raise ValueError(
+            f"the score scale {name} is of {scale.metric}, and the metric is {metric}{why}; "
+            f"{advice}leave the scale out"
+        )
+    return scale
+
+
+def published_of(metric: str) -> dict[str, ScoreScale]:
+    """Those of `named_scales()` that are of a metric."""
+    return {name: scale for name, scale in named_scales().items() if scale.metric == canonical(metric)}
 
 
 def scales_in(path: str | Path) -> dict[str, ScoreScale]:
     """The scales of a file, by the canonical names of their metrics.
 
     It holds {metric: {"source": ..., "metric": ..., "lower_better": ..., "quantiles": [worst, ..., best]}}, with
-    "shares": [0, ..., 1] where the quantiles are not equally spaced.
+    "shares": [0, ..., 1] where the quantiles are not equally spaced. Two quantiles are the minimum and the maximum. The
+    name of a published scale may stand in place of an entry: {"topiq_nr-face-v1": "ffhq/topiq-face"}.
 
     Raises:
         ValueError: for entries that are no scale, and for one under the name of another metric.
         OSError: for a file that cannot be read.
     """
     fields = Fields(json_file(path), str(path))
-    return {as_saved(name): _scale_in(fields.inside(name), name) for name in fields.data}
+    return {as_saved(name): _scale_in(fields, name) for name in fields.data}
 
 
 def _scale_in(fields: Fields, name: str) -> ScoreScale:
-    scale = _without_source(fields)
+    if isinstance(fields.data[name], str):
+        return named_scale(fields.data[name], as_saved(name))
+    scale = _without_source(fields.inside(name))
     if scale.metric != as_saved(name):
         raise ValueError(f"{fields.source}: the scale for {name} is one of {scale.metric}; give it its own name")
     return scale

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..core.device import device_of
-from ..core.metrics import LITE, NEWEST, canonical, family, members, refuse_judges, versions
+from ..core.metrics import LITE, NEWEST, canonical, family, members, refuse_judges, refuse_uncomputed, versions
 from ..core.quality import ScoreScale
 from ..pictures import check_images
 from . import ensemble, own, pyiqa_metrics, tiles
@@ -39,7 +39,7 @@ class Scorer:
         earlier: protocols of earlier versions of the metric.
         scales: the metric's own score scales, which turn scores into quality, by the set of pictures that each was
             fitted on; empty where it has none.
-        default_scale: the one of them that is used where none is named.
+        default_scale: the one of them that is used where none is named; None where one has to be named.
         tiled: whether it takes large pictures in tiles, with the same score in little memory.
         differentiable: whether the score has a gradient to the image.
         smallest: side in pixels below which an image has no score.
@@ -50,11 +50,13 @@ class Scorer:
             as "iqp-lite@1", or a metric of pyiqa; see `Scorer.available()`. Or an ensemble of them,
             "mean(niqe, piqe, iqp-lite)": every member's score becomes quality on its score scale, whatever its
             direction, and 100 times their mean is the score (0 to 100, higher is better). Where a member leaves its
-            scale it stays at the end, and its gradient is zero.
+            scale it stays at the end, and its gradient is zero. "minmax-mean(niqe, piqe, iqp-lite)" takes of each scale
+            only the worst and the best score, and the place between them in place of the quality.
         device: where to run, by default the accelerator, else the CPU. Metrics in float64 use the CPU instead of MPS.
         weights: a local weight file of the metric (a folder for those of this project) that replaces the published
             one. Files that contain code are refused.
-        scales: for an ensemble, score scales by the names of members, in place of those that the library stores.
+        scales: for an ensemble, score scales by the names of members, in place of those that the library stores. A
+            single member counts by minimum and maximum if it has a scale of two knots, as `ScoreScale.ends` gives.
         options: arguments of pyiqa's network, such as `color_space="ycbcr"` for NIQE.
 
     Raises:
@@ -164,6 +166,7 @@ def reward_of(metric: str | Scorer, device: torch.device | str, *, differentiabl
 
 def _built(metric: str, weights: Path | None, scales: Mapping[str, ScoreScale], options: dict[str, Any]) -> Metric:
     name = canonical(metric) if isinstance(metric, str) else _known(metric)
+    refuse_uncomputed(name)
     if parts := members(name):
         if weights or options:
             raise ValueError(f"{name} takes neither weights nor options; they belong to one metric")
