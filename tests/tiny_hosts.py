@@ -156,7 +156,7 @@ def iqpir(**sizes: Any) -> IQPIR:
     from iqp_adapter.native import IQPIR, IQPIRConfig
 
     small = {"resolution": 32, "widths": (32, 32, 32), "blocks": 1, "code_dim": 16, "codes": 16, "dim": 32, "mlp": 32}
-    small |= {"layers": 2, "heads": 4, "fused": (16,), "score": "none", "rows": ()}
+    small |= {"layers": 2, "heads": 8, "fused": (16,), "score": "none", "rows": ()}
     return IQPIR(IQPIRConfig(**small | sizes))
 
 

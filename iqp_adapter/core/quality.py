@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 from numbers import Real
 from typing import Any, Literal
 
@@ -167,15 +168,14 @@ class ScoreScale:
         """Equally spaced shares are kept as none, so that equal scales are equal."""
         if not self.shares:
             return
-        levels = torch.tensor(self.shares, dtype=torch.float64)
-        even = torch.linspace(0, 1, len(self.quantiles), dtype=torch.float64)
-        ends = (self.shares[0], self.shares[-1])
-        if len(levels) != len(even) or ends != (0, 1) or not bool((levels.diff() > 0).all()):
+        steps = len(self.quantiles) - 1
+        rising = all(low < high for low, high in pairwise(self.shares))
+        if len(self.shares) != steps + 1 or (self.shares[0], self.shares[-1]) != (0, 1) or not rising:
             raise ValueError(
-                f"shares of {self.metric} must rise from 0 to 1, one for each of {len(even)} quantiles; "
-                f"got {len(levels)} from {ends[0]:g} to {ends[1]:g}"
+                f"shares of {self.metric} must rise from 0 to 1, one for each of {steps + 1} quantiles; "
+                f"got {len(self.shares)} from {self.shares[0]:g} to {self.shares[-1]:g}"
             )
-        if torch.allclose(levels, even, rtol=0, atol=1e-6):
+        if all(abs(share - place / steps) < 1e-6 for place, share in enumerate(self.shares)):
             object.__setattr__(self, "shares", ())
 
 

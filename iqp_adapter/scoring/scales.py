@@ -72,8 +72,7 @@ def named_scale(name: str, metric: str | None = None) -> ScoreScale:
         why = f": {NOT_THEIRS[metric]}" if metric in NOT_THEIRS else ""
         advice = f"name {scale.metric}, or " if is_computed(scale.metric) else ""
         raise ValueError(
-            f"the score scale {name} is of {scale.metric}, and the metric is {metric}{why}; "
-            f"{advice}leave the scale out"
+            f"the score scale {name} is of {scale.metric}, and the metric is {metric}{why}; {advice}leave the scale out"
         )
     return scale
 
