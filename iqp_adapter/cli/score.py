@@ -98,12 +98,11 @@ def _check_outputs(outputs: list[Path], cache: Path) -> None:
 def _members_scales(names: list[str], file: Path | None) -> dict[str, dict[str, ScoreScale]]:
     """What a file of scales says of the members of each metric."""
     from ..core.metrics import members
-    from ..scoring.scales import scales_in
+    from ..scoring.scales import scales_of_members
 
-    known = scales_in(file) if file else {}
     if file and not any(map(members, names)):
         raise ValueError(f"--scales is for ensembles, like 'mean(niqe, piqe)', and {', '.join(names)} is none")
-    return {name: {part: known[part] for part in members(name) if part in known} for name in names}
+    return {name: scales_of_members(name, file) if file else {} for name in names}
 
 
 class Grade(NamedTuple):
