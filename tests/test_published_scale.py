@@ -16,14 +16,13 @@ import yaml
 from PIL import Image
 from training_run import config
 
-from iqp_adapter import wrap
+from iqp_adapter import named_scale, wrap
 from iqp_adapter.cli import restore
 from iqp_adapter.core.metrics import canonical
 from iqp_adapter.core.quality import ScoreScale
 from iqp_adapter.native import IQPFR
 from iqp_adapter.photo.batch import FaceBatch
 from iqp_adapter.photo.options import Options
-from iqp_adapter.scoring.scales import named_scale
 from iqp_adapter.scoring.scorer import Scorer
 from iqp_adapter.training import base_run
 from iqp_adapter.training.base_run import Run
@@ -75,6 +74,18 @@ class TestPublished:
         run = NativeTraining(small(), begun / "faces", begun / "run")
         model = IQPFR.from_pretrained(run.run_stage("stage2"))
         assert model.score_scale == FFHQ and model.conditioned_on == (METRIC,) and model.set_scales == {}
+        lq = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        assert model.restore(lq, quality="best").isfinite().all()
+
+    def test_an_adapter_keeps_it(self, tmp_path):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            host = stand_ins.RestoreFormer(2)
+        wrap(host, scales=[named_scale("ffhq/musiq-gfiqa")]).save_pretrained(tmp_path / "adapter")
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = wrap(stand_ins.RestoreFormer(2), adapter=tmp_path / "adapter")
+        assert model.score_scale == named_scale("ffhq/musiq-gfiqa") and model.conditioned_on == ("musiq-gfiqa",)
         lq = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
         assert model.restore(lq, quality="best").isfinite().all()
 

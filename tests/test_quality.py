@@ -148,7 +148,10 @@ def test_its_ends_are_minimum_and_maximum(scale):
 
 @pytest.mark.parametrize("scale", [UNEQUAL, UNEQUAL_DOWN])
 def test_a_mixture_follows_the_shares(scale):
-    mixed = ScoreScale.mixture([scale, scale], [1, 3])
+    worst, low, middle, best = scale.quantiles
+    finer = replace(scale, quantiles=(worst, low, 55.0, middle, best), shares=(0.0, 0.01, 0.255, 0.5, 1.0))
+    assert (low + middle) / 2 == 55  # the same scale in other words
+    mixed = ScoreScale.mixture([scale, finer], [1, 3])
     scores = torch.linspace(0, 90, 181, dtype=torch.float64)
     torch.testing.assert_close(mixed.quality(scores), scale.quality(scores))
 

@@ -49,7 +49,11 @@ def score(
         ),
     ] = None,
     scales: Annotated[
-        Path | None, typer.Option(help="JSON file with score scales of the members of an ensemble, by their names.")
+        Path | None,
+        typer.Option(
+            help="JSON file with score scales of the members of an ensemble, by their names; two quantiles are minimum "
+            "and maximum, and the name of a published scale stands for that."
+        ),
     ] = None,
     cache: Annotated[Path, typer.Option(help="File that caches scores by image content.")] = CACHE,
 ) -> None:

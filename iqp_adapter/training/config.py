@@ -60,7 +60,8 @@ class RunConfig:
 
     Args:
         metric: of the scores that condition the model, as `Scorer` takes it; a name without a version means the newest
-            one when a run begins, and the run goes on with that version alone.
+            one when a run begins, and the run goes on with that version alone. "mean(niqe, piqe)" is an ensemble whose
+            members are scaled by quantiles, "minmax-mean(niqe, piqe)" one by minimum and maximum.
         scale: name of a published score scale of the metric, such as "ffhq/topiq-face". It stands in place of the scale
             that is otherwise fitted to the scores of the training pictures, for every set: quality then means that
             among those pictures. By default there is none.
