@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .loader import load as load
     from .native import IQPFR as IQPFR
     from .restorer import Restorer as Restorer
+    from .scoring.scales import named_scale as named_scale
     from .scoring.scorer import Scorer as Scorer
     from .store.fetch import WeightFile as WeightFile
 
@@ -42,6 +43,7 @@ _HOME = {
     "WeightFile": "store.fetch",
     "WrappedHost": "hosts.wrapped",
     "load": "loader",
+    "named_scale": "scoring.scales",
     "wrap": "hosts.wrap",
 }
 

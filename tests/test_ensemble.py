@@ -7,7 +7,6 @@ import json
 import pickle
 from copy import deepcopy
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -25,7 +24,6 @@ from iqp_adapter.bench.test_sets import from_folder
 from iqp_adapter.cli import app
 from iqp_adapter.core.metrics import canonical
 from iqp_adapter.native import IQPFR, preset
-from iqp_adapter.scoring import pyiqa_metrics
 from iqp_adapter.scoring import scales as stored
 from iqp_adapter.scoring import scorer as scoring
 from iqp_adapter.scoring.ensemble import Mean
@@ -52,22 +50,6 @@ def images() -> Tensor:
 @pytest.fixture(scope="module")
 def ensemble() -> Scorer:
     return Scorer(" mean(niqe,piqe ,iqp-lite@1) ", device="cpu", scales=SCALES)
-
-
-@pytest.fixture
-def topiq(monkeypatch):
-    """pyiqa's topiq_nr-face-v1 and topiq_nr-face without their weights; the mean of the pixels is the score."""
-    create = pyiqa_metrics._pyiqa().create_metric
-
-    def made(name: str, **options):
-        return SimpleNamespace(net=Brightness(), lower_better=False) if "topiq" in name else create(name, **options)
-
-    monkeypatch.setattr("pyiqa.create_metric", made)
-
-
-class Brightness(torch.nn.Module):
-    def forward(self, images: Tensor) -> Tensor:
-        return images.mean((1, 2, 3))
 
 
 class Line:

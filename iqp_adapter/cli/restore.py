@@ -145,9 +145,10 @@ def _scorers(model: Restorer, device: str, driving: bool, judge: bool) -> list[S
     from ..core.metrics import is_computed
     from ..scoring.scorer import Scorer
 
-    metrics = [model.score_scale.metric] if driving and model.score_scale is not None else []
-    metrics = [metric for metric in metrics if is_computed(metric)]
-    return [Scorer(metric, device=device) for metric in dict.fromkeys(metrics + ["piqe"] * judge)]
+    scale = model.score_scale
+    driven = [Scorer.of(scale, device)] if driving and scale is not None and is_computed(scale.metric) else []
+    judges = [Scorer("piqe", device=device)] if judge and not any(one.metric == "piqe" for one in driven) else []
+    return driven + judges
 
 
 def _embedder(wanted: bool, needed: bool) -> Embedder | None:

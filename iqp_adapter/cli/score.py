@@ -49,7 +49,11 @@ def score(
         ),
     ] = None,
     scales: Annotated[
-        Path | None, typer.Option(help="JSON file with score scales of the members of an ensemble, by their names.")
+        Path | None,
+        typer.Option(
+            help="JSON file with score scales of the members of an ensemble, by their names; two quantiles are minimum "
+            "and maximum, and the name of a published scale stands for that."
+        ),
     ] = None,
     cache: Annotated[Path, typer.Option(help="File that caches scores by image content.")] = CACHE,
 ) -> None:
@@ -98,12 +102,11 @@ def _check_outputs(outputs: list[Path], cache: Path) -> None:
 def _members_scales(names: list[str], file: Path | None) -> dict[str, dict[str, ScoreScale]]:
     """What a file of scales says of the members of each metric."""
     from ..core.metrics import members
-    from ..scoring.scales import scales_in
+    from ..scoring.scales import scales_of_members
 
-    known = scales_in(file) if file else {}
     if file and not any(map(members, names)):
         raise ValueError(f"--scales is for ensembles, like 'mean(niqe, piqe)', and {', '.join(names)} is none")
-    return {name: {part: known[part] for part in members(name) if part in known} for name in names}
+    return {name: scales_of_members(name, file) if file else {} for name in names}
 
 
 class Grade(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import pairwise
 from numbers import Real
@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .metrics import as_saved, canonical
+from .metrics import as_saved, canonical, members
 
 BEST = 0.95
 """The quality that "best" stands for: a high quantile of the scores seen in training, never an extrapolation."""
@@ -55,15 +55,18 @@ class ScoreScale:
         quantiles: raw scores from worst to best, two or more.
         shares: of the training set, one for each quantile: how much of it is no better, from 0 to 1, each above the one
             before. By default they are equally spaced; if they are given and equally spaced, they are kept as `()`.
+        members: of an ensemble, the scales on which its members are scored, in the order of its name. By default those
+            that the library stores.
 
     Raises:
-        ValueError: for quantiles or shares in another order or number.
+        ValueError: for quantiles or shares in another order or number, and for scales of other members.
     """
 
     metric: str
     lower_better: bool
     quantiles: tuple[float, ...]
     shares: tuple[float, ...] = ()
+    members: tuple[ScoreScale, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metric", canonical(self.metric))
@@ -73,6 +76,9 @@ class ScoreScale:
                 f"quantiles of {self.metric} must run from worst to best, two or more values; use ScoreScale.fit"
             )
         self._check_shares()
+        names = tuple(member.metric for member in self.members)
+        if names and names != members(self.metric):
+            raise ValueError(f"the scale of {self.metric} has scales of {', '.join(names)}; give one for each member")
 
     @classmethod
     def fit(cls, metric: str, lower_better: bool, scores: Tensor | Sequence[float], count: int = 101) -> ScoreScale:
@@ -94,22 +100,22 @@ class ScoreScale:
             shares: of the sets, one for each scale and above 0; only their proportions count.
 
         Returns:
-            `count` quantiles; a single scale is returned as it is.
+            `count` quantiles; where all scales are equal, the first of them as it is.
 
         Raises:
             ValueError: for scales of several metrics, and for other shares.
         """
         _check_mixture(scales, shares)
-        if len(scales) == 1:
-            return scales[0]
         first = scales[0]
+        if all(scale == first for scale in scales):
+            return first
         knots = torch.cat([scale._oriented(scale._knots(_DOUBLE)) for scale in scales]).unique()
         limits = torch.stack([scale._limits(knots) for scale in scales])  # (sets, 2 K), below and at every knot
         weights = torch.tensor(shares, dtype=torch.float64)
         mixed = (weights / weights.sum() @ limits).cummax(0).values
         levels = torch.linspace(0, 1, count, dtype=torch.float64)
         quantiles = _interpolated(levels, mixed, knots.repeat_interleave(2)).cummax(0).values
-        return cls(first.metric, first.lower_better, tuple(first._oriented(quantiles).tolist()))
+        return replace(first, quantiles=tuple(first._oriented(quantiles).tolist()), shares=())
 
     def quality(self, scores: Tensor) -> Tensor:
         """Raw scores, any shape -> quality in [0, 1], same shape; differentiable inside the training range."""
@@ -121,7 +127,7 @@ class ScoreScale:
 
     def ends(self) -> ScoreScale:
         """The scale between the same worst and best score that is a straight line: (score - min) / (max - min)."""
-        return ScoreScale(self.metric, self.lower_better, (self.quantiles[0], self.quantiles[-1]))
+        return replace(self, quantiles=(self.quantiles[0], self.quantiles[-1]), shares=())
 
     @property
     def spread(self) -> float:
@@ -130,25 +136,23 @@ class ScoreScale:
         return float((best - worst).abs())
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for a config; equally spaced shares are left out."""
+        """Plain values for a config; shares and members are left out where they are as by default."""
+        values = {"metric": self.metric, "lower_better": self.lower_better, "quantiles": list(self.quantiles)}
         shares = {"shares": list(self.shares)} if self.shares else {}
-        return {
-            "metric": self.metric,
-            "lower_better": self.lower_better,
-            "quantiles": list(self.quantiles),
-            **shares,
-        }
+        return values | shares | ({"members": [one.to_dict() for one in self.members]} if self.members else {})
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ScoreScale:
         """What `to_dict` gave; a metric without a version is the first one, since earlier releases named none."""
-        shares = tuple(data.get("shares", ()))
-        return cls(as_saved(data["metric"]), data["lower_better"], tuple(data["quantiles"]), shares)
+        shares, parts = tuple(data.get("shares", ())), tuple(map(cls.from_dict, data.get("members", ())))
+        return cls(as_saved(data["metric"]), data["lower_better"], tuple(data["quantiles"]), shares, parts)
 
     def _limits(self, oriented: Tensor) -> Tensor:
         """Oriented scores (K,) -> the distribution function just below and at each of them, (2 K,)."""
         shares = tuple(1 - share for share in self.shares[::-1])
-        reversed_scale = ScoreScale(self.metric, not self.lower_better, self.quantiles[::-1], shares)
+        reversed_scale = replace(
+            self, lower_better=not self.lower_better, quantiles=self.quantiles[::-1], shares=shares
+        )
         scores = self._oriented(oriented)
         return torch.stack([self.quality(scores), 1 - reversed_scale.quality(scores)], -1).flatten()  # (K, 2) -> (2 K,)
 
@@ -192,10 +196,12 @@ _DOUBLE = torch.empty(0, dtype=torch.float64)
 
 
 def _check_mixture(scales: Sequence[ScoreScale], shares: Sequence[float]) -> None:
-    kinds = {(scale.metric, scale.lower_better) for scale in scales}
+    kinds = {(scale.metric, scale.lower_better, scale.members) for scale in scales}
     if len(kinds) != 1:
         metrics = ", ".join(sorted({scale.metric for scale in scales})) or "none"
-        raise ValueError(f"scales of {metrics} cannot be mixed; give scales of one metric and one direction")
+        raise ValueError(
+            f"scales of {metrics} cannot be mixed; give scales of one metric and one direction, on equal members"
+        )
     if len(shares) != len(scales) or not all(0 < share < math.inf for share in shares):
         raise ValueError(f"shares are {list(shares)} for {len(scales)} scales; give a number above 0 for each")
 

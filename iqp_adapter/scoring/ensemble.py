@@ -74,6 +74,8 @@ def build(metric: str, members: Sequence[Member], given: Mapping[str, ScoreScale
         ValueError: for a member without a scale, and for scales of something else.
     """
     scales = _scales(metric, members, {canonical(name): scale for name, scale in given.items()})
+    stored = [stored_scales().get(member.metric) for member in members]
+    usual = scales == stored
     if kind(metric) == MINMAX:
         scales = [scale.ends() for scale in scales]
     return Metric(
@@ -84,6 +86,7 @@ def build(metric: str, members: Sequence[Member], given: Mapping[str, ScoreScale
         tiled=all(member.tiled for member in members),
         differentiable=all(member.differentiable for member in members),
         smallest=max(member.smallest for member in members),
+        member_scales=() if usual else tuple(scales),
     )
 
 

@@ -8,8 +8,9 @@ import logging
 from collections.abc import Collection, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 
-from ..core.metrics import LITE, NEWEST, as_saved, canonical, is_computed
+from ..core.metrics import LITE, NEWEST, as_saved, canonical, is_computed, members
 from ..core.quality import SET_SCALES, ScoreScale
 from ..store import checkpoint, hub
 from ..store.reading import Fields, json_file
@@ -82,6 +83,16 @@ def published_of(metric: str) -> dict[str, ScoreScale]:
     return {name: scale for name, scale in named_scales().items() if scale.metric == canonical(metric)}
 
 
+def scales_of_members(metric: str, path: str | Path) -> dict[str, ScoreScale]:
+    """What a file of scales says of the members of an ensemble; nothing of another metric.
+
+    Raises:
+        ValueError, OSError: as `scales_in`.
+    """
+    known = scales_in(path)
+    return {part: known[part] for part in members(metric) if part in known}
+
+
 def scales_in(path: str | Path) -> dict[str, ScoreScale]:
     """The scales of a file, by the canonical names of their metrics.
 
@@ -116,25 +127,27 @@ def read_scale(fields: Fields) -> ScoreScale:
     Raises:
         ValueError: for entries that are no scale.
     """
-    fields.only(("metric", "lower_better", "quantiles", "shares"))
+    fields.only(("metric", "lower_better", "quantiles", "shares", "members"))
     metric, lower_better = fields.text("metric"), fields.truth("lower_better")
     quantiles = fields.numbers("quantiles", (2, 100_000))
     shares = fields.numbers("shares", (2, 100_000)) if "shares" in fields.data else ()
+    parts = tuple(map(read_scale, fields.each("members", (2, 100)))) if "members" in fields.data else ()
     try:
-        return ScoreScale(as_saved(metric), lower_better, quantiles, shares)
+        return ScoreScale(as_saved(metric), lower_better, quantiles, shares, parts)
     except ValueError as error:
         raise ValueError(f"{fields.source}: {error}") from None
 
 
 def digest_of(*scales: ScoreScale) -> str:
     """A short hash of score scales; equal ones make equal qualities of equal scores."""
-    texts = [[one.metric, one.lower_better, *map(float, one.quantiles), *_unequal(one)] for one in scales]
+    texts = [[one.metric, one.lower_better, *map(float, one.quantiles), *_further(one)] for one in scales]
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:8]
 
 
-def _unequal(scale: ScoreScale) -> list[list[float]]:
-    """The shares in a list of their own, where they are not equally spaced."""
-    return [list(map(float, scale.shares))] if scale.shares else []
+def _further(scale: ScoreScale) -> list[Any]:
+    """What not every scale has: shares of the quantiles, and scales of members."""
+    shares = [list(map(float, scale.shares))] if scale.shares else []
+    return [*shares, *([digest_of(*scale.members)] if scale.members else [])]
 
 
 def say_stale(source: str, metric: str) -> None:

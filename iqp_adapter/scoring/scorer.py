@@ -40,6 +40,7 @@ class Scorer:
         scales: the metric's own score scales, which turn scores into quality, by the set of pictures that each was
             fitted on; empty where it has none.
         default_scale: the one of them that is used where none is named; None where one has to be named.
+        member_scales: of an ensemble, the scales of its members, where they are not those that the library stores.
         tiled: whether it takes large pictures in tiles, with the same score in little memory.
         differentiable: whether the score has a gradient to the image.
         smallest: side in pixels below which an image has no score.
@@ -78,7 +79,7 @@ class Scorer:
         place, path = device_of(device), None if weights is None else Path(weights)
         built = _built(metric, path, scales or {}, options)
         self.metric, self.protocol, self.earlier = built.name, built.protocol, built.earlier
-        self.scales, self.default_scale = built.scales, built.default_scale
+        self.scales, self.default_scale, self.member_scales = built.scales, built.default_scale, built.member_scales
         self.lower_better, self.tiled, self.differentiable = built.lower_better, built.tiled, built.differentiable
         self.smallest, self._float64 = built.smallest, built.float64
         self._network = built.network.requires_grad_(False).eval()
@@ -86,6 +87,15 @@ class Scorer:
 
     def __repr__(self) -> str:
         return f"Scorer({self.protocol}, {'lower' if self.lower_better else 'higher'} is better, on {self.device})"
+
+    @classmethod
+    def of(cls, scale: ScoreScale, device: torch.device | str | None = None) -> Scorer:
+        """The scorer whose scores a score scale is of; an ensemble is built on the scales that it keeps of its members.
+
+        Raises:
+            ValueError, OSError, ModuleNotFoundError: as `Scorer`.
+        """
+        return cls(scale.metric, device=device, scales={member.metric: member for member in scale.members})
 
     @staticmethod
     def available() -> list[str]:
