@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.codes import Codes, straight_through
+from ..core.codes import Codes, straight_through, with_moments_of
 from ..pictures import as_unit
 from .hooks import of_this_thread
 from .spec import CodeAccess
@@ -133,13 +133,3 @@ class _Exchange:
         if self.access.adain is not None and self.access.adain(self.arguments):
             soft = with_moments_of(self.features, soft)
         return (straight_through(own, soft), *arguments[1:])
-
-
-def with_moments_of(features: Tensor, x: Tensor) -> Tensor:
-    """x (B, D, h, w), shifted to the features' mean and deviation, channel by channel.
-
-    Source: adaptive instance normalisation (arXiv 1703.06868), as CodeFormer and its kin apply it to looked-up codes.
-    """
-    own_variance, own_mean = torch.var_mean(x, (2, 3), keepdim=True)
-    variance, mean = torch.var_mean(features, (2, 3), keepdim=True)
-    return (x - own_mean) * ((variance + 1e-5) / (own_variance + 1e-5)).sqrt() + mean
