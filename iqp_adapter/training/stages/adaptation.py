@@ -1,4 +1,4 @@
-"""What both stages of adapter training share: the frozen host, the condition, and the sample grids."""
+"""What both stages of adapter training share: the host, the condition, and the sample grids."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ logger = logging.getLogger(__name__)
 
 
 class Adaptation(Stage):
-    """Trains an adapter on a frozen host; the condition is the quality of the target.
+    """Trains an adapter, and what it has of the host; the condition is the quality of the target.
 
     Args:
-        model: the wrapped host, whose default adapter learns.
+        model: the wrapped host, whose default adapter learns; the rest is frozen.
         guard: measures the restorations for the log.
 
     Options: `drop`, the share of samples without a condition; `shuffle_every`, the steps between two measurements of
@@ -32,6 +32,7 @@ class Adaptation(Stage):
     """
 
     defaults = {"drop": 0.15, "shuffle_every": 50}
+    memory_format = torch.contiguous_format  # as the pictures: weights of the host may be among those that learn
 
     def __init__(self, config: StageConfig, perceptual: nn.Module, model: WrappedHost, guard: Guard):
         super().__init__(config, perceptual)
@@ -99,7 +100,8 @@ class Adaptation(Stage):
         raise NotImplementedError
 
     def look(self, model: nn.Module, batch: Batch) -> Grid:
-        rows = {"lq": batch.lq, "bare": self.model.restore(batch.lq, quality=None)}
+        with self.model.as_given():
+            rows = {"lq": batch.lq, "bare": self.model.restore(batch.lq, quality=None)}
         with self.using(model):
             for quality in (0.1, 0.5, BEST):
                 rows[f"q {quality}"] = self.model.restore(batch.lq, quality=quality)
@@ -115,8 +117,8 @@ class Adaptation(Stage):
     def using(self, adapter: nn.Module) -> Iterator[None]:
         """Uses another adapter with the same sites, such as the averaged one, within the block."""
         own = self.adapter
-        self.model.adapters[DEFAULT] = adapter
+        self.model.exchange_adapter(DEFAULT, adapter)
         try:
             yield
         finally:
-            self.model.adapters[DEFAULT] = own
+            self.model.exchange_adapter(DEFAULT, own)
