@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from torch import nn
 
-
 Named = Iterable[tuple[str, nn.Parameter]]
 """Parameters and their names, as `named_parameters` gives them."""
 

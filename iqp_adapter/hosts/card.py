@@ -141,9 +141,9 @@ def _held(config: Mapping[str, Any]) -> str:
         return "It holds no weight of its host, which stays as it is."
     parts = ", ".join(f"`{part}`" for part in config["retrained"])
     return (
-        f"It holds these parts of its host, which were trained further together with the dial\nfrom the host's weights, "
-        f"so that the host's licence ({config['host']['licence']}) is theirs too: {parts}. Its decoder and its codebook "
-        f"stay as they are."
+        f"It holds parts of its host ({parts}),\nwhich were trained further together with the dial, from the host's "
+        f"weights on, so that the host's licence\n({config['host']['licence']}) is theirs too. Decoder and codebook "
+        f"stay the host's."
     )
 
 

@@ -93,9 +93,13 @@ class Dial:
             raise ValueError(f"an adapter cannot be called {name!r}; choose a word without dots, such as 'portraits'")
         check_number(f"the weight of adapter {name!r}", weight)
 
-    def check_alone(self, adapter: Adapter) -> None:
-        """Raises ValueError for a retrained host's adapter beside others, which were trained on the host as it was."""
-        if self.adapters and (adapter.retrained or self.retrained):
+    def check_alone(self, retrained: bool) -> None:
+        """Raises ValueError for an adapter beside that of a retrained host: it was trained on the host as it was.
+
+        Args:
+            retrained: whether the adapter that comes has parameters of the host.
+        """
+        if self.adapters and (retrained or self.retrained):
             raise ValueError(
                 f"the adapter of a retrained host works alone, and there would be {len(self.adapters) + 1}; "
                 f"load it by wrap(host, adapter=...), or another one without it"

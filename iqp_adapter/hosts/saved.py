@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..core.adapter import ATTENTION, KINDS, Adapter
 from ..core.quality import SET_SCALES
@@ -146,13 +146,15 @@ def _retrained_names(name: str, config: dict[str, Any], state: Mapping[str, Tens
     """
     names = [key.removeprefix(_PREFIX) for key in state if key.startswith(_PREFIX)]
     if bool(names) != (config["kind"] == RETRAINED):
-        raise ValueError(f"{name} is of kind {config['kind']!r} and holds {len(names)} tensors of its host; save it again")
+        raise ValueError(
+            f"{name} is of kind {config['kind']!r} and holds {len(names)} tensors of its host; save it again"
+        )
     return names
 
 
 def _built(config: dict[str, Any], names: Sequence[str], host: nn.Module) -> Adapter:
     adapter, own = Adapter.from_config(config), dict(host.named_parameters())
-    adapter.retrain({name: own[name].float() for name in names})
+    adapter.retrain({name: own[name].float() for name in sorted(names, key=list(own).index)})
     return adapter
 
 

@@ -38,9 +38,10 @@ class WrappedHost(Restorer, nn.Module):
         host ── site ── features ──┬────────────────────► + ──► on through the host
                                    └─ block, quality × scale ┘
 
-    Made by `wrap`. Parameters and `state_dict` are the adapters' alone; the host keeps its own and does not learn,
-    unless `retrain` was called, or a retrained host is loaded: then what leads to its codes learns as well, or has
-    learned, and stands in for its own parameters until `unwrap`. What is not found here is looked up on the host. Threads may share a model: their calls take turns, each at the
+    Made by `wrap`. Parameters and `state_dict` are the adapters' alone; the host keeps its own and does not learn. Only
+    where `retrain` was called, or a retrained host is loaded, what leads to its codes learns as well: it is part of the
+    adapter, and stands in for the host's own parameters until `unwrap`.
+    What is not found here is looked up on the host. Threads may share a model: their calls take turns, each at the
     quality that it names, and a call of the host itself by another thread is bare. The mode of the host is its owner's:
     `train()` is for the adapters alone, `eval()` for both.
 
@@ -148,7 +149,7 @@ class WrappedHost(Restorer, nn.Module):
 
     @property
     def quality(self) -> Quality | None:
-        """What calls ask for that name no quality; None is the bare host.
+        """What calls ask for that name no quality; None is the bare host, which is "any" where it was retrained.
 
         Setting it computes what depends on it alone once, at the next call without gradients.
         """
@@ -177,9 +178,10 @@ class WrappedHost(Restorer, nn.Module):
                 not fit. The model is as before then.
         """
         self.dial.check(name, weight)
+        self.dial.check_alone(retrained=False)
         if not isinstance(source, Adapter):
             source = load_adapter(source, self.bare, self.spec, allow_other_weights)
-        self.dial.check_alone(source)
+        self.dial.check_alone(bool(source.retrained))
         self._attached.stand_ins.check(source.retrained.named())
         check_sites(self.bare, source.sites)
         with self._attached.turn:

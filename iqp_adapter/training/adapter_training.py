@@ -62,13 +62,14 @@ class AdapterTraining(StagedRun):
         resolution = spec.resolution(bare)
         if resolution is None:
             raise ValueError(f"{spec.name} has no size of its own to train at; give its host file a resolution")
+        self._sites = [site_of_features(spec, bare)] if config.learns == HOST else None
         teacher = None if vqgan is None else with_vqgan(spec, bare, vqgan)
         self._made_of = {"host": fingerprint(bare.state_dict())["values"], "vqgan": vqgan and sha256_of(vqgan)}
         super().__init__(config, resolution, hq, folder, watch, lq)
         judges = [Scorer(metric, device=self.device) for metric in config.judges]
         self.guard = Guard(self.scorer, judges, embed)
         self.teacher = None if teacher is None else teacher.to(self.device)
-        self.model = self._wrapped(module, spec, bare).to(self.device).eval()
+        self.model = self._wrapped(module, spec.name).to(self.device).eval()
         self.model.adapters[DEFAULT].set_scales = self.set_scales
         if config.learns == HOST:
             self.model.retrain()
@@ -76,12 +77,10 @@ class AdapterTraining(StagedRun):
         for name in config.stages:
             self.kind(name).check_reach(self.model, name)
 
-    def _wrapped(self, module: nn.Module, spec: HostSpec, bare: nn.Module) -> WrappedHost:
+    def _wrapped(self, module: nn.Module, kind: str) -> WrappedHost:
         """With a fresh adapter: at the sites of the host's kind, or at the one of a host that learns."""
-        how: dict[str, Any] = {"scales": [self.scale], "block": self.config.block, **self.config.sizes}
-        if self.config.learns == HOST:
-            how |= {"kind": spec.name, "sites": [site_of_features(spec, bare)]}
-        return wrap(module, **how)
+        place: dict[str, Any] = {} if self._sites is None else {"kind": kind, "sites": self._sites}
+        return wrap(module, scales=[self.scale], block=self.config.block, **place, **self.config.sizes)
 
     @property
     def ingredients(self) -> dict[str, Any]:

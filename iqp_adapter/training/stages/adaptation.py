@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,16 +29,17 @@ class Adaptation(Stage):
         guard: measures the restorations for the log.
 
     Options: `drop`, the share of samples without a condition; `shuffle_every`, the steps between two measurements of
-    "... shuffled": by how much each term grows when every sample gets the quality of another one.
+    "... shuffled": by how much each term grows when every sample gets the quality of another one; `host_rate`, the
+    learning rate of a host that learns, in units of the configured one.
     """
 
-    defaults = {"drop": 0.15, "shuffle_every": 50}
+    defaults = {"drop": 0.15, "shuffle_every": 50, "host_rate": 1.0}
     memory_format = torch.contiguous_format  # as the pictures: weights of the host may be among those that learn
 
     def __init__(self, config: StageConfig, perceptual: nn.Module, model: WrappedHost, guard: Guard):
         super().__init__(config, perceptual)
         self.model, self.guard = model.train(), guard
-        self.rates = dict(self.adapter.kind.rates)
+        self.rates = {**self.adapter.kind.rates, "retrained": self.options["host_rate"]}
 
     @classmethod
     def check_reach(cls, model: WrappedHost, name: str) -> None:
@@ -114,7 +116,7 @@ class Adaptation(Stage):
         return self.guard(best, rows["bare"], rows["target"])
 
     @contextmanager
-    def using(self, adapter: nn.Module) -> Iterator[None]:
+    def using(self, adapter: Any) -> Iterator[None]:
         """Uses another adapter with the same sites, such as the averaged one, within the block."""
         own = self.adapter
         self.model.exchange_adapter(DEFAULT, adapter)

@@ -20,7 +20,7 @@ from .stage import Batch, Terms
 class Imitation(Adaptation):
     """What both kinds share: one configuration serves every host, whichever of the terms it has."""
 
-    term_names = ("l1", "perceptual", "code")
+    term_names: tuple[str, ...] = ("l1", "perceptual", "code")
 
 
 class ImageImitation(Imitation):
