@@ -110,6 +110,30 @@ def test_what_leads_to_the_codes_learns_and_nothing_else(kind):
     assert all(name in names or each.grad is None for name, each in host.named_parameters())
 
 
+def test_the_codebook_does_not_learn_where_the_logits_depend_on_it():
+    with torch.random.fork_rng():
+        host = stand_ins.CodeFormer(1, 1, width=16)
+    host.idx_pred_layer[1].weight = host.quantize.embedding.weight
+    model = iqp.wrap(host, kind="codeformer", sites=[Site("encoder.blocks.12", 16, "BCHW")])
+    model.retrain()
+    assert host.idx_pred_layer[1].weight is host.quantize.embedding.weight
+    assert all(each is not host.quantize.embedding.weight for each in model.parameters())
+    assert "idx_pred_layer.0.weight" in model.adapters["default"].retrained.named()
+
+
+def test_what_stands_in_learns_whatever_the_owner_of_the_host_has_frozen():
+    host = built()
+    host.requires_grad_(False)
+    model = retrained(host).train()
+    with model.conditioned(0.3):
+        model.codes_in(LQ).logits()
+    model(LQ)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert not host.quantize.embedding.weight.requires_grad
+    model.unwrap()
+    assert not any(parameter.requires_grad for parameter in host.parameters())
+
+
 @pytest.mark.parametrize("kind", MAKERS)
 @torch.no_grad()
 def test_before_a_step_it_answers_as_the_host_does(kind):
@@ -164,6 +188,7 @@ def raising(model: iqp.WrappedHost) -> None:
 
 def moving(model: iqp.WrappedHost) -> None:
     model.double().float()
+    assert {parameter.dtype for parameter in model.host.parameters()} == {torch.float32}
 
 
 def training(model: iqp.WrappedHost) -> None:

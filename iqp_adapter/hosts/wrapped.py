@@ -272,8 +272,14 @@ class WrappedHost(Restorer, nn.Module):
     @contextmanager
     def as_given(self) -> Iterator[None]:
         """Within it the host is the one that was wrapped: nothing is added, and its parameters are its own."""
-        with self._own_parameters(), self.conditioned(None):
-            yield
+        with self._attached.turn:
+            within = bool(self.dial.retrained) and not self._attached.stand_ins
+            self._attached.put_in({})
+            try:
+                with self.conditioned(None):
+                    yield
+            finally:
+                self._attached.put_in({} if within else self.dial.retrained)
 
     @torch.no_grad()
     def restore(
@@ -367,7 +373,7 @@ class WrappedHost(Restorer, nn.Module):
         return self
 
     def _apply(self, function: Any, recurse: bool = True) -> WrappedHost:
-        with self._own_parameters():
+        with self._attached.turn:
             self.dial.forget()
             self.host._apply(function, recurse)
             return super()._apply(function, recurse)
@@ -386,17 +392,6 @@ class WrappedHost(Restorer, nn.Module):
         )
 
     # -- parts of the above
-
-    @contextmanager
-    def _own_parameters(self) -> Iterator[None]:
-        """Within it the host has its own parameters, even where it is retrained."""
-        with self._attached.turn:
-            within = bool(self.dial.retrained) and not self._attached.stand_ins
-            self._attached.put_in({})
-            try:
-                yield
-            finally:
-                self._attached.put_in({} if within else self.dial.retrained)
 
     @uncompiled
     def _called(self, quality: Asked, scale: Scale | None) -> Call:
