@@ -408,9 +408,7 @@ def test_every_host_with_a_codebook_can_learn_with_every_block(kind, block, face
 
 @pytest.mark.parametrize("kind", ["gpen", "vqfr_v1", "restoreformer", "iqpfr"])
 def test_a_host_without_a_single_codebook_cannot_learn(kind, faces, run):
-    with pytest.raises(
-        ValueError, match=f"^{kind} has no single codebook, so that it cannot learn as a host"
-    ):
+    with pytest.raises(ValueError, match=f"^{kind} has no single codebook, so that it cannot learn as a host"):
         AdapterTraining(learning(), TRAINED[kind].build(), faces, run)
     assert not (run / "settings.json").exists()
 
