@@ -26,7 +26,7 @@ from .codes import HostCodes
 from .dial import DEFAULT, Dial
 from .hooks import check_sites, uncompiled
 from .notices import Notices
-from .retraining import leading_to
+from .retraining import leading_to_codes
 from .saved import host_entry, load_adapter, push_adapter, save_adapter
 from .spec import CodeAccess, HostSpec
 from .unknown import restored_in_multiples
@@ -215,14 +215,9 @@ class WrappedHost(Restorer, nn.Module):
         """
         if len(self.adapters) > 1 or self.dial.retrained:
             raise ValueError("a host is retrained once, with a single adapter; wrap it again for that")
-        if self.codes is None:
-            raise ValueError(f"{self.name} has no single codebook to decide from, so that nothing leads to its codes")
-        side, codebook = self.resolution or 64, self.codes.codebook(self.bare)
-        grey = torch.full((1, 3, side, side), 0.5).to(next(self.bare.parameters()))
         with self.as_given():
-            leading = leading_to(self.codes_in(grey).logits, self.bare)
             [adapter] = self.adapters.values()
-            adapter.retrain({name: each for name, each in leading.items() if each is not codebook})
+            adapter.retrain(leading_to_codes(self))
 
     def save_pretrained(
         self, folder: str | Path, adapter: str = DEFAULT, dtype: torch.dtype | None = None, **facts: Any
