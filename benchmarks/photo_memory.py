@@ -116,11 +116,13 @@ def markdown(series: dict[str, dict[str, Any]]) -> str:
 
 def draw(series: dict[str, dict[str, Any]], path: Path) -> None:
     """A PNG with one curve for every series."""
+    from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.5, 4), layout="constrained")
     axes = figure.add_subplot(xscale="log", xlabel="photos", ylabel="peak memory in MiB")
+    axes.set_prop_cycle(color=colormaps["tab20"](range(20)))
     for name, known in series.items():
         counts = sorted(map(int, known))
         axes.plot(counts, [known[str(count)]["peak_MiB"] for count in counts], marker="o", label=name)

@@ -13,17 +13,19 @@ from .version import __version__
 if TYPE_CHECKING:
     from .core.attention import GatedCrossAttention as GatedCrossAttention
     from .core.embedding import ScoreEmbedding as ScoreEmbedding
+    from .core.own_dial import OwnDial as OwnDial
     from .core.quality import ScoreScale as ScoreScale
     from .core.score_map import ScoreMap as ScoreMap
     from .core.sites import Site as Site
     from .hosts.spec import CodeAccess as CodeAccess
     from .hosts.spec import HostSpec as HostSpec
-    from .hosts.spec import OwnDial as OwnDial
     from .hosts.wrap import wrap as wrap
     from .hosts.wrapped import WrappedHost as WrappedHost
     from .loader import load as load
     from .native import IQPFR as IQPFR
+    from .native import IQPIR as IQPIR
     from .restorer import Restorer as Restorer
+    from .scoring.scales import named_scale as named_scale
     from .scoring.scorer import Scorer as Scorer
     from .store.fetch import WeightFile as WeightFile
 
@@ -32,7 +34,8 @@ _HOME = {
     "GatedCrossAttention": "core.attention",
     "HostSpec": "hosts.spec",
     "IQPFR": "native",
-    "OwnDial": "hosts.spec",
+    "IQPIR": "native",
+    "OwnDial": "core.own_dial",
     "Restorer": "restorer",
     "ScoreEmbedding": "core.embedding",
     "ScoreMap": "core.score_map",
@@ -42,6 +45,7 @@ _HOME = {
     "WeightFile": "store.fetch",
     "WrappedHost": "hosts.wrapped",
     "load": "loader",
+    "named_scale": "scoring.scales",
     "wrap": "hosts.wrap",
 }
 

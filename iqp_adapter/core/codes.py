@@ -58,6 +58,16 @@ def divergence(logits: Tensor, reference: Tensor) -> Tensor:
     return terms.sum(-1).mean(-1)  # (B, L, K) -> (B,)
 
 
+def with_moments_of(features: Tensor, x: Tensor) -> Tensor:
+    """x (B, D, h, w), shifted to the features' mean and deviation, channel by channel.
+
+    Source: adaptive instance normalisation (arXiv 1703.06868), as CodeFormer and its kin apply it to looked-up codes.
+    """
+    own_variance, own_mean = torch.var_mean(x, (2, 3), keepdim=True)
+    variance, mean = torch.var_mean(features, (2, 3), keepdim=True)
+    return (x - own_mean) * ((variance + 1e-5) / (own_variance + 1e-5)).sqrt() + mean
+
+
 @dataclass(frozen=True)
 class Optimisation:
     """Settings of `optimise`.

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import pairwise
 from numbers import Real
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from .metrics import as_saved, canonical
+from .metrics import as_saved, canonical, members
 
 BEST = 0.95
 """The quality that "best" stands for: a high quantile of the scores seen in training, never an extrapolation."""
@@ -51,24 +52,37 @@ class ScoreScale:
     Args:
         metric: name of the metric, as `Scorer` takes it; kept as its canonical name, with the version.
         lower_better: True where a lower score is a better image (NIQE, PIQE).
-        quantiles: raw scores from worst to best at equally spaced shares of the training set, two or more.
+        quantiles: raw scores from worst to best, two or more.
+        shares: of the training set, one for each quantile: how much of it is no better, from 0 to 1, each above the one
+            before. By default they are equally spaced; if they are given and equally spaced, they are kept as `()`.
+        members: of an ensemble, the scales on which its members are scored, in the order of its name. By default those
+            that the library stores.
+
+    Raises:
+        ValueError: for quantiles or shares in another order or number, and for scales of other members.
     """
 
     metric: str
     lower_better: bool
     quantiles: tuple[float, ...]
+    shares: tuple[float, ...] = ()
+    members: tuple[ScoreScale, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metric", canonical(self.metric))
-        rising = self._oriented(torch.tensor(self.quantiles, dtype=torch.float64))
+        rising = self._oriented(torch.tensor(self.quantiles, dtype=torch.float64, device="cpu"))
         if len(self.quantiles) < 2 or not bool((rising.diff() >= 0).all()):
             raise ValueError(
                 f"quantiles of {self.metric} must run from worst to best, two or more values; use ScoreScale.fit"
             )
+        self._check_shares()
+        names = tuple(member.metric for member in self.members)
+        if names and names != members(self.metric):
+            raise ValueError(f"the scale of {self.metric} has scales of {', '.join(names)}; give one for each member")
 
     @classmethod
     def fit(cls, metric: str, lower_better: bool, scores: Tensor | Sequence[float], count: int = 101) -> ScoreScale:
-        """Stores `count` quantiles of the training scores (N,), N at least 2."""
+        """Stores `count` quantiles of the training scores (N,), N at least 2; with 2, the minimum and the maximum."""
         values = torch.as_tensor(scores, dtype=torch.float64)
         if values.ndim != 1 or len(values) < 2 or not bool(values.isfinite().all()):
             raise ValueError(
@@ -86,38 +100,34 @@ class ScoreScale:
             shares: of the sets, one for each scale and above 0; only their proportions count.
 
         Returns:
-            `count` quantiles; a single scale is returned as it is.
+            `count` quantiles; where all scales are equal, the first of them as it is.
 
         Raises:
             ValueError: for scales of several metrics, and for other shares.
         """
         _check_mixture(scales, shares)
-        if len(scales) == 1:
-            return scales[0]
         first = scales[0]
+        if all(scale == first for scale in scales):
+            return first
         knots = torch.cat([scale._oriented(scale._knots(_DOUBLE)) for scale in scales]).unique()
         limits = torch.stack([scale._limits(knots) for scale in scales])  # (sets, 2 K), below and at every knot
         weights = torch.tensor(shares, dtype=torch.float64)
         mixed = (weights / weights.sum() @ limits).cummax(0).values
         levels = torch.linspace(0, 1, count, dtype=torch.float64)
         quantiles = _interpolated(levels, mixed, knots.repeat_interleave(2)).cummax(0).values
-        return cls(first.metric, first.lower_better, tuple(first._oriented(quantiles).tolist()))
+        return replace(first, quantiles=tuple(first._oriented(quantiles).tolist()), shares=())
 
     def quality(self, scores: Tensor) -> Tensor:
         """Raw scores, any shape -> quality in [0, 1], same shape; differentiable inside the training range."""
-        knots = self._oriented(self._knots(scores))
-        values = self._oriented(scores)
-        right = torch.searchsorted(knots, values.detach().contiguous()).clamp(1, len(knots) - 1)
-        low, high = knots[right - 1], knots[right]
-        share = ((values - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)
-        return (right - 1 + share) / (len(knots) - 1)
+        return _interpolated(self._oriented(scores), self._oriented(self._knots(scores)), self._levels(scores))
 
     def score(self, quality: Tensor) -> Tensor:
         """Quality in [0, 1], any shape -> the raw score of that quality, same shape."""
-        knots = self._knots(quality)
-        position = quality.clamp(0, 1) * (len(knots) - 1)
-        left = position.floor().long().clamp_max(len(knots) - 2)
-        return torch.lerp(knots[left], knots[left + 1], position - left)
+        return _interpolated(quality, self._levels(quality), self._knots(quality))
+
+    def ends(self) -> ScoreScale:
+        """The scale between the same worst and best score that is a straight line: (score - min) / (max - min)."""
+        return replace(self, quantiles=(self.quantiles[0], self.quantiles[-1]), shares=())
 
     @property
     def spread(self) -> float:
@@ -126,16 +136,23 @@ class ScoreScale:
         return float((best - worst).abs())
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"quantiles": list(self.quantiles)}
+        """Plain values for a config; shares and members are left out where they are as by default."""
+        values = {"metric": self.metric, "lower_better": self.lower_better, "quantiles": list(self.quantiles)}
+        shares = {"shares": list(self.shares)} if self.shares else {}
+        return values | shares | ({"members": [one.to_dict() for one in self.members]} if self.members else {})
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ScoreScale:
         """What `to_dict` gave; a metric without a version is the first one, since earlier releases named none."""
-        return cls(as_saved(data["metric"]), data["lower_better"], tuple(data["quantiles"]))
+        shares, parts = tuple(data.get("shares", ())), tuple(map(cls.from_dict, data.get("members", ())))
+        return cls(as_saved(data["metric"]), data["lower_better"], tuple(data["quantiles"]), shares, parts)
 
     def _limits(self, oriented: Tensor) -> Tensor:
         """Oriented scores (K,) -> the distribution function just below and at each of them, (2 K,)."""
-        reversed_scale = ScoreScale(self.metric, not self.lower_better, self.quantiles[::-1])
+        shares = tuple(1 - share for share in self.shares[::-1])
+        reversed_scale = replace(
+            self, lower_better=not self.lower_better, quantiles=self.quantiles[::-1], shares=shares
+        )
         scores = self._oriented(oriented)
         return torch.stack([self.quality(scores), 1 - reversed_scale.quality(scores)], -1).flatten()  # (K, 2) -> (2 K,)
 
@@ -144,6 +161,26 @@ class ScoreScale:
 
     def _knots(self, like: Tensor) -> Tensor:
         return torch.tensor(self.quantiles, device=like.device, dtype=like.dtype)
+
+    def _levels(self, like: Tensor) -> Tensor:
+        """The shares of the knots, equally spaced or not."""
+        if self.shares:
+            return torch.tensor(self.shares, device=like.device, dtype=like.dtype)
+        return torch.linspace(0, 1, len(self.quantiles), device=like.device, dtype=like.dtype)
+
+    def _check_shares(self) -> None:
+        """Equally spaced shares are kept as none, so that equal scales are equal."""
+        if not self.shares:
+            return
+        steps = len(self.quantiles) - 1
+        rising = all(low < high for low, high in pairwise(self.shares))
+        if len(self.shares) != steps + 1 or (self.shares[0], self.shares[-1]) != (0, 1) or not rising:
+            raise ValueError(
+                f"shares of {self.metric} must rise from 0 to 1, one for each of {steps + 1} quantiles; "
+                f"got {len(self.shares)} from {self.shares[0]:g} to {self.shares[-1]:g}"
+            )
+        if all(abs(share - place / steps) < 1e-6 for place, share in enumerate(self.shares)):
+            object.__setattr__(self, "shares", ())
 
 
 SET_SCALES = "set_scales"
@@ -159,17 +196,19 @@ _DOUBLE = torch.empty(0, dtype=torch.float64)
 
 
 def _check_mixture(scales: Sequence[ScoreScale], shares: Sequence[float]) -> None:
-    kinds = {(scale.metric, scale.lower_better) for scale in scales}
+    kinds = {(scale.metric, scale.lower_better, scale.members) for scale in scales}
     if len(kinds) != 1:
         metrics = ", ".join(sorted({scale.metric for scale in scales})) or "none"
-        raise ValueError(f"scales of {metrics} cannot be mixed; give scales of one metric and one direction")
+        raise ValueError(
+            f"scales of {metrics} cannot be mixed; give scales of one metric and one direction, on equal members"
+        )
     if len(shares) != len(scales) or not all(0 < share < math.inf for share in shares):
         raise ValueError(f"shares are {list(shares)} for {len(scales)} scales; give a number above 0 for each")
 
 
 def _interpolated(at: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """The value at each place (N,) of the line through the points (x, y), (K,) each; x rises."""
-    right = torch.searchsorted(x, at).clamp(1, len(x) - 1)
+    """The value at each place, any shape, of the line through the points (x, y), (K,) each; x rises, y stays beyond."""
+    right = torch.searchsorted(x, at.detach().contiguous()).clamp(1, len(x) - 1)
     low, high = x[right - 1], x[right]
     return torch.lerp(y[right - 1], y[right], ((at - low) / (high - low).clamp_min(1e-12)).clamp(0, 1))
 

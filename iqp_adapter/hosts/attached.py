@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ..core.flags import Flags
+from ..core.own_dial import OwnDial
 from ..core.sites import Site, laid_out_as
 from .dial import Setting
 from .hooks import Tap, forget_compiled, given
-from .spec import OwnDial
 from .stand_ins import StandIns
 
 _WHOLE, _SCORE = "", "score"

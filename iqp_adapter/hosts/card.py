@@ -31,7 +31,9 @@ def describe(host: nn.Module, spec: HostSpec, dial: Dial) -> str:
     """A host and its adapters in some lines: sites, sizes, licences, dials, and the quality of calls that name none."""
     size = _count(host.parameters())
     learned = _count(dial.retrained.values())
-    state = f"{learned:,} of them retrained, the others frozen" if learned else "frozen"
+    kind, state = "bare", "frozen"
+    if learned:
+        kind, state = "retrained", f"{learned:,} of them retrained, the others frozen"
     lines = [f"{spec.name}: {size:,} parameters, {state}; {spec.source}; licence: {spec.licence}"]
     lines += _own_dial(dial)
     for name, adapter in dial.adapters.items():
@@ -40,7 +42,7 @@ def describe(host: nn.Module, spec: HostSpec, dial: Dial) -> str:
         lines += ["", f"adapter {name}: {own:,} parameters to train, {own / size:.2%} of the host; licence: {licence}"]
         lines += [f"scored by {scale.metric}; licence: {scorer_licence(scale.metric)}" for scale in adapter.scales]
         lines += _columns(_rows(adapter))
-    bare = f"none, which is the {'retrained' if learned else 'bare'} host"
+    bare = "none, which is any" if dial.own and dial.own.required else f"none, which is the {kind} host"
     return "\n".join([*lines, "", f"default quality: {bare if dial.quality is None else dial.quality}"])
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.codes import Codes, straight_through
+from ..core.codes import Codes, straight_through, with_moments_of
 from ..pictures import as_unit
 from .hooks import of_this_thread
 from .spec import CodeAccess
@@ -147,13 +147,3 @@ class _Exchange:
 
 def _tokens(features: Tensor) -> Tensor:
     return features.flatten(2).transpose(1, 2)  # (B, D, h, w) -> (B, L, D)
-
-
-def with_moments_of(features: Tensor, x: Tensor) -> Tensor:
-    """x (B, D, h, w), shifted to the features' mean and deviation, channel by channel.
-
-    Source: adaptive instance normalisation (arXiv 1703.06868), as CodeFormer and its kin apply it to looked-up codes.
-    """
-    own_variance, own_mean = torch.var_mean(x, (2, 3), keepdim=True)
-    variance, mean = torch.var_mean(features, (2, 3), keepdim=True)
-    return (x - own_mean) * ((variance + 1e-5) / (own_variance + 1e-5)).sqrt() + mean

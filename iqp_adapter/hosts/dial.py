@@ -13,9 +13,9 @@ from ..core.adapter import Adapter
 from ..core.block import Kept
 from ..core.injection import Injection, Scale, strengths
 from ..core.numbers import check_number
+from ..core.own_dial import OwnDial
 from ..core.quality import OWN, Asked, Quality, as_rows
 from ..core.sites import Site
-from .spec import OwnDial
 
 DEFAULT = "default"
 """Name of the adapter that a host is wrapped with."""
@@ -126,10 +126,16 @@ class Dial:
         own = quality is OWN
         wanted: Any = self._quality if own else quality
         if wanted is None or (isinstance(scale, (int, float)) and scale == 0):
-            return None
+            return self._bare()
         keeps = own and not torch.is_grad_enabled()
         conditions = self._kept_conditions(wanted) if keeps else self._conditions(wanted)
         return Setting(self._plan(conditions, scale), None if self.own is None else self.own.score(wanted))
+
+    def _bare(self) -> Setting | None:
+        """The bare host: no setting, but the score of no preference for one that cannot be called without."""
+        if self.own is None or not self.own.required:
+            return None
+        return Setting({}, self.own.score("any"))
 
     def _plan(self, conditions: Conditions, scale: Scale) -> dict[str, list[Injection]]:
         sites = self.sites

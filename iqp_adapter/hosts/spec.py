@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.quality import Quality, ScoreScale, as_rows
+from ..core.own_dial import OwnDial
 from ..core.sites import Site
 from ..store.fetch import WeightFile
 from .keys import LORA, first, is_aside
@@ -41,27 +41,6 @@ class CodeAccess:
 
 
 @dataclass(frozen=True)
-class OwnDial:
-    """The dial that a host has itself: a score of the wanted picture among the arguments of its call.
-
-    Args:
-        argument: its name in the host's call, which takes a tensor (B,).
-        scale: of the score: its range, its direction, and the score of every quality. "best" is that of quality 0.95,
-            as everywhere.
-        any: the score that stands for no preference.
-    """
-
-    argument: str
-    scale: ScoreScale
-    any: float
-
-    def score(self, quality: Quality) -> Tensor:
-        """What was asked for -> the host's argument, (1,) for all pictures or (B,)."""
-        [rows] = as_rows(quality, [self.scale.metric]).unbind(1)  # (B, 1) -> (B,)
-        return torch.where(rows.isnan(), self.any, self.scale.score(rows.nan_to_num()))
-
-
-@dataclass(frozen=True)
 class HostSpec:
     """A kind of restorer. Its functions have names of their own (no lambdas), so that wrapped models can be pickled.
 
@@ -70,6 +49,7 @@ class HostSpec:
         source: its repository.
         licence: of its code.
         has: starts of state-dict keys that every instance has.
+        any_of: starts of state-dict keys of which every instance has one or more; without them nothing is asked for.
         parts: starts of all state-dict keys that an instance may have: whatever has others is another kind. Without
             them, any others are allowed.
         lacks: starts of state-dict keys that no instance has, where another kind has all of `has` too.
@@ -99,6 +79,7 @@ class HostSpec:
     sites: Callable[[nn.Module], Sequence[Site]]
     restore: Callable[..., Tensor]
     resolution: Callable[[nn.Module], int | None]
+    any_of: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
     multiple: int = 1
     lacks: tuple[str, ...] = ()
@@ -118,7 +99,9 @@ class HostSpec:
         return {key: value for key, value in own.items() if key not in self.surplus}
 
     def recognises(self, keys: Collection[str]) -> bool:
-        return self.likeness(keys) == 1 and not self.foreign(keys) and not any(_starts(keys, s) for s in self.lacks)
+        marked = not self.any_of or any(_starts(keys, start) for start in self.any_of)
+        lacking = not any(_starts(keys, start) for start in self.lacks)
+        return self.likeness(keys) == 1 and not self.foreign(keys) and marked and lacking
 
     def likeness(self, keys: Collection[str]) -> float:
         """Share of `has` that is there, in [0, 1]; what an error calls the nearest kind."""
