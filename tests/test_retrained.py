@@ -482,7 +482,8 @@ def test_a_benchmark_compares_with_the_host_as_it_was_given(saved, monkeypatch, 
         made.append(built())
         return made[-1]
 
-    monkeypatch.setattr("iqp_adapter.hosts.wrap.load_host", load_host)
+    for module in ("loader", "hosts.wrap"):
+        monkeypatch.setattr(f"iqp_adapter.{module}.load_host", load_host)
     learned(built()).save_pretrained(tmp_path / "adapter")
     _, bare, best = candidates(["codeformer.pth"], [str(tmp_path / "adapter")], ["best"])
     assert (bare.facts["weights"], bare.quality) == (iqp.wrap(built()).fingerprint(None), None)
