@@ -32,7 +32,7 @@ from iqp_adapter.core.metrics import canonical
 from iqp_adapter.hosts.registry import hosts, recognise
 from iqp_adapter.training.adapter_training import AdapterTraining
 from iqp_adapter.training.config import AdapterConfig, StageConfig
-from iqp_adapter.training.stages import CodeImitation, CodeReward, ImageImitation, ImageReward
+from iqp_adapter.training.stages import CodeImitation, CodeReward, HostImitation, ImageImitation, ImageReward
 
 STAGE = StageConfig(steps=30, batch=4, rate=1e-2, warmup=1, ema=0.5, options={"shuffle_every": 10})
 
@@ -313,8 +313,122 @@ def test_a_wrong_configuration_is_one_line(text, said, tmp_path):
         AdapterConfig.load(path)
 
 
-def test_the_example_is_a_configuration(root):
-    assert AdapterConfig.load(root / "examples" / "adapter.yaml").reward.weights["quality"] == 0.6
+def test_the_examples_are_configurations(root):
+    usual = AdapterConfig.load(root / "examples" / "adapter.yaml")
+    assert usual.reward.weights["quality"] == 0.6 and usual.learns == "adapter"
+    theirs = AdapterConfig.load(root / "examples" / "adapter_retrained.yaml")
+    assert (theirs.learns, theirs.block) == ("host", "score_map")
+    HostImitation.check(theirs.imitation)
+
+
+# -- the host learns too
+
+FULL = {"full": "encoder.blocks.15"}
+HOSTS = {"codeformer": "encoder.blocks.15", "vqfr": "encoder.conv_out", "daefr": "cross_attention"}
+
+
+def learning(stages: tuple[str, ...] = ("imitation",), **how: Any) -> AdapterConfig:
+    """A configuration by which a host learns, for a moment."""
+    given = {"learns": "host", "block": "score_map", "precision": "fp32", "watch_every": 100}
+    return AdapterConfig(**dict.fromkeys(stages, SHORT) | given | how)
+
+
+def seeded(seed: int = 0) -> torch.nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return stand_ins.CodeFormer(2, 2).eval()
+
+
+def test_a_host_learns_what_its_codes_depend_on_and_is_handed_back(faces, run, tmp_path):
+    host, vqgan = seeded(), vqgan_of(seeded(seed=1), tmp_path / "vqgan.pth")
+    before = {key: value.clone() for key, value in host.state_dict().items()}
+    own = dict(host.named_parameters())
+    settings = replace(STAGE, weights={"code": 0.5, "feature": 1.0}, options={"smoothing": 0.0, "shuffle_every": 10})
+    training = AdapterTraining(learning(imitation=settings, sizes=FULL, watch_every=30), host, faces, run, vqgan=vqgan)
+    folder = training.run()
+    rows = [json.loads(line) for line in (run / "imitation" / "log.jsonl").read_text().splitlines()]
+    for term in ("code", "feature"):
+        values = [row[term] for row in rows if term in row]
+        assert values[-1] < 0.9 * values[0], term
+        assert any(f"{term} shuffled" in row for row in rows)
+    assert training.model.unwrap() is host
+    assert all(torch.equal(value, before[key]) for key, value in on_cpu(host.state_dict()).items())
+    assert all(now is own[name] for name, now in host.named_parameters())
+
+    model = iqp.wrap(host, adapter=folder)
+    adapter = model.adapters["default"]
+    assert adapter.retrained.parts() == ["encoder", "feat_emb", "ft_layers", "idx_pred_layer", "position_emb"]
+    assert adapter.blocks["encoder-blocks-15"].table.shape == (1, 10, 256, 8) and adapter.learned
+    assert not torch.equal(model.host.feat_emb.weight, before["feat_emb.weight"])
+    assert torch.equal(model.host.quantize.embedding.weight, before["quantize.embedding.weight"])
+
+
+def test_both_stages_compare_with_the_host_as_it_was_given(faces, run):
+    lq = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    host = iqp.wrap(seeded())
+    bare = host.restore(lq)
+    training = AdapterTraining(learning(("imitation", "reward")), seeded(), faces, run)
+    training.run()
+    reward = training.stage("reward")
+    batch = training._watched()._replace(lq=lq.to(training.device))
+    rows = reward.look(reward.adapter, batch)
+    assert torch.equal(rows["bare"].cpu(), bare) and not torch.equal(rows["q 0.5"].cpu(), bare)
+    _, own = reward.own(batch)
+    torch.testing.assert_close(own.cpu(), bare)
+    wanted = training.stage("imitation").wanted(lq.to(training.device)).cpu()
+    assert torch.equal(wanted, host.codes_in(lq).nearest()), "the host as it was is the teacher"
+
+
+def test_a_run_in_which_a_host_learns_goes_on_where_it_was(faces, score_scale, tmp_path):
+    trained = {}
+    for name, parts in (("whole", (4,)), ("parts", (2, 4))):
+        (tmp_path / name).mkdir()
+        copy(score_scale, tmp_path / name)
+        for steps in parts:
+            stage = replace(SHORT, steps=steps, rate=1e-3, options={"shuffle_every": 100})
+            config = learning(imitation=replace(stage, warmup=100), save_every=2)
+            folder = AdapterTraining(config, seeded(), faces, tmp_path / name).run()
+        trained[name] = load_file(folder / "model.safetensors")
+    assert trained["whole"].keys() == trained["parts"].keys()
+    assert any(key.startswith("retrained.encoder") for key in trained["whole"])
+    assert all(torch.equal(value, trained["parts"][key]) for key, value in trained["whole"].items())
+    with pytest.raises(ValueError, match='was trained with learns "host", and now it is "adapter"; set it back'):
+        AdapterTraining(replace(config, learns="adapter"), seeded(), faces, tmp_path / "parts")
+
+
+@pytest.mark.parametrize("block", ["attention", "score_map"])
+@pytest.mark.parametrize("kind", HOSTS)
+def test_every_host_with_a_codebook_can_learn_with_every_block(kind, block, faces, run):
+    training = AdapterTraining(learning(block=block), TRAINED[kind].build(), faces, run)
+    assert [site.path for site in training.model.sites.values()] == [HOSTS[kind]]
+    assert training.kind("imitation") is HostImitation
+    model = iqp.wrap(TRAINED[kind].build(), adapter=training.run())
+    assert model.adapters["default"].learned and model.adapters["default"].retrained
+
+
+@pytest.mark.parametrize("kind", ["gpen", "vqfr_v1", "restoreformer", "iqpfr"])
+def test_a_host_without_a_single_codebook_cannot_learn(kind, faces, run):
+    with pytest.raises(ValueError, match=f"^{kind} has no single codebook, so that it cannot learn as a host"):
+        AdapterTraining(learning(), TRAINED[kind].build(), faces, run)
+    assert not (run / "settings.json").exists()
+
+
+@pytest.mark.parametrize(("option", "kind"), [((), "adapter"), (("--learns", "host"), "retrained")])
+def test_the_command_lets_a_host_learn_where_that_is_asked_for(option, kind, faces, run, monkeypatch):
+    monkeypatch.setattr("iqp_adapter.training.adapter_training.load_host", lambda source: seeded())
+    config = run / "short.yaml"
+    config.write_text("imitation: {steps: 2, batch: 2, rate: 1.0e-3, warmup: 1}\nprecision: fp32\n")
+    command = ["train", "adapter", "--host", "codeformer", "--config", config, "--hq", faces, "-o", run, *option]
+    result = CliRunner().invoke(app, [str(part) for part in command])
+    assert result.exit_code == 0, result.output
+    assert json.loads((run / "imitation" / "model" / "config.json").read_text())["kind"] == kind
+
+
+def test_who_learns_is_one_of_two(faces, run):
+    with pytest.raises(ValueError, match=r"^learns is 'all'; choose from adapter \(on a frozen host\), host$"):
+        learning(learns="all")
+    with pytest.raises(ValueError, match="unknown loss term l1; this stage knows code, feature$"):
+        AdapterTraining(learning(imitation=replace(SHORT, weights={"l1": 1.0})), seeded(), faces, run).run()
 
 
 def vqgan_of(host: torch.nn.Module, path: Path, parts: tuple[str, ...] = ("encoder", "quantize")) -> Path:

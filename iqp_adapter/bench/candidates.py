@@ -201,12 +201,13 @@ def _restorers(
     model = load(name, device=device)
     if not (adapters and model.takes_adapter):
         return [_row(title, model, quality, dial) for quality in (qualities if model.takes_quality else [None])]
-    adapter = adapters.pop(0)
+    adapter, weights = adapters.pop(0), model.fingerprint(None)
     adapted = load(model, adapter=adapter)
     if not adapted.takes_quality:
         raise ValueError(f"the adapter {adapter} has learned nothing, so it restores as {title} does; leave it out")
     with_adapter = [_row(f"{title}{ADAPTED}", adapted, quality, dial) for quality in qualities]
-    return [_row(title, adapted, None, dial), *with_adapter]
+    bare = adapted if adapted.fingerprint(None) == weights else load(name, device=device)  # a retrained host is none
+    return [_row(title, bare, None, dial), *with_adapter]
 
 
 def _row(title: str, model: Restorer, quality: str | None, dial: dict[str, Any]) -> Candidate:

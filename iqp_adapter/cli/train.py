@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -68,8 +69,15 @@ def adapter(
             "each --hq, in the same order."
         ),
     ] = None,
+    learns: Annotated[
+        str | None,
+        typer.Option(
+            help="adapter, on a frozen host; or host, to train also what leads to the codes of a code host. By default "
+            "as the configuration says."
+        ),
+    ] = None,
 ) -> None:
-    """Train an adapter on a frozen host, for iqp restore --model HOST --adapter FOLDER."""
+    """Train an adapter, by default on a frozen host, for iqp restore --model HOST --adapter FOLDER."""
     from ..photo.identity import DlibIdentity
     from ..training.adapter_training import AdapterTraining
     from ..training.config import AdapterConfig
@@ -77,6 +85,7 @@ def adapter(
     logging.getLogger("iqp_adapter").setLevel(logging.INFO)
     say_left_out([*hq, *(lq or ())])
     settings = AdapterConfig.load(config)
+    settings = replace(settings, learns=learns or settings.learns)
     with stopped_by_signals(ADVICE):
         embed = DlibIdentity() if DlibIdentity.is_installed() else None
         run = AdapterTraining(settings, host, hq, out, watch, embed, vqgan, lq or None)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .attention import GatedCrossAttention
 from .block import Block, Kept
 from .quality import SET_SCALES, ScoreScale, set_scales_entry
+from .retrained import Retrained
 from .score_map import ScoreMap
 from .sites import Site
 
@@ -42,6 +43,7 @@ class Adapter(nn.Module):
     Attributes:
         facts: what is told of its making (training, data, licence, ...), saved with it.
         set_scales: the score scale of each training set by its name, where there were several; saved with it.
+        retrained: parameters of the host that learn with it; none where the host stays as it is.
 
     Raises:
         ValueError: for an unknown kind, and a size that it has not.
@@ -69,6 +71,7 @@ class Adapter(nn.Module):
             self.embedding = self.kind.embedding(columns, self.sizes)
             blocks = {site.key: self.kind.build(site, columns, self.sizes) for site in self.sites}
             self.blocks = nn.ModuleDict(blocks)
+        self.retrained = Retrained()
 
     @property
     def metrics(self) -> list[str]:
@@ -83,6 +86,19 @@ class Adapter(nn.Module):
     def learned(self) -> bool:
         """Whether any block adds anything; until then a host is what it was."""
         return any(block.learned for block in self.blocks.values())
+
+    def retrain(self, parameters: Mapping[str, Tensor]) -> None:
+        """Has copies of the host's parameters learn too, given by their names there."""
+        self.retrained = Retrained(parameters)
+
+    def asked(self, quality: Tensor) -> float | Tensor:
+        """quality (B, S) -> 1; on a retrained host (B, 1, 1), 0 where there is no preference.
+
+        A retrained host has itself learned what to do without a preference, so that its adapter adds nothing then.
+        """
+        if not self.retrained:
+            return 1.0
+        return (~quality.isnan().all(1)).to(next(self.parameters()).dtype)[:, None, None]  # (B, S) -> (B, 1, 1)
 
     def conditions(self, quality: Tensor) -> dict[str, Kept]:
         """quality (B, S) -> what every site keeps of it, by the site's key."""

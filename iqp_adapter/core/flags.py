@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from torch import nn
+
+Named = Iterable[tuple[str, nn.Parameter]]
+"""Parameters and their names, as `named_parameters` gives them."""
 
 
 @dataclass(frozen=True)
@@ -16,23 +19,23 @@ class Flags:
     requires_grad: Mapping[str, bool]
 
     @classmethod
-    def of(cls, host: nn.Module) -> Flags:
-        return cls({name: parameter.requires_grad for name, parameter in host.named_parameters()})
+    def of(cls, parameters: Named) -> Flags:
+        return cls({name: parameter.requires_grad for name, parameter in parameters})
 
-    def thaw(self, host: nn.Module) -> None:
+    def thaw(self, parameters: Named) -> None:
         """Lets those parameters learn that did; what has come since is left alone."""
-        for name, parameter in host.named_parameters():
+        for name, parameter in parameters:
             parameter.requires_grad_(self.requires_grad.get(name, parameter.requires_grad))
 
 
 @contextmanager
 def fixed(*modules: nn.Module) -> Iterator[None]:
     """Within it none of their parameters learns, so that no graph is built for them."""
-    flags = [Flags.of(module) for module in modules]
+    flags = [Flags.of(module.named_parameters()) for module in modules]
     for module in modules:
         module.requires_grad_(False)
     try:
         yield
     finally:
         for module, found in zip(modules, flags, strict=True):
-            found.thaw(module)
+            found.thaw(module.named_parameters())

@@ -24,11 +24,13 @@ class Injection:
         block: the adapter's, at the site.
         kept: what the block made of the quality that is asked for, for one or B images.
         strength: (1, 1, 1) or (B, 1, 1).
+        asked: 1, or (1, 1, 1) or (B, 1, 1) with 0 where there is no preference and nothing is added for it.
     """
 
     block: Block
     kept: Kept
     strength: Tensor
+    asked: float | Tensor = 1.0
 
     def __call__(self, features: Tensor) -> Tensor:
         """features (B, L, C) -> what is added to them.
@@ -41,7 +43,7 @@ class Injection:
         if rows not in (1, batch):
             raise ValueError(f"quality or scale has {rows} rows, the batch has {batch} pictures; give one for each")
         kept = tuple(x.expand(batch, *x.shape[1:]) for x in self.kept)
-        return self.block.delta(features.to(self.block.dtype), kept, self.strength)
+        return self.block.delta(features.to(self.block.dtype), kept, self.strength * self.asked)
 
 
 def strengths(scale: Scale, sites: Mapping[str, Site], like: Tensor) -> dict[str, Tensor]:

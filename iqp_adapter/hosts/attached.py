@@ -17,6 +17,7 @@ from ..core.own_dial import OwnDial
 from ..core.sites import Site, laid_out_as
 from .dial import Setting
 from .hooks import Tap, forget_compiled, given
+from .stand_ins import StandIns
 
 _WHOLE, _SCORE = "", "score"
 """Keys of the hooks that are on the host itself: after it has run, and before it, where it takes a score."""
@@ -74,13 +75,15 @@ class Attached:
 
     Attributes:
         turn: held while the host runs and while its hooks change.
+        stand_ins: what is in the place of the host's own parameters.
     """
 
     def __init__(self, host: nn.Module, name: str, own: OwnDial | None):
         self.host, self.name, self.own = host, name, own
         self.turn = Turn()
         self.sites: Mapping[str, Site] = {}
-        self._found = Flags.of(host)
+        self.stand_ins = StandIns(host)
+        self._found = Flags.of(host.named_parameters())
         self._frozen = False
         self._resting: set[str] = set()
         self._running: set[Call] = set()
@@ -122,6 +125,12 @@ class Attached:
         self.sites = dict(sites)
         forget_compiled()
 
+    def put_in(self, others: Mapping[str, nn.Parameter]) -> None:
+        """Has these in the place of the host's parameters of the same names, and its own everywhere else."""
+        if others or self.stand_ins:
+            self.stand_ins.put_in(others)
+            forget_compiled()
+
     def rest(self) -> None:
         """Puts the host in eval mode; those of its modules that were in training mode are woken by `come_off`."""
         self._resting |= {path for path, module in self.host.named_modules() if module.training}
@@ -131,7 +140,8 @@ class Attached:
         """Leaves the host as it was found."""
         for key in list(self._handles):
             self._take_off(key)
-        self._found.thaw(self.host)
+        self.stand_ins.put_in({})
+        self._found.thaw(self.host.named_parameters())
         for path, module in self.host.named_modules():
             module.training |= path in self._resting
         forget_compiled()
@@ -140,15 +150,16 @@ class Attached:
         self._handles.pop(key).remove()
 
     def _freeze(self, frozen: bool) -> None:
-        """The host does not learn where something learns; elsewhere its parameters are flagged as they were found.
+        """The host's own parameters do not learn where something learns; elsewhere they are flagged as they were found.
 
         Not at all times, since torch multiplies by other kernels where weights need no gradient, even without any: the
         bare host would differ from itself in the last bit.
         """
         if frozen and not self._frozen:
-            self.host.requires_grad_(False)
+            for parameter in self.stand_ins.own().values():
+                parameter.requires_grad_(False)
         elif self._frozen and not frozen:
-            self._found.thaw(self.host)
+            self._found.thaw(self.stand_ins.own().items())
         self._frozen = frozen
 
     def inject(self, site: Site, x: Tensor) -> Tensor:

@@ -23,23 +23,31 @@ PYIQA = "pyiqa, PolyForm Noncommercial 1.0.0"
 """Licences of this project's metrics, and of every other one."""
 
 UNKNOWN = "not stated"
-_ELSEWHERE = ("kind", "version", "host", "adapter", "base_model")
+_ELSEWHERE = ("kind", "version", "host", "adapter", "retrained", "base_model")
 """Entries of a config that are no facts, or that only the front matter shows."""
 
 
 def describe(host: nn.Module, spec: HostSpec, dial: Dial) -> str:
     """A host and its adapters in some lines: sites, sizes, licences, dials, and the quality of calls that name none."""
-    size = sum(parameter.numel() for parameter in host.parameters())
-    lines = [f"{spec.name}: {size:,} parameters, frozen; {spec.source}; licence: {spec.licence}"]
+    size = _count(host.parameters())
+    learned = _count(dial.retrained.values())
+    kind, state = "bare", "frozen"
+    if learned:
+        kind, state = "retrained", f"{learned:,} of them retrained, the others frozen"
+    lines = [f"{spec.name}: {size:,} parameters, {state}; {spec.source}; licence: {spec.licence}"]
     lines += _own_dial(dial)
     for name, adapter in dial.adapters.items():
-        own = sum(parameter.numel() for parameter in adapter.parameters())
+        own = _count(adapter.parameters())
         licence = adapter.facts.get("licence", UNKNOWN)
         lines += ["", f"adapter {name}: {own:,} parameters to train, {own / size:.2%} of the host; licence: {licence}"]
         lines += [f"scored by {scale.metric}; licence: {scorer_licence(scale.metric)}" for scale in adapter.scales]
         lines += _columns(_rows(adapter))
-    bare = "none, which is any" if dial.own and dial.own.required else "none, which is the bare host"
+    bare = "none, which is any" if dial.own and dial.own.required else f"none, which is the {kind} host"
     return "\n".join([*lines, "", f"default quality: {bare if dial.quality is None else dial.quality}"])
+
+
+def _count(parameters: Iterable[nn.Parameter]) -> int:
+    return sum(parameter.numel() for parameter in parameters)
 
 
 def _own_dial(dial: Dial) -> list[str]:
@@ -87,7 +95,7 @@ def model_card(config: Mapping[str, Any], name: str) -> str:
 # {name.split("/")[-1]}
 
 An adapter of `iqp_adapter` for **{host["name"]}** ({host["source"]}): a dial for
-the quality of restored faces. It holds no weight of its host, which stays as it is.
+the quality of restored faces. {_held(config)}
 
 ```python
 import iqp_adapter as iqp
@@ -127,6 +135,18 @@ and it is no evidence of who is shown.
 
 Fingerprint of those it was trained for: `{host["values"][:16]}` (values), `{host["shapes"][:16]}` (keys and shapes).
 {_further(facts)}"""
+
+
+def _held(config: Mapping[str, Any]) -> str:
+    """What it holds of its host, and whose licence that is under."""
+    if "retrained" not in config:
+        return "It holds no weight of its host, which stays as it is."
+    parts = ", ".join(f"`{part}`" for part in config["retrained"])
+    return (
+        f"It holds parts of its host ({parts}),\nwhich were trained further together with the dial, from the host's "
+        f"weights on, so that the host's licence\n({config['host']['licence']}) is theirs too. Decoder and codebook "
+        f"stay the host's."
+    )
 
 
 def _sets(scales: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -42,13 +43,18 @@ class HostCodes:
 
     def logits(self) -> Tensor:
         """Code logits (B, L, K) as the host decides them; the decoder does not run."""
-        return self.access.logits.tokens(self._output_of(self.access.logits.path))
+        return self.decided()[1]
+
+    def decided(self) -> tuple[Tensor, Tensor]:
+        """The features (B, L, D) that the codes stand for, and their logits (B, L, K); the decoder does not run."""
+        features, logits = self._outputs_of(self.access.features, self.access.logits.path)
+        return _tokens(features), self.access.logits.tokens(logits)
 
     @torch.no_grad()
     def nearest(self) -> Tensor:
         """Indices (B, L) of the codes nearest to what the host's encoder makes of the picture."""
-        features = self._output_of(self.access.features).flatten(2).transpose(1, 2)  # (B, D, h, w) -> (B, L, D)
-        return torch.cdist(features.float(), self.access.codebook(self.host).float()[None]).argmin(-1)
+        [features] = self._outputs_of(self.access.features)
+        return torch.cdist(_tokens(features).float(), self.access.codebook(self.host).float()[None]).argmin(-1)
 
     def decode(self, codes: Codes) -> Tensor:
         """What the host makes of other codes.
@@ -71,22 +77,26 @@ class HostCodes:
             )
         return restored
 
-    def _output_of(self, path: str) -> Tensor:
-        """What a submodule gives while the host restores, which ends there."""
-        caught: list[Tensor] = []
+    def _outputs_of(self, *paths: str) -> list[Tensor]:
+        """What submodules give while the host restores, which ends when all of them have run."""
+        caught: dict[str, Tensor] = {}
 
-        def catch(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
-            caught.append(output)
-            raise _Enough
+        def catch(path: str, module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
+            caught[path] = output
+            if len(caught) == len(paths):
+                raise _Enough
 
-        handle = self.host.get_submodule(path).register_forward_hook(of_this_thread(catch))
+        place = self.host.get_submodule
+        handles = [place(path).register_forward_hook(of_this_thread(partial(catch, path))) for path in paths]
         try:
             self.restore()
         except _Enough:
-            return caught[0]
+            return [caught[path] for path in paths]
         finally:
-            handle.remove()
-        raise RuntimeError(f"{path} did not run in {type(self.host).__name__}; its host file names another place")
+            for handle in handles:
+                handle.remove()
+        silent = ", ".join(path for path in paths if path not in caught)
+        raise RuntimeError(f"{silent} did not run in {type(self.host).__name__}; its host file names another place")
 
 
 class _Exchange:
@@ -133,3 +143,7 @@ class _Exchange:
         if self.access.adain is not None and self.access.adain(self.arguments):
             soft = with_moments_of(self.features, soft)
         return (straight_through(own, soft), *arguments[1:])
+
+
+def _tokens(features: Tensor) -> Tensor:
+    return features.flatten(2).transpose(1, 2)  # (B, D, h, w) -> (B, L, D)

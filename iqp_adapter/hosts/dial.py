@@ -20,8 +20,8 @@ from ..core.sites import Site
 DEFAULT = "default"
 """Name of the adapter that a host is wrapped with."""
 
-Conditions = dict[str, dict[str, Kept]]
-"""What blocks keep of a quality, by the adapter's name and the site's key."""
+Conditions = dict[str, tuple[float | Tensor, dict[str, Kept]]]
+"""By the adapter's name: for which pictures it is asked, and what its blocks keep of a quality by the site's key."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,11 @@ class Dial:
         """Whether a quality changes anything."""
         return self.own is not None or any(adapter.learned for adapter in self.adapters.values())
 
+    @property
+    def retrained(self) -> dict[str, nn.Parameter]:
+        """What stands in for parameters of the host, by their names there."""
+        return {name: each for adapter in self.adapters.values() for name, each in adapter.retrained.named().items()}
+
     def check(self, name: str, weight: float) -> None:
         """Raises ValueError for what cannot be the name or the weight of another adapter."""
         if name in self.adapters:
@@ -87,6 +92,18 @@ class Dial:
         if not isinstance(name, str) or not name or "." in name or hasattr(self.adapters, name):
             raise ValueError(f"an adapter cannot be called {name!r}; choose a word without dots, such as 'portraits'")
         check_number(f"the weight of adapter {name!r}", weight)
+
+    def check_alone(self, retrained: bool) -> None:
+        """Raises ValueError for an adapter beside that of a retrained host: it was trained on the host as it was.
+
+        Args:
+            retrained: whether the adapter that comes has parameters of the host.
+        """
+        if self.adapters and (retrained or self.retrained):
+            raise ValueError(
+                f"the adapter of a retrained host works alone, and there would be {len(self.adapters) + 1}; "
+                f"load it by wrap(host, adapter=...), or another one without it"
+            )
 
     def add(self, name: str, adapter: Adapter, weight: float) -> None:
         """Adds an adapter; what several add to the same features is summed."""
@@ -126,17 +143,16 @@ class Dial:
         strength = strengths(scale, sites, like=next(self.adapters.parameters()))
         for name, adapter in self.adapters.items():
             weight = check_number(f"the weight of adapter {name!r}", self.weights[name])
+            asked, kept = conditions[name]
             for key, block in adapter.blocks.items() if weight else ():
-                plan[key].append(Injection(block, conditions[name][key], weight * strength[key]))
+                plan[key].append(Injection(block, kept[key], weight * strength[key], asked))
         return plan
 
     def _conditions(self, quality: Quality) -> Conditions:
         device = next(self.adapters.parameters()).device
         with torch.autocast(device.type, enabled=False):
-            return {
-                name: adapter.conditions(as_rows(quality, adapter.metrics, adapter.device))
-                for name, adapter in self.adapters.items()
-            }
+            rows = {name: as_rows(quality, each.metrics, each.device) for name, each in self.adapters.items()}
+            return {name: (each.asked(rows[name]), each.conditions(rows[name])) for name, each in self.adapters.items()}
 
     def _kept_conditions(self, quality: Quality) -> Conditions:
         """Those of the quality that is set, computed when it or a parameter has changed, as tensors for any mode."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..core.adapter import ATTENTION, KINDS, Adapter
 from ..core.quality import SET_SCALES
@@ -20,43 +20,72 @@ from ..version import __version__
 from .card import write_card
 from .spec import HostSpec, fingerprint
 
-KIND = "adapter"
-OURS = ("kind", "version", "host", "adapter")
+KIND, RETRAINED = "adapter", "retrained"
+"""Kinds of checkpoints: an adapter for a host as it is, and one with parameters of its host that were retrained."""
+
+OURS = ("kind", "version", "host", "adapter", "retrained")
 """Entries of the config that this file writes; the others are facts."""
+
+_PREFIX = "retrained."
+"""Start of the keys of tensors that were retrained."""
 
 _WIDEST = 1 << 20
 """The greatest size in a config, by far; what the weights do not have is never built."""
 
 
+def host_entry(host: nn.Module, spec: HostSpec, state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What a saved adapter tells of its host.
+
+    Args:
+        state: the state dict that the host had when it was wrapped.
+    """
+    sizes = {} if spec.has else {"resolution": spec.resolution(host), "multiple": spec.multiple}
+    return {"name": spec.name, "source": spec.source, "licence": spec.licence, **fingerprint(state), **sizes}
+
+
 def save_adapter(
-    folder: str | Path, adapter: Adapter, host: nn.Module, spec: HostSpec, dtype: torch.dtype | None, facts: Any
+    folder: str | Path, adapter: Adapter, host: Mapping[str, Any], dtype: torch.dtype | None, facts: Any
 ) -> None:
     """Writes config.json and model.safetensors; the host's weights are told by their fingerprint, not stored.
 
+    What was retrained is stored as float16, unless a dtype is given.
+
+    Args:
+        host: its entry, by `host_entry`.
+
     Raises:
-        ValueError: for facts under a name that the config needs itself.
+        ValueError: for facts under a name that the config needs itself, and for numbers that the dtype does not have.
     """
     taken = sorted(set(OURS) & set(facts))
     if taken:
         raise ValueError(f"{', '.join(taken)} cannot be a fact's name, since the config needs it; choose another")
-    sizes = {} if spec.has else {"resolution": spec.resolution(host), "multiple": spec.multiple}
     config = {
-        "kind": KIND,
+        "kind": RETRAINED if adapter.retrained else KIND,
         "version": __version__,
-        "host": {"name": spec.name, "source": spec.source, "licence": spec.licence, **fingerprint(host), **sizes},
+        "host": dict(host),
         "adapter": adapter.to_config(),
+        **({"retrained": adapter.retrained.parts()} if adapter.retrained else {}),
         **adapter.facts,
         **facts,
     }
-    state = {key: value.to(dtype or value.dtype) for key, value in adapter.state_dict().items()}
+    usual = {key: torch.float16 if key.startswith(_PREFIX) else None for key in adapter.state_dict()}
+    state = {key: _as(key, value, dtype or usual[key]) for key, value in adapter.state_dict().items()}
     checkpoint.save(folder, state, config)
+
+
+def _as(key: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
+    cast = value.to(dtype or value.dtype)
+    if bool(value.isfinite().all()) and not bool(cast.isfinite().all()):
+        raise ValueError(
+            f"{key} reaches {float(value.abs().max()):.3g}, which {cast.dtype} does not have; pass dtype=torch.float32"
+        )
+    return cast
 
 
 def push_adapter(
     repository: str,
     adapter: Adapter,
-    host: nn.Module,
-    spec: HostSpec,
+    host: Mapping[str, Any],
     name: str,
     *,
     private: bool | None = None,
@@ -69,6 +98,7 @@ def push_adapter(
 
     Args:
         repository: "owner/name"; made where it is missing.
+        host: its entry, by `host_entry`.
         name: of the adapter in its model, for the error's sake.
         private, token, revision: as for `hub.push`.
         dtype, facts: as for `save_adapter`; `card.model_card` says which facts have a place of their own in the card.
@@ -83,7 +113,7 @@ def push_adapter(
     if not adapter.learned:
         raise ValueError(f"adapter {name!r} has learned nothing (every block adds zero); train it, then push it")
     with TemporaryDirectory() as folder:
-        save_adapter(folder, adapter, host, spec, dtype, facts)
+        save_adapter(folder, adapter, host, dtype, facts)
         write_card(folder, repository)
         return hub.push(folder, repository, private=private, token=token, revision=revision)
 
@@ -95,15 +125,36 @@ def load_adapter(name: str | Path, host: nn.Module, spec: HostSpec, allow_other_
         ValueError: where it was trained for another host, other sites or other weights, or is no adapter at all.
     """
     config, state = checkpoint.load(hub.resolve(name))
-    if config.get("kind") != KIND:
+    if config.get("kind") not in (KIND, RETRAINED):
         raise ValueError(f"{name} holds no adapter but a model of its own; load it by IQPFR.from_pretrained")
     _refuse_unknown(str(name), config)
     _compare(str(name), config, host, spec, allow_other_weights)
     weights = {key: value.float() for key, value in state.items()}
-    adapter = checkpoint.load_built(lambda: Adapter.from_config(config["adapter"]), weights, source=str(name))
+    names = _retrained_names(str(name), config, state)
+    adapter = checkpoint.load_built(lambda: _built(config["adapter"], names, host), weights, source=str(name))
     for scale in config["adapter"]["score_scales"]:
         say_stale(str(name), scale["metric"])
     adapter.facts = {key: value for key, value in config.items() if key not in OURS}
+    return adapter
+
+
+def _retrained_names(name: str, config: dict[str, Any], state: Mapping[str, Tensor]) -> list[str]:
+    """Of the host's parameters that come with the adapter.
+
+    Raises:
+        ValueError: where the kind of the checkpoint and its tensors contradict each other.
+    """
+    names = [key.removeprefix(_PREFIX) for key in state if key.startswith(_PREFIX)]
+    if bool(names) != (config["kind"] == RETRAINED):
+        raise ValueError(
+            f"{name} is of kind {config['kind']!r} and holds {len(names)} tensors of its host; save it again"
+        )
+    return names
+
+
+def _built(config: dict[str, Any], names: Sequence[str], host: nn.Module) -> Adapter:
+    adapter, own = Adapter.from_config(config), dict(host.named_parameters())
+    adapter.retrain({name: own[name].float() for name in sorted(names, key=list(own).index)})
     return adapter
 
 
@@ -164,7 +215,7 @@ def _compare(name: str, config: dict[str, Any], host: nn.Module, spec: HostSpec,
             f"{name} was trained for {trained['name']} ({len(sites)} sites of dim {sites[0]['dim']}), the host is "
             f"{spec.name}; load it onto a {trained['name']}, or train one for {spec.name}"
         )
-    found = fingerprint(host)
+    found = fingerprint(host.state_dict())
     if trained["shapes"] != found["shapes"]:
         raise ValueError(
             f"{name} was trained for a {spec.name} of other sizes (sites of dim {sites[0]['dim']}); build the host "

@@ -140,12 +140,13 @@ def to_unit(image: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def fingerprint(host: nn.Module, samples: int = 64) -> dict[str, str]:
-    """Tells two hosts apart: a hash of keys and shapes, and one of strided values of every tensor, as fp16."""
-    state = sorted(host.state_dict().items())
-    shapes = hashlib.sha256("\n".join(f"{key} {tuple(value.shape)}" for key, value in state).encode())
+def fingerprint(state: Mapping[str, Tensor], samples: int = 64) -> dict[str, str]:
+    """Tells two hosts apart by their state dicts: a hash of keys and shapes, and one of strided values of every tensor,
+    as fp16."""
+    tensors = sorted(state.items())
+    shapes = hashlib.sha256("\n".join(f"{key} {tuple(value.shape)}" for key, value in tensors).encode())
     values = hashlib.sha256()
-    for _, value in state:
+    for _, value in tensors:
         flat = value.detach().reshape(-1)
         values.update(flat[:: max(1, len(flat) // samples)][:samples].to("cpu", torch.float16).numpy().tobytes())
     return {"shapes": shapes.hexdigest(), "values": values.hexdigest()}

@@ -40,7 +40,8 @@ def wrap(
 ) -> WrappedHost:
     """Gives an existing restorer a dial for quality; not a line of its code, not a number of its weights changes.
 
-    Until an adapter is trained or loaded, the wrapped model answers exactly as the host does.
+    Until an adapter is trained or loaded, the wrapped model answers exactly as the host does. An adapter that was
+    trained together with its host has parameters that stand in for the host's; `unwrap` gives it its own back.
 
     Args:
         host: a module; a spandrel descriptor, whose `.model` is wrapped; a weight file (.safetensors, .pth, .ckpt); a

@@ -26,7 +26,8 @@ from .codes import HostCodes
 from .dial import DEFAULT, Dial
 from .hooks import check_sites, uncompiled
 from .notices import Notices
-from .saved import load_adapter, push_adapter, save_adapter
+from .retraining import leading_to_codes
+from .saved import host_entry, load_adapter, push_adapter, save_adapter
 from .spec import CodeAccess, HostSpec
 from .unknown import restored_in_multiples
 
@@ -37,14 +38,16 @@ class WrappedHost(Restorer, nn.Module):
         host ── site ── features ──┬────────────────────► + ──► on through the host
                                    └─ block, quality × scale ┘
 
-    Made by `wrap`. Parameters and `state_dict` are the adapters' alone; the host keeps its own and does not learn.
+    Made by `wrap`. Parameters and `state_dict` are the adapters' alone; the host keeps its own and does not learn. Only
+    where `retrain` was called, or a retrained host is loaded, what leads to its codes learns as well: it is part of the
+    adapter, and stands in for the host's own parameters until `unwrap`.
     What is not found here is looked up on the host. Threads may share a model: their calls take turns, each at the
     quality that it names, and a call of the host itself by another thread is bare. The mode of the host is its owner's:
     `train()` is for the adapters alone, `eval()` for both.
 
     Source: this project, after the plug-and-play idea of IQPFR (arXiv 2503.09294). Differs: its authors train encoder
-    and Transformer of the host anew, with a score map; here the host stays as it is, and forward hooks add to its
-    features, so that no line of its code and no number of its weights changes.
+    and Transformer of the host anew, with a score map, which is what `retrain` is for; by default the host stays as it
+    is, and forward hooks add to its features, so that no line of its code and no number of its weights changes.
 
     Args:
         host: the restorer.
@@ -150,7 +153,7 @@ class WrappedHost(Restorer, nn.Module):
 
     @property
     def quality(self) -> Quality | None:
-        """What calls ask for that name no quality; None is the bare host.
+        """What calls ask for that name no quality; None is the bare host, which is "any" where it was retrained.
 
         Setting it computes what depends on it alone once, at the next call without gradients.
         """
@@ -178,13 +181,18 @@ class WrappedHost(Restorer, nn.Module):
             ValueError: for a name that is taken or cannot be one, a weight that is no number, and an adapter that does
                 not fit. The model is as before then.
         """
+        self.dial.check(name, weight)
+        self.dial.check_alone(retrained=False)
         if not isinstance(source, Adapter):
             source = load_adapter(source, self.bare, self.spec, allow_other_weights)
-        self.dial.check(name, weight)
+        self.dial.check_alone(bool(source.retrained))
+        self._attached.stand_ins.check(source.retrained.named())
         check_sites(self.bare, source.sites)
         with self._attached.turn:
+            adapter = source.to(self.device).train(self.training)
             self._attached.move_to(self.sites | {site.key: site for site in source.sites})
-            self.dial.add(name, source.to(self.device).train(self.training), weight)
+            self.dial.add(name, adapter, weight)
+            self._attached.put_in(self.dial.retrained)
 
     def remove_adapter(self, name: str) -> None:
         """Removes one of several adapters, and the hooks that it alone needed."""
@@ -192,15 +200,49 @@ class WrappedHost(Restorer, nn.Module):
             self.dial.remove(name)
             self._attached.move_to(self.sites)
 
+    def exchange_adapter(self, name: str, adapter: Adapter) -> None:
+        """Puts an adapter in the place of one with the same sites."""
+        with self._attached.turn:
+            self.adapters[name] = adapter
+            self.dial.forget()
+            self._attached.put_in(self.dial.retrained)
+
+    def retrain(self) -> None:
+        """Has what leads to the host's codes learn together with its adapter, from the host's own values on.
+
+        That is all of a code host but its codebook and what comes behind the codes. Until `unwrap` copies stand in for
+        those parameters, in every call of the host, and `parameters`, `state_dict` and `save_pretrained` have them too.
+        "any", None and `scale=0` are then one thing: the retrained host, to which nothing is added.
+
+        Raises:
+            ValueError: for a host without a single codebook, and for one that has several adapters or is retrained.
+        """
+        if len(self.adapters) > 1 or self.dial.retrained:
+            raise ValueError("a host is retrained once, with a single adapter; wrap it again for that")
+        with self.as_given():
+            [adapter] = self.adapters.values()
+            adapter.retrain(leading_to_codes(self))
+
     def save_pretrained(
         self, folder: str | Path, adapter: str = DEFAULT, dtype: torch.dtype | None = None, **facts: Any
     ) -> None:
-        """Writes an adapter, and nothing of the host; `facts` (training, data, licence, ...) are kept in its config."""
-        save_adapter(folder, self.adapters[adapter], self.bare, self.spec, dtype, facts)
+        """Writes an adapter, and nothing of the host but what was retrained.
+
+        Args:
+            dtype: of every tensor; by default that of the adapter, and float16 for what was retrained.
+            facts: training, data, licence, ...; kept in its config.
+
+        Raises:
+            ValueError: for numbers that the dtype does not have.
+        """
+        save_adapter(folder, self.adapters[adapter], self._entry(), dtype, facts)
 
     def push_to_hub(self, repository: str, adapter: str = DEFAULT, **options: Any) -> str:
         """Uploads an adapter to the Hugging Face Hub with a model card; see `saved.push_adapter` for options."""
-        return push_adapter(repository, self.adapters[adapter], self.bare, self.spec, adapter, **options)
+        return push_adapter(repository, self.adapters[adapter], self._entry(), adapter, **options)
+
+    def _entry(self) -> dict[str, Any]:
+        return host_entry(self.bare, self.spec, self._attached.stand_ins.own_state())
 
     # -- calls
 
@@ -225,6 +267,18 @@ class WrappedHost(Restorer, nn.Module):
         else:
             with self._attached.during(self._called(quality, scale)):
                 yield
+
+    @contextmanager
+    def as_given(self) -> Iterator[None]:
+        """Within it the host is the one that was wrapped: nothing is added, and its parameters are its own."""
+        with self._attached.turn:
+            within = bool(self.dial.retrained) and not self._attached.stand_ins
+            self._attached.put_in({})
+            try:
+                with self.conditioned(None):
+                    yield
+            finally:
+                self._attached.put_in({} if within else self.dial.retrained)
 
     @torch.no_grad()
     def restore(

@@ -1,4 +1,4 @@
-"""Trains an adapter on a frozen host: from folders of good face pictures to a folder that `wrap` loads."""
+"""Trains an adapter, on a frozen host or together with it: from folders of good face pictures to what `wrap` loads."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..core.sites import Site
 from ..hosts.dial import DEFAULT
 from ..hosts.loading import load_host
 from ..hosts.registry import recognise
 from ..hosts.spec import HostSpec, fingerprint
 from ..hosts.wrap import wrap
+from ..hosts.wrapped import WrappedHost
 from ..scoring.scorer import Scorer
 from ..store import checkpoint
 from ..store.files import sha256_of
 from .base_run import Folders
-from .config import AdapterConfig
+from .config import HOST, AdapterConfig
 from .guard import Embed, Guard
 from .staged_run import StagedRun
-from .stages import Adaptation, CodeImitation, CodeReward, ImageImitation, ImageReward
+from .stages import Adaptation, CodeImitation, CodeReward, HostImitation, ImageImitation, ImageReward
 
 
 class AdapterTraining(StagedRun):
@@ -37,7 +39,7 @@ class AdapterTraining(StagedRun):
 
     Raises:
         ValueError: for a host of unknown kind or without a resolution of its own, for a stage from whose loss no
-            gradient reaches the adapter, and for a VQGAN of another host.
+            gradient reaches the adapter, for a VQGAN of another host, and for a host without codes that is to learn.
     """
 
     config: AdapterConfig
@@ -60,17 +62,25 @@ class AdapterTraining(StagedRun):
         resolution = spec.resolution(bare)
         if resolution is None:
             raise ValueError(f"{spec.name} has no size of its own to train at; give its host file a resolution")
+        self._sites = [site_of_features(spec, bare)] if config.learns == HOST else None
         teacher = None if vqgan is None else with_vqgan(spec, bare, vqgan)
-        self._made_of = {"host": fingerprint(bare)["values"], "vqgan": vqgan and sha256_of(vqgan)}
+        self._made_of = {"host": fingerprint(bare.state_dict())["values"], "vqgan": vqgan and sha256_of(vqgan)}
         super().__init__(config, resolution, hq, folder, watch, lq)
         judges = [Scorer(metric, device=self.device) for metric in config.judges]
         self.guard = Guard(self.scorer, judges, embed)
         self.teacher = None if teacher is None else teacher.to(self.device)
-        self.model = wrap(module, scales=[self.scale], block=config.block, **config.sizes).to(self.device).eval()
+        self.model = self._wrapped(module, spec.name).to(self.device).eval()
         self.model.adapters[DEFAULT].set_scales = self.set_scales
+        if config.learns == HOST:
+            self.model.retrain()
         self.model.train()
         for name in config.stages:
             self.kind(name).check_reach(self.model, name)
+
+    def _wrapped(self, module: nn.Module, kind: str) -> WrappedHost:
+        """With a fresh adapter: at the sites of the host's kind, or at the one of a host that learns."""
+        place: dict[str, Any] = {} if self._sites is None else {"kind": kind, "sites": self._sites}
+        return wrap(module, scales=[self.scale], block=self.config.block, **place, **self.config.sizes)
 
     @property
     def ingredients(self) -> dict[str, Any]:
@@ -79,6 +89,8 @@ class AdapterTraining(StagedRun):
     def kind(self, name: str) -> type[Adaptation]:
         if name == "reward":
             return CodeReward if self.model.decides_codes else ImageReward
+        if self.config.learns == HOST:
+            return HostImitation
         return CodeImitation if self.model.decides_codes else ImageImitation
 
     def stage(self, name: str) -> Adaptation:
@@ -86,11 +98,23 @@ class AdapterTraining(StagedRun):
             _, state = checkpoint.load(start)
             checkpoint.load_strict(self.model.adapters[DEFAULT], state, source=str(start))
         kind, given = self.kind(name), (self.config.stages[name], self.perceptual(), self.model, self.guard)
-        return CodeImitation(*given, self.teacher) if kind is CodeImitation else kind(*given)
+        return kind(*given, self.teacher) if issubclass(kind, CodeImitation) else kind(*given)
 
     def save(self, name: str, model: nn.Module, folder: Path) -> None:
         self.model.adapters[DEFAULT].load_state_dict(model.state_dict())
         self.model.save_pretrained(folder, training=self.config.stages[name].__dict__)
+
+
+def site_of_features(spec: HostSpec, host: nn.Module) -> Site:
+    """Where the adapter of a host that learns adds to it: the features that its codes stand for.
+
+    Raises:
+        ValueError: for a host without a single codebook.
+    """
+    codes = spec.codes(host) if spec.codes else None
+    if codes is None:
+        raise ValueError(f"{spec.name} has no single codebook, so that it cannot learn as a host; leave `learns` out")
+    return Site(codes.features, codes.codebook(host).shape[1], "BCHW")
 
 
 def with_vqgan(spec: HostSpec, host: nn.Module, path: Path) -> nn.Module:

@@ -14,6 +14,8 @@ from ..store.settings import check_least, check_types, unknown_names
 
 PRECISIONS = ("fp32", "bf16")
 ADAPTER_STAGES = ("imitation", "reward")
+ADAPTER, HOST = "adapter", "host"
+"""What learns in adapter training: the adapter on a frozen host, or also what leads to the codes of the host."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,8 @@ class AdapterConfig(RunConfig):
         imitation: settings of the stage that learns from targets.
         reward: settings of the stage that learns from the metric.
         judges: metrics for the log that training does not use.
+        learns: "adapter", on a frozen host; or "host", by which all that leads to the codes of a code host learns too,
+            and the adapter has one site, the features that the codes stand for.
         block: kind of the adapter's blocks, see `core.adapter.KINDS`.
         sizes: of that kind, where they replace its defaults: `token_dim`, `tokens` and `inner` of attention, `rows` and
             `full` of score maps.
@@ -172,6 +176,7 @@ class AdapterConfig(RunConfig):
     imitation: StageConfig | None = None
     reward: StageConfig | None = None
     judges: Sequence[str] = ("piqe",)
+    learns: str = ADAPTER
     block: str = "attention"
     sizes: dict[str, Any] = field(default_factory=dict)
 
@@ -179,6 +184,8 @@ class AdapterConfig(RunConfig):
         super().__post_init__()
         if not self.stages:
             raise ValueError("there is no stage; give the settings of imitation, of reward, or of both")
+        if self.learns not in (ADAPTER, HOST):
+            raise ValueError(f"learns is {self.learns!r}; choose from {ADAPTER} (on a frozen host), {HOST}")
         if driving := [judge for judge in self.judges if share_a_family(judge, self.metric)]:
             raise ValueError(f"{driving[0]} drives the training and cannot judge it; name other judges")
 

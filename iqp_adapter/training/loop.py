@@ -185,7 +185,8 @@ class _Learner:
         groups: dict[float, list[nn.Parameter]] = {}
         for path, parameter in model.named_parameters():
             if parameter.requires_grad:
-                share = rates.get(path.rpartition(".")[2], rates.get(name, 1.0))
+                words = (path.rpartition(".")[2], path.partition(".")[0], name)
+                share = next((rates[word] for word in words if word in rates), 1.0)
                 groups.setdefault(share, []).append(parameter)
         self.learning = [parameter for group in groups.values() for parameter in group]
         shares = [{"params": group, "share": share} for share, group in groups.items()]

@@ -33,7 +33,7 @@ def code_cross_entropy(logits: Tensor, codes: Tensor, smoothing: float = 0.0) ->
 
 
 def feature_distance(features: Tensor, wanted: Tensor) -> Tensor:
-    """Mean squared difference of the encoders' deepest features (B, C, h, w)."""
+    """Mean squared difference of the encoders' deepest features (B, C, h, w), or of features and codes (B, L, D)."""
     return (features.float() - wanted.float()).square().mean()
 
 

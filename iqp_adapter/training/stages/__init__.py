@@ -2,7 +2,7 @@
 
 from .adaptation import Adaptation
 from .codebooks import CodebookStage
-from .imitation import CodeImitation, ImageImitation
+from .imitation import CodeImitation, HostImitation, ImageImitation
 from .prediction import PredictionStage
 from .quality_optimisation import QualityStage
 from .reward import CodeReward, ImageReward
@@ -14,6 +14,7 @@ __all__ = [
     "CodeImitation",
     "CodeReward",
     "CodebookStage",
+    "HostImitation",
     "ImageImitation",
     "ImageReward",
     "PredictionStage",

@@ -1,10 +1,11 @@
-"""What both stages of adapter training share: the frozen host, the condition, and the sample grids."""
+"""What both stages of adapter training share: the host, the condition, and the sample grids."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,22 +22,24 @@ logger = logging.getLogger(__name__)
 
 
 class Adaptation(Stage):
-    """Trains an adapter on a frozen host; the condition is the quality of the target.
+    """Trains an adapter, and what it has of the host; the condition is the quality of the target.
 
     Args:
-        model: the wrapped host, whose default adapter learns.
+        model: the wrapped host, whose default adapter learns; the rest is frozen.
         guard: measures the restorations for the log.
 
     Options: `drop`, the share of samples without a condition; `shuffle_every`, the steps between two measurements of
-    "... shuffled": by how much each term grows when every sample gets the quality of another one.
+    "... shuffled": by how much each term grows when every sample gets the quality of another one; `host_rate`, the
+    learning rate of a host that learns, in units of the configured one.
     """
 
-    defaults = {"drop": 0.15, "shuffle_every": 50}
+    defaults = {"drop": 0.15, "shuffle_every": 50, "host_rate": 1.0}
+    memory_format = torch.contiguous_format  # as the pictures: weights of the host may be among those that learn
 
     def __init__(self, config: StageConfig, perceptual: nn.Module, model: WrappedHost, guard: Guard):
         super().__init__(config, perceptual)
         self.model, self.guard = model.train(), guard
-        self.rates = dict(self.adapter.kind.rates)
+        self.rates = {**self.adapter.kind.rates, "retrained": self.options["host_rate"]}
 
     @classmethod
     def check_reach(cls, model: WrappedHost, name: str) -> None:
@@ -99,7 +102,8 @@ class Adaptation(Stage):
         raise NotImplementedError
 
     def look(self, model: nn.Module, batch: Batch) -> Grid:
-        rows = {"lq": batch.lq, "bare": self.model.restore(batch.lq, quality=None)}
+        with self.model.as_given():
+            rows = {"lq": batch.lq, "bare": self.model.restore(batch.lq, quality=None)}
         with self.using(model):
             for quality in (0.1, 0.5, BEST):
                 rows[f"q {quality}"] = self.model.restore(batch.lq, quality=quality)
@@ -112,11 +116,11 @@ class Adaptation(Stage):
         return self.guard(best, rows["bare"], rows["target"])
 
     @contextmanager
-    def using(self, adapter: nn.Module) -> Iterator[None]:
+    def using(self, adapter: Any) -> Iterator[None]:
         """Uses another adapter with the same sites, such as the averaged one, within the block."""
         own = self.adapter
-        self.model.adapters[DEFAULT] = adapter
+        self.model.exchange_adapter(DEFAULT, adapter)
         try:
             yield
         finally:
-            self.model.adapters[DEFAULT] = own
+            self.model.exchange_adapter(DEFAULT, own)

@@ -20,7 +20,7 @@ from .stage import Batch, Terms
 class Imitation(Adaptation):
     """What both kinds share: one configuration serves every host, whichever of the terms it has."""
 
-    term_names = ("l1", "perceptual", "code")
+    term_names: tuple[str, ...] = ("l1", "perceptual", "code")
 
 
 class ImageImitation(Imitation):
@@ -62,13 +62,35 @@ class CodeImitation(Imitation):
         return model.codes_in(lq).logits()
 
     def terms(self, batch: Batch) -> Terms:
-        logits, wanted = self.model.codes_in(batch.lq).logits(), self.wanted(batch.hq)
-        return {"code": losses.code_cross_entropy(logits, wanted, self.options["smoothing"])}
+        _, logits = self.model.codes_in(batch.lq).decided()
+        return {"code": self.cross_entropy(logits, self.wanted(batch.hq))}
+
+    def cross_entropy(self, logits: Tensor, wanted: Tensor) -> Tensor:
+        return losses.code_cross_entropy(logits, wanted, self.options["smoothing"])
 
     @torch.no_grad()
     def wanted(self, hq: Tensor) -> Tensor:
-        with self.model.conditioned(None):
+        with self.model.as_given():
             return codes_of(self.model.spec, self.teacher, hq)
+
+
+class HostImitation(CodeImitation):
+    """For code hosts that learn themselves. Terms: code, and feature, the distance of the host's features, with what
+    the adapter adds to them, to the wanted codes.
+
+    Source: stage 2 of IQPIR (https://github.com/fengyang1399-pixel/IQPIR), with a weight of 1 for feature and 0.5 for
+    code. Differs: starts from the weights of the host instead of from those of its VQGAN and a new Transformer.
+    """
+
+    term_names = ("code", "feature")
+
+    def terms(self, batch: Batch) -> Terms:
+        access = self.model.codes
+        assert access is not None
+        features, logits = self.model.codes_in(batch.lq).decided()
+        wanted = self.wanted(batch.hq)
+        entries = access.codebook(self.model.bare)[wanted].detach()  # (B, L, D)
+        return {"code": self.cross_entropy(logits, wanted), "feature": losses.feature_distance(features, entries)}
 
 
 def codes_of(spec: HostSpec, host: nn.Module, pictures: Tensor) -> Tensor:

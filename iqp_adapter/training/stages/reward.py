@@ -72,7 +72,7 @@ class ImageReward(Reward):
 
     def attempt(self, batch: Batch) -> Attempt:
         restored = self.model.spec.restore(self.model.host, batch.lq).float()
-        with torch.no_grad(), self.model.conditioned(None):
+        with torch.no_grad(), self.model.as_given():
             bare = self.model.spec.restore(self.model.host, batch.lq).float()
         return Attempt(restored, bare, {})
 
@@ -99,15 +99,15 @@ class CodeReward(Reward):
     def attempt(self, batch: Batch) -> Attempt:
         decision = self.model.decision(batch.lq)
         logits = [x.float() for x in decision.logits]
-        own = self.own(batch)
-        with torch.no_grad():
-            bare = decision.decode(tuple(decide(x) for x in own))
+        own, bare = self.own(batch)
         draws = (self.options["noise"] * batch.gumbel(x.shape[1:], 5 + book) for book, x in enumerate(logits))
         weights = tuple(decide(x, self.options["temperature"], noise) for x, noise in zip(logits, draws, strict=True))
         return Attempt(decision.decode(weights), bare, {"kl": divergences(logits, own).mean()})
 
     @torch.no_grad()
-    def own(self, batch: Batch) -> list[Tensor]:
-        """The bare host's code logits."""
-        with self.model.conditioned(None):
-            return [x.float() for x in self.model.decision(batch.lq).logits]
+    def own(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
+        """The bare host's code logits, and its picture of them."""
+        with self.model.as_given():
+            decision = self.model.decision(batch.lq)
+            logits = [x.float() for x in decision.logits]
+            return logits, decision.decode(tuple(decide(x) for x in logits))

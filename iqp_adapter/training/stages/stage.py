@@ -70,7 +70,8 @@ class Stage:
     defaults: dict[str, float] = {}
     """Every option with its default."""
     rates: dict[str, float] = {}
-    """Learning rates in units of the configured one, by the name of a model or the last part of a parameter's name."""
+    """Learning rates in units of the configured one, by the last or the first part of a parameter's name, or the name
+    of a model."""
     memory_format = torch.channels_last
     """Of the models' weights; some models are faster in the other one."""
 
