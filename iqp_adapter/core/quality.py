@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from numbers import Real
 from typing import Any, Literal
@@ -123,6 +123,16 @@ class ScoreScale:
         """Between the scores of the worst and of the best quality."""
         worst, best = self.score(torch.tensor([0.0, 1.0]))
         return float((best - worst).abs())
+
+    def position(self, scores: Tensor) -> Tensor:
+        """Raw scores, any shape -> 0 for the worst and 1 for the best quality, evenly between and beyond."""
+        worst, best = self.quantiles[0], self.quantiles[-1]
+        return (scores - worst) / (best - worst)
+
+    def of_positions(self) -> ScoreScale:
+        """The scale of the positions of these scores, for a model that takes a score from 0 to 1."""
+        positions = self.position(torch.tensor(self.quantiles, dtype=torch.float64)).tolist()
+        return replace(self, lower_better=False, quantiles=tuple(positions))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a config; equally spaced shares are left out."""

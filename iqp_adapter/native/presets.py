@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, overload
 
 from ..store.reading import REQUIRED, Fields
+from .iqpir.sizes import IQPIRConfig
 
 _WHOLE = {
     "resolution": (8, 8192), "patch": (1, 64), "encoder_blocks": (1, 64), "decoder_blocks": (1, 64),
@@ -102,8 +103,12 @@ class IQPFRConfig:
             raise ValueError(f"{source}: {error}") from None
 
 
-PRESETS = {
-    "paper": IQPFRConfig(
+Size = IQPFRConfig | IQPIRConfig
+"""Of a model of ours, or of the authors'."""
+
+PRESETS: dict[str, Size] = {
+    "paper": IQPIRConfig(),
+    "iqpfr-512": IQPFRConfig(
         resolution=512, patch=1, widths=(64, 128, 128, 256, 256, 512), encoder_blocks=2, decoder_blocks=2,
         common_codes=1024, plus_codes=1024, code_dim=256, dim=512, layers=9, heads=8, fused_levels=(1, 2, 3, 4),
     ),
@@ -112,16 +117,32 @@ PRESETS = {
         common_codes=512, plus_codes=256, code_dim=32, dim=224, layers=5, heads=7, fused_levels=(0, 1),
     ),
 }  # fmt: skip
-"""`paper` has the widths of CodeFormer, on whose trunk the paper's authors build, with blocks of our own; `tiny` trains
-on two CPU cores and ships with the library."""
+"""`paper` is the model of the paper's authors, IQPIR: two codebooks that are summed and a score map of ten rows on the
+trunk of CodeFormer. The others are IQPFR, which is ours: `iqpfr-512` has the widths of that trunk; `tiny` trains on two
+CPU cores and ships with the library. Earlier versions called `iqpfr-512` `paper`."""
 
 
-def preset(name: str, **changes: Any) -> IQPFRConfig:
-    """A preset by name, with single values changed.
+@overload
+def preset(name: Literal["paper"], **changes: Any) -> IQPIRConfig: ...
+@overload
+def preset(name: Literal["iqpfr-512", "tiny"], **changes: Any) -> IQPFRConfig: ...
+@overload
+def preset(name: str, **changes: Any) -> Size: ...
+def preset(name: str, **changes: Any) -> Size:
+    """A preset by name, with single values changed; its type says which model it is of.
+
+    Where an IQPIR gets other levels, its fidelity path joins at all of them but the first and the last, as in `paper`;
+    `fused` says otherwise.
 
     Raises:
         ValueError: for an unknown name, with the known ones, and for a value that cannot be.
     """
     if name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}; available: {', '.join(PRESETS)}")
-    return IQPFRConfig.from_dict(PRESETS[name].to_dict() | changes, f"preset {name}")
+    size, source = PRESETS[name], f"preset {name}"
+    if isinstance(size, IQPFRConfig):
+        return IQPFRConfig.from_dict(size.to_dict() | changes, source)
+    if ours := sorted(changes.keys() & IQPFRConfig.__dataclass_fields__.keys() - size.to_dict()):
+        raise ValueError(f"{source} has no {', '.join(ours)}: it is the authors' model; ours of its size is iqpfr-512")
+    changed = IQPIRConfig.from_dict(size.to_dict() | {"fused": []} | changes, source)
+    return changed if "fused" in changes else replace(changed, fused=changed.sides[-2:0:-1])

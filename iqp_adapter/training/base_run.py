@@ -83,7 +83,7 @@ class Run:
         self.resolution, self.folder = resolution, folder
         self.accelerator = Accelerator(mixed_precision="no" if config.precision == "fp32" else config.precision)
         self.scorer = Scorer(config.metric, device=self.device)
-        self.data = FaceSets(self._sets(hq, lq, Augmentation()), config.shares)
+        self.data = FaceSets(self._sets(hq, lq, self._augmentation()), config.shares)
         self.identity = identity_of_sets(self.data.folders)
         self._keep_settings()
         self.watched_data = FaceSets(self._sets(watch or hq, None if watch else lq, None))
@@ -166,6 +166,9 @@ class Run:
             shared = {"augmentation": augmentation, "seed": seed, "cache_bytes": CACHE // len(roots)}
             sets[name] = self._folder(root, partners, shared)
         return sets
+
+    def _augmentation(self) -> Augmentation:
+        return Augmentation(**attributes(Augmentation, "augmentation", self.config.augmentation))
 
     def _folder(self, root: Path, lq: Path | None, shared: dict[str, Any]) -> FaceFolder:
         ladder = Ladder(**attributes(Ladder, "ladder", self.config.ladder))

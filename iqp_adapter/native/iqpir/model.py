@@ -25,6 +25,7 @@ from ...store.reading import Fields
 from .codebooks import Book
 from .predictor import layers
 from .sizes import MAP, NONE, IQPIRConfig
+from .tokenizer import IQPIRTokenizer
 from .trunk import Fusion, encoder, encoder_place, generator, generator_place
 
 LICENCE = "S-Lab License 1.0 (non-commercial)"
@@ -312,6 +313,14 @@ class IQPIR(Restorer, nn.Module):
         """Entries (B, L, D) of each codebook -> their sum (B, D, h, w)."""
         summed = sum(weight * each for (_, weight), each in zip(self.books, entries, strict=True))
         return summed.transpose(1, 2).unflatten(2, (self.config.grid, self.config.grid))  # type: ignore[union-attr]
+
+    @torch.no_grad()
+    def adopt(self, tokenizer: IQPIRTokenizer) -> None:
+        """Starts from stage 1: its codebooks with their weights in the sum, its generator, and its encoder as the
+        encoder of degraded pictures."""
+        self.alpha = tokenizer.alpha
+        for name, part in tokenizer.named_children():
+            self.get_submodule(name).load_state_dict(part.state_dict())
 
     # -- saved
 

@@ -6,7 +6,9 @@ from .imitation import CodeImitation, ImageImitation
 from .prediction import PredictionStage
 from .quality_optimisation import QualityStage
 from .reward import CodeReward, ImageReward
+from .score_prediction import ScorePredictionStage
 from .stage import Batch, Stage, Terms
+from .summed_codebooks import SummedCodebookStage
 
 __all__ = [
     "Adaptation",
@@ -18,6 +20,8 @@ __all__ = [
     "ImageReward",
     "PredictionStage",
     "QualityStage",
+    "ScorePredictionStage",
     "Stage",
+    "SummedCodebookStage",
     "Terms",
 ]
