@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from .hosts.wrapped import WrappedHost as WrappedHost
     from .loader import load as load
     from .native import IQPFR as IQPFR
+    from .native import IQPIR as IQPIR
     from .restorer import Restorer as Restorer
+    from .scoring.scales import named_scale as named_scale
     from .scoring.scorer import Scorer as Scorer
     from .store.fetch import WeightFile as WeightFile
 
@@ -32,6 +34,7 @@ _HOME = {
     "GatedCrossAttention": "core.attention",
     "HostSpec": "hosts.spec",
     "IQPFR": "native",
+    "IQPIR": "native",
     "OwnDial": "core.own_dial",
     "Restorer": "restorer",
     "ScoreEmbedding": "core.embedding",
@@ -42,6 +45,7 @@ _HOME = {
     "WeightFile": "store.fetch",
     "WrappedHost": "hosts.wrapped",
     "load": "loader",
+    "named_scale": "scoring.scales",
     "wrap": "hosts.wrap",
 }
 

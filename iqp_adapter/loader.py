@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from .core.device import device_of
-from .hosts.loading import SUFFIXES
+from .hosts.loading import SUFFIXES, load_host
 from .hosts.wrap import wrap
 from .hosts.wrapped import WrappedHost
-from .native import IQPFR
+from .native import from_pretrained
 from .restorer import Restorer
 from .store import hub
 
@@ -45,11 +45,18 @@ def load(
 
 
 def _restorer(source: Any, adapter: str | Path | None, wrapping: dict[str, Any]) -> Restorer:
-    if isinstance(source, (str, Path)) and is_checkpoint(str(source)):
-        source = IQPFR.from_pretrained(source)
+    if isinstance(source, (str, Path)):
+        source = _from_name(source, wrapping)
     if isinstance(source, Restorer) and adapter is None and not wrapping:
         return source
     return wrap(source.unwrap() if isinstance(source, WrappedHost) else source, adapter=adapter, **wrapping)
+
+
+def _from_name(source: str | Path, wrapping: dict[str, Any]) -> Any:
+    """A model of this library, or the host that a name stands for; it is left to `wrap` where that is told more."""
+    if is_checkpoint(str(source)):
+        return from_pretrained(source)
+    return source if wrapping else load_host(source)
 
 
 def is_checkpoint(name: str) -> bool:

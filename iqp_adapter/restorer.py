@@ -44,6 +44,11 @@ class Restorer:
         return type(self).__name__
 
     @property
+    def licence(self) -> str:
+        """Of weights that others made, for people to read before they use what it restores; empty for ours."""
+        return ""
+
+    @property
     def resolution(self) -> int | None:
         """Side in pixels of the square faces it works on; None for any size, of which none can be cut out of photos."""
         raise NotImplementedError

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -55,6 +56,12 @@ def cases() -> Path:
     return beside("cases", "the cases")
 
 
+@pytest.fixture(scope="session")
+def paper() -> Path:
+    """Folder of facts about the authors' model: keys, scores, and what their classes answer."""
+    return beside("paper", "the facts about the paper")
+
+
 @pytest.fixture
 def second_lite(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """iqp-lite has two versions, of the same weights, and the second is the newest."""
@@ -69,6 +76,23 @@ def second_lite(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPa
             (weights / folder.name).symlink_to(folder)
     monkeypatch.setattr(hub, "BUILTIN", weights)
     monkeypatch.setitem(metrics.NEWEST, "iqp-lite", 2)
+
+
+@pytest.fixture
+def topiq(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pyiqa's topiq_nr-face-v1 and topiq_nr-face without their weights: the mean of the pixels is the score."""
+    import pyiqa
+
+    create = pyiqa.create_metric
+
+    class Brightness(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images.mean((1, 2, 3))
+
+    def made(name: str, **options: Any) -> Any:
+        return SimpleNamespace(net=Brightness(), lower_better=False) if "topiq" in name else create(name, **options)
+
+    monkeypatch.setattr(pyiqa, "create_metric", made)
 
 
 @pytest.fixture

@@ -74,6 +74,25 @@ def test_it_is_the_mean_of_what_its_members_say_on_their_scales(ensemble, images
     assert ensemble.metric == NAME and not ensemble.lower_better
 
 
+def test_by_minimum_and_maximum_it_is_the_mean_of_places_between_them(images):
+    scorer = Scorer("minmax-mean(niqe,piqe ,iqp-lite@1)", device="cpu", scales=SCALES)
+    with torch.no_grad():
+        niqe, piqe, lite = (Scorer(name, device="cpu")(images) for name in SCALES)
+        wanted = 100 * ((20 - niqe) / 18 + (100 - piqe) / 100 + lite / 100) / 3
+        torch.testing.assert_close(scorer(images), wanted, rtol=1e-5, atol=1e-4)
+    assert scorer.metric == "minmax-mean(niqe, piqe, iqp-lite@1)" and scorer.protocol.startswith("minmax-mean(")
+    assert scorer.protocol != Scorer(NAME, device="cpu", scales=SCALES).protocol
+    ends = {name: scale.ends() for name, scale in SCALES.items()}
+    assert Scorer(scorer.metric, device="cpu", scales=ends).protocol == scorer.protocol
+
+
+def test_one_member_by_minimum_and_maximum_is_a_scale_of_two_knots(ensemble, images):
+    mixed = Scorer(NAME, device="cpu", scales=SCALES | {"piqe": SCALES["piqe"].ends()})
+    with torch.no_grad():
+        torch.testing.assert_close(mixed(images), ensemble(images))  # PIQE's stand-in is a straight line already
+    assert mixed.protocol != ensemble.protocol
+
+
 def test_it_is_no_more_than_its_members_are(ensemble):
     assert ensemble.tiled and not ensemble.differentiable  # PIQE has no gradient
     assert ensemble.smallest == 96
@@ -155,6 +174,13 @@ def test_its_protocol_tells_members_and_scales(ensemble):
             r'scales={"entropy": ScoreScale\(...\)}\), or --scales FILE.json$',
         ),
         (
+            "minmax-mean(niqe, topiq_nr-face-v1)",
+            {},
+            r"topiq_nr-face-v1 has no stored .*; pass one: "
+            r'Scorer\("minmax-mean\(niqe, topiq_nr-face-v1\)", scales={"topiq_nr-face-v1": '
+            r'named_scale\("ffhq/topiq-face"\)}\), or --scales FILE.json$',
+        ),
+        (
             "mean(niqe, piqe)",
             {"scales": {"nique": SCALES["niqe"]}},
             "a scale for nique, which is no member; members are",
@@ -174,7 +200,7 @@ def test_its_protocol_tells_members_and_scales(ensemble):
         ),
     ],
 )
-def test_what_is_no_ensemble_is_said_in_one_line(name, options, message):
+def test_what_is_no_ensemble_is_said_in_one_line(name, options, message, topiq):
     with pytest.raises(ValueError, match=message) as error:
         Scorer(name, device="cpu", **options)
     assert "\n" not in str(error.value)
@@ -205,6 +231,18 @@ def test_a_file_of_scales_is_checked(tmp_path, entry, message):
         stored.scales_in(file)
 
 
+def test_a_file_may_name_a_published_scale(tmp_path):
+    file = tmp_path / "s.json"
+    file.write_text(json.dumps({"topiq_nr-face-v1": "ffhq/topiq-face", "niqe": SCALES["niqe"].to_dict()}))
+    assert stored.scales_in(file) == {
+        "topiq_nr-face-v1": stored.named_scale("ffhq/topiq-face"),
+        "niqe": SCALES["niqe"],
+    }
+    file.write_text(json.dumps({"topiq_nr-face": "ffhq/topiq-face"}))
+    with pytest.raises(ValueError, match="ffhq/topiq-face is of topiq_nr-face-v1, and the metric is topiq_nr-face: "):
+        stored.scales_in(file)
+
+
 def test_it_is_a_reward(images, ensemble):
     with pytest.raises(ValueError, match=r"mean\(niqe, piqe, iqp-lite@1\) has no gradient and cannot be optimised"):
         reward_of(ensemble, "cpu", differentiable=True)
@@ -228,13 +266,15 @@ def test_models_raise_it_and_are_conditioned_on_it(tmp_path):
 def test_it_is_a_protocol_of_the_benchmark(tmp_path):
     samples = from_folder(folder_of(tmp_path / "faces", side=128))
     protocols = [find("mean( niqe,piqe )"), find("mean(niqe, piqe)@native"), find("mean(niqe, piqe)@96"), find("niqe")]
+    protocols.append(find("minmax-mean(niqe, piqe)"))
     assert [one.id for one in protocols[:3]] == [*["mean(niqe, piqe)@native"] * 2, "mean(niqe, piqe)@96"]
     assert protocols[1].label == "mean(niqe, piqe)" and not protocols[1].trained_on and not protocols[1].lower_better
     assert "iqp-lite" in find("mean(niqe, iqp-lite)").trained_on
     raised = frozenset({"mean(piqe, entropy)"})
     report = run(Benchmark([the_input()], samples, protocols[1:], tmp_path / "out", device=CPU, raised=raised))
     values = report.values["input"]
-    assert [column.optimised for column in report.columns] == [True, True, False]
+    assert [column.optimised for column in report.columns] == [True, True, False, True]
+    assert values["minmax-mean(niqe, piqe)@native"] != values["mean(niqe, piqe)@native"]
     assert 0 <= values["mean(niqe, piqe)@native"][0] <= 100
     assert values["mean(niqe, piqe)@native"] != values["mean(niqe, piqe)@96"]
 
@@ -302,3 +342,42 @@ class TestCommand:
     def test_a_missing_scale_is_said_in_one_line(self, photos):
         code, output = self.score(photos, "-m", "mean(niqe, entropy)")
         assert code == 2 and "entropy has no stored score scale" in output and "--scales FILE.json" in output
+
+
+class TestPublishedScale:
+    """`iqp score --scale ffhq/...`."""
+
+    def score(self, *words: object) -> tuple[int, str]:
+        result = CliRunner().invoke(app, ["score", *map(str, words), "--device", "cpu"], env={"COLUMNS": "200"})
+        return result.exit_code, " ".join(result.output.split())
+
+    def test_it_shows_the_quality_by_its_metric_alone(self, tmp_path, topiq):
+        photos, report = folder_of(tmp_path / "photos", ("a_1", "b_1"), side=128), tmp_path / "t.json"
+        words = [photos, "-m", "topiq_nr-face-v1", "-m", "piqe", "--cache", tmp_path / "cache"]
+        code, output = self.score(*words, "--scale", "ffhq/topiq-face", "--json", report)
+        assert code == 0 and output.count("quality by 'ffhq/topiq-face'") == 1
+        said = json.loads(report.read_text())
+        scale = stored.named_scale("ffhq/topiq-face")
+        assert said["metrics"]["topiq_nr-face-v1"]["scale"] == {
+            "name": "ffhq/topiq-face",
+            "sha256": stored.digest_of(scale),
+        }
+        assert "scale" not in said["metrics"]["piqe"]
+        for file in said["files"]:
+            score = torch.tensor(file["scores"]["topiq_nr-face-v1"], dtype=torch.float64)
+            assert file["quality"] == {"topiq_nr-face-v1": pytest.approx(float(scale.quality(score)))}
+        assert "quality by" not in self.score(*words)[1]
+
+    @pytest.mark.parametrize(
+        ("metric", "scale", "words"),
+        [
+            ("topiq_nr-face", "ffhq/topiq-face", "topiq_nr-face learned from CGFIQA"),
+            ("piqe", "ffhq/musiq-gfiqa", "is of musiq-gfiqa, and the metric is piqe; leave the scale out"),
+            ("piqe", "ffhq/qalign", "FFHQ's scores by Q-Align were not published as a table; there are ffhq/"),
+            ("musiq-gfiqa", "ffhq/musiq-gfiqa", "musiq-gfiqa scores no picture: the weights of MUSIQ-GFIQA are not"),
+        ],
+    )
+    def test_one_of_another_metric_is_refused_with_the_reason(self, tmp_path, topiq, metric, scale, words):
+        photos = folder_of(tmp_path / "photos", ("a_1",), side=128)
+        code, output = self.score(photos, "-m", metric, "--scale", scale, "--cache", tmp_path / "cache")
+        assert code == 2 and words in output

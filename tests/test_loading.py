@@ -207,7 +207,7 @@ def test_the_official_class_is_taken_where_it_can_be_imported(tmp_path, make, la
 
 
 RELATIVES = {
-    "IQPIR": ["score_embed.weight", "quantize_aesthetic.embedding.weight"],
+    "QualiTeacher": ["quality_embed.weight", "quality_head.0.weight"],
     "KEEP": ["hq_encoder.blocks.0.weight", "kalman_filter.kalman_gain.weight", "cross_fuse.weight"],
 }
 

@@ -5,8 +5,19 @@ from __future__ import annotations
 import pytest
 
 from iqp_adapter import ScoreScale
+from iqp_adapter.bench.protocols import find
 from iqp_adapter.core import metrics
-from iqp_adapter.core.metrics import as_saved, canonical, families, family, members, share_a_family, versions
+from iqp_adapter.core.metrics import (
+    as_saved,
+    canonical,
+    families,
+    family,
+    is_computed,
+    members,
+    share_a_family,
+    versions,
+)
+from iqp_adapter.scoring.scorer import Scorer, reward_of
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +35,7 @@ def third(monkeypatch):
         ("iqp-litee", "iqp-litee", "iqp-litee"),
         (" mean ( niqe,iqp-lite,\n piqe) ", "mean(niqe, iqp-lite@3, piqe)", "mean(niqe, iqp-lite@1, piqe)"),
         ("mean(iqp-lite@2, niqe)", "mean(iqp-lite@2, niqe)", "mean(iqp-lite@2, niqe)"),
+        (" minmax-mean (niqe,iqp-lite)", "minmax-mean(niqe, iqp-lite@3)", "minmax-mean(niqe, iqp-lite@1)"),
     ],
 )
 def test_a_name_without_a_version_is_the_newest_now_and_the_first_in_a_file(name, now, saved):
@@ -46,6 +58,9 @@ def test_a_scale_keeps_the_canonical_name_and_reads_files_of_earlier_releases():
         ("mean(niqe, )", "needs two or more members"),
         ("mean(niqe, piqe, niqe)", "has niqe twice; name every member once"),
         ("mean(iqp-lite, iqp-lite@3)", "has iqp-lite@3 twice"),
+        ("minmax-mean(niqe)", "needs two or more members"),
+        ("mean(niqe, minmax-mean(piqe, iqp-lite))", "is an ensemble in an ensemble"),
+        ("minmax-mean(niqe, piqe", "has no closing bracket at its end"),
         ("mean(niqe, piqe", "has no closing bracket at its end"),
     ],
 )
@@ -62,3 +77,14 @@ def test_versions_are_one_family_and_members_bring_theirs():
     assert families("mean(niqe, iqp-lite, iqp-lite@1)") == ("niqe", "iqp-lite")
     assert share_a_family("iqp-lite@1", "mean(niqe, iqp-lite@3)")
     assert not share_a_family("iqp-colour", "mean(niqe, iqp-lite)")
+    assert share_a_family("minmax-mean(musiq-gfiqa, topiq_nr-face-v1)", "topiq_nr-face-v1")
+
+
+@pytest.mark.parametrize("name", ["musiq-gfiqa", "mean(musiq-gfiqa, niqe)", "minmax-mean(niqe, musiq-gfiqa)"])
+def test_what_scores_no_picture_is_refused_where_pictures_are_scored(name):
+    for use in (Scorer, find, lambda metric: reward_of(metric, "cpu", differentiable=True)):
+        with pytest.raises(ValueError, match="scores no picture: the weights of MUSIQ-GFIQA are not public") as error:
+            use(name)
+        assert "\n" not in str(error.value)
+    assert not is_computed(name) and is_computed("mean(musiq, niqe)")
+    assert ScoreScale(name, False, (0.0, 1.0)).metric == name  # a condition it can be

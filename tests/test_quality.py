@@ -1,6 +1,7 @@
 """Score scales: any metric's scores become a quality in [0, 1] and come back."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -54,6 +55,7 @@ def test_quantiles_in_the_wrong_order_are_refused():
 
 
 UNEQUAL = ScoreScale("musiq", False, (0.0, 50.0, 60.0, 90.0), (0.0, 0.01, 0.5, 1.0))
+UNEQUAL_PIQE = ScoreScale("piqe", True, (90.0, 50.0, 0.0), (0.0, 0.1, 1.0))
 UNEQUAL_DOWN = ScoreScale("niqe", True, (90.0, 60.0, 50.0, 0.0), (0.0, 0.01, 0.5, 1.0))
 
 
@@ -106,9 +108,50 @@ def test_other_shares_are_refused(shares):
         read_scale(Fields(UNEQUAL.to_dict() | {"shares": list(shares)}, "s.json"))
 
 
+class TestMembers:
+    """The scale of an ensemble that was built on other scales than the stored ones keeps them."""
+
+    PARTS = (ScoreScale("niqe", True, (20.0, 10.0, 2.0), (0.0, 0.9, 1.0)), ScoreScale("piqe", True, (90.0, 0.0)))
+    SCALE = ScoreScale("mean(niqe, piqe)", False, (0.0, 50.0, 60.0), members=PARTS)
+
+    def test_they_are_stored(self):
+        for again in (ScoreScale.from_dict(self.SCALE.to_dict()), read_scale(Fields(self.SCALE.to_dict(), "s.json"))):
+            assert again == self.SCALE and again.members == self.PARTS
+        assert self.SCALE.ends().members == self.PARTS
+
+    def test_they_are_in_the_digest(self):
+        bare, other = replace(self.SCALE, members=()), replace(self.SCALE, members=(self.PARTS[0].ends(), UNEQUAL_PIQE))
+        assert len({digest_of(scale) for scale in (self.SCALE, bare, other)}) == 3
+
+    def test_a_mixture_keeps_them_and_mixes_no_others(self):
+        other = replace(self.SCALE, quantiles=(0.0, 70.0, 80.0))
+        assert ScoreScale.mixture([self.SCALE, other], [1, 1]).members == self.PARTS
+        with pytest.raises(ValueError, match="on equal members"):
+            ScoreScale.mixture([self.SCALE, replace(other, members=())], [1, 1])
+
+    @pytest.mark.parametrize(
+        ("metric", "parts"), [("mean(niqe, piqe)", PARTS[:1]), ("mean(piqe, niqe)", PARTS), ("musiq", PARTS)]
+    )
+    def test_those_of_others_are_refused(self, metric, parts):
+        with pytest.raises(ValueError, match="give one for each member") as error:
+            ScoreScale(metric, False, (0.0, 1.0), members=parts)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("scale", [UNEQUAL, UNEQUAL_DOWN])
+def test_its_ends_are_minimum_and_maximum(scale):
+    ends = scale.ends()
+    assert ends.quality(torch.tensor([0.0, 45.0, 90.0])).sort().values.tolist() == [0, 0.5, 1]
+    assert (ends.metric, ends.lower_better, ends.shares) == (scale.metric, scale.lower_better, ())
+    assert ScoreScale.fit(scale.metric, scale.lower_better, [50.0, 90.0, 0.0, 60.0], count=2) == ends
+
+
 @pytest.mark.parametrize("scale", [UNEQUAL, UNEQUAL_DOWN])
 def test_a_mixture_follows_the_shares(scale):
-    mixed = ScoreScale.mixture([scale, scale], [1, 3])
+    worst, low, middle, best = scale.quantiles
+    finer = replace(scale, quantiles=(worst, low, 55.0, middle, best), shares=(0.0, 0.01, 0.255, 0.5, 1.0))
+    assert (low + middle) / 2 == 55  # the same scale in other words
+    mixed = ScoreScale.mixture([scale, finer], [1, 3])
     scores = torch.linspace(0, 90, 181, dtype=torch.float64)
     torch.testing.assert_close(mixed.quality(scores), scale.quality(scores))
 
@@ -137,8 +180,27 @@ class TestNamedScales:
         assert metrics == {
             "ffhq/musiq-gfiqa": "musiq-gfiqa",
             "ffhq/topiq-face": "topiq_nr-face-v1",
-            "ffhq/musiq-gfiqa+topiq-face": "musiq-gfiqa+topiq_nr-face-v1",
+            "ffhq/musiq-gfiqa+topiq-face": "minmax-mean(musiq-gfiqa, topiq_nr-face-v1)",
         }
+
+    def test_a_place_between_minimum_and_maximum_is_as_published(self):
+        theirs = named_scale("ffhq/topiq-face").ends().quality(torch.tensor([0.780376, 0.864162]))
+        assert theirs.tolist() == pytest.approx([0.804016, 0.894637], abs=1e-5)
+
+    @pytest.mark.parametrize(
+        ("name", "metric", "why"),
+        [
+            ("ffhq/topiq-face", "topiq_nr-face", "pyiqa's topiq_nr-face learned from CGFIQA, .*name topiq_nr-face-v1"),
+            ("ffhq/musiq-gfiqa", "musiq", "pyiqa's musiq learned from KonIQ and gives 0 to 100, .*leave the scale out"),
+            ("ffhq/topiq-face", "niqe", "is of topiq_nr-face-v1, and the metric is niqe; name topiq_nr-face-v1, or"),
+            ("ffhq/qalign", "qalign", "Q-Align were not published as a table; there are ffhq/musiq-gfiqa, "),
+        ],
+    )
+    def test_a_scale_of_another_metric_is_refused_with_the_reason(self, name, metric, why):
+        with pytest.raises(ValueError, match=why) as error:
+            named_scale(name, metric)
+        assert "\n" not in str(error.value)
+        assert named_scale("ffhq/topiq-face", "topiq_nr-face-v1") is named_scale("ffhq/topiq-face")
 
     @pytest.mark.parametrize(("name", "why"), [("ffhq/musiq", ";"), ("ffhq/qalign", ": .*Q-Align.* not published.*;")])
     def test_another_name_lists_those_that_there_are(self, name, why):

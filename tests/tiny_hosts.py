@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import stand_ins
 import torch
 from torch import Tensor, nn
 
 from iqp_adapter.compat import make_importable
+
+if TYPE_CHECKING:
+    from iqp_adapter.native import IQPIR
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,15 @@ def native() -> nn.Module:
     return IQPFR(preset("tiny", **sizes, dim=32, layers=2, heads=4, token_dim=16, condition=False))
 
 
+def iqpir(**sizes: Any) -> IQPIR:
+    """A small instance of the authors' model; without other sizes it takes no score, and so has no dial of its own."""
+    from iqp_adapter.native import IQPIR, IQPIRConfig
+
+    small = {"resolution": 32, "widths": (32, 32, 32), "blocks": 1, "code_dim": 16, "codes": 16, "dim": 32, "mlp": 32}
+    small |= {"layers": 2, "heads": 8, "fused": (16,), "score": "none", "rows": ()}
+    return IQPIR(IQPIRConfig(**small | sizes))
+
+
 def swinir(official: bool) -> nn.Module:
     """spandrel's class; as the official one has it, the first convolution unshuffles the pixels itself."""
     from spandrel.architectures.SwinIR import SwinIR
@@ -177,5 +189,6 @@ TINY_HOSTS = {
     "gpen": TinyHost("gpen", partial(stand_ins.GPEN, 2), 16),
     "swinir-official": TinyHost("swinir", partial(swinir, official=True), 64, needs=("spandrel",)),
     "swinir-spandrel": TinyHost("swinir", partial(swinir, official=False), 64, needs=("spandrel",)),
+    "iqpir": TinyHost("iqpir", iqpir, 32, {"adain": True}),
     "native": TinyHost("iqpfr", native, 64, low=0.0),
 }

@@ -228,12 +228,16 @@ def _row(title: str, model: Restorer, quality: str | None, dial: dict[str, Any])
         digest(weights, __version__, repr(sorted(settings.items()))),
         partial(one_by_one, restored),
         conditioned_on=() if quality is None else model.conditioned_on,
-        facts={"weights": weights, "parameters": _parameters(model, asked), **settings},
+        facts={"weights": weights, "parameters": _parameters(model, asked), **_licence(model), **settings},
     )
 
 
 def _parameters(model: Restorer, quality: float | str | None) -> int:
     return sum(parameter.numel() for part in model.parts(quality) for parameter in part.parameters())
+
+
+def _licence(model: Restorer) -> dict[str, str]:
+    return {"licence": model.licence} if model.licence else {}
 
 
 def _of_set(folder: Path, sample: Sample) -> dict[str, Path]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .signals import stopped_by_signals
-from .terminal import say, say_left_out
+from .terminal import say, say_left_out, say_licence
 
 if TYPE_CHECKING:
     from ..photo.options import Embedder
@@ -74,6 +74,7 @@ def restore(
         _end(unread)
     place = str(device_of(device))
     network = load(model, adapter=adapter, device=place)
+    say_licence(network)
     runs = restore_files(
         sources,
         output,
@@ -140,11 +141,14 @@ def _quality(text: str, model: Restorer) -> float | str | None:
 
 
 def _scorers(model: Restorer, device: str, driving: bool, judge: bool) -> list[Scorer]:
-    """The metric that conditions the model, and one that it never saw."""
+    """The metric that conditions the model, where pictures can be scored by it, and one that it never saw."""
+    from ..core.metrics import is_computed
     from ..scoring.scorer import Scorer
 
-    metrics = [model.score_scale.metric] if driving and model.score_scale is not None else []
-    return [Scorer(metric, device=device) for metric in dict.fromkeys(metrics + ["piqe"] * judge)]
+    scale = model.score_scale
+    driven = [Scorer.of(scale, device)] if driving and scale is not None and is_computed(scale.metric) else []
+    judges = [Scorer("piqe", device=device)] if judge and not any(one.metric == "piqe" for one in driven) else []
+    return driven + judges
 
 
 def _embedder(wanted: bool, needed: bool) -> Embedder | None:

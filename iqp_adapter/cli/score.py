@@ -44,14 +44,22 @@ def score(
     weights: Annotated[Path | None, typer.Option(help="Local weight file of the metric, if there is only one.")] = None,
     scale: Annotated[
         str | None,
-        typer.Option(help="Score scale by which the quality is shown, where the metric has some."),
+        typer.Option(
+            help="Score scale by which the quality is shown: of the metric, or published, as ffhq/topiq-face."
+        ),
     ] = None,
     scales: Annotated[
-        Path | None, typer.Option(help="JSON file with score scales of the members of an ensemble, by their names.")
+        Path | None,
+        typer.Option(
+            help="JSON file with score scales of the members of an ensemble, by their names; two quantiles are minimum "
+            "and maximum, and the name of a published scale stands for that."
+        ),
     ] = None,
     cache: Annotated[Path, typer.Option(help="File that caches scores by image content.")] = CACHE,
 ) -> None:
     """Score images by no-reference metrics, or by an ensemble of them such as "mean(niqe, piqe)".
+
+    A "minmax-mean(niqe, piqe)" scales its members by minimum and maximum, a "mean(niqe, piqe)" by quantiles.
 
     A second run, or one after an interruption, scores only new images.
     """
@@ -94,12 +102,11 @@ def _check_outputs(outputs: list[Path], cache: Path) -> None:
 def _members_scales(names: list[str], file: Path | None) -> dict[str, dict[str, ScoreScale]]:
     """What a file of scales says of the members of each metric."""
     from ..core.metrics import members
-    from ..scoring.scales import scales_in
+    from ..scoring.scales import scales_of_members
 
-    known = scales_in(file) if file else {}
     if file and not any(map(members, names)):
         raise ValueError(f"--scales is for ensembles, like 'mean(niqe, piqe)', and {', '.join(names)} is none")
-    return {name: {part: known[part] for part in members(name) if part in known} for name in names}
+    return {name: scales_of_members(name, file) if file else {} for name in names}
 
 
 class Grade(NamedTuple):
@@ -116,14 +123,26 @@ class Grade(NamedTuple):
 
 def _graded(scorers: list[Scorer], wanted: str | None) -> dict[str, Grade]:
     """The scale of every metric that has some: the wanted one, else its default."""
-    having = [scorer for scorer in scorers if scorer.scales]
-    if wanted is not None and not having:
+    if wanted is not None:
+        _refuse_unknown(wanted, scorers)
+    names = {scorer.metric: wanted if wanted in scorer.scales else scorer.default_scale for scorer in scorers}
+    return {one.metric: Grade(name, one.scales[name]) for one in scorers if (name := names[one.metric])}
+
+
+def _refuse_unknown(wanted: str, scorers: list[Scorer]) -> None:
+    """A published scale is of one metric; the name of a set of pictures is one for every metric with scales."""
+    from ..scoring.scales import PUBLISHED, named_scale
+
+    if wanted.startswith(PUBLISHED):
+        if not any(wanted in scorer.scales for scorer in scorers):
+            named_scale(wanted, scorers[0].metric)
+        return
+    having = [scorer for scorer in scorers if scorer.default_scale]
+    if not having:
         raise ValueError(f"--scale {wanted!r}: {', '.join(s.metric for s in scorers)} has no scales; leave it out")
     for scorer in having:
-        if wanted is not None and wanted not in scorer.scales:
+        if wanted not in scorer.scales:
             raise ValueError(f"unknown --scale {wanted!r}; {scorer.metric} has {', '.join(scorer.scales)}")
-    names = {scorer.metric: wanted or scorer.default_scale or "" for scorer in having}
-    return {scorer.metric: Grade(names[scorer.metric], scorer.scales[names[scorer.metric]]) for scorer in having}
 
 
 @contextmanager

@@ -18,6 +18,8 @@ import typer
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from ..restorer import Restorer
+
 _OBEYED = {"Cc", "Zl", "Zp", "Cs"}
 """Unicode's categories of control characters, separators of lines and paragraphs, and halves of surrogates."""
 
@@ -50,6 +52,12 @@ def say_left_out(paths: Iterable[str | Path], output: Path | None = None) -> Non
 
     for line in left_out(paths, output):
         say(f"left out: {line}", error=True)
+
+
+def say_licence(model: Restorer) -> None:
+    """Prints the licence of weights that others made."""
+    if model.licence:
+        say(f"licence of {model.name}: {model.licence}", error=True)
 
 
 class Lines(logging.Handler):

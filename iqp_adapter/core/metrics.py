@@ -1,7 +1,8 @@
 """Names of metrics: which version a name means, what an ensemble is made of, and what counts as the same metric.
 
-    "iqp-lite"                -> "iqp-lite@2", the newest
-    "mean( niqe,iqp-lite@1)"  -> "mean(niqe, iqp-lite@1)"
+    "iqp-lite"                      -> "iqp-lite@2", the newest
+    "mean( niqe,iqp-lite@1)"        -> "mean(niqe, iqp-lite@1)"
+    "minmax-mean( niqe,iqp-lite@1)" -> "minmax-mean(niqe, iqp-lite@1)"
 
 Other names stay as they are.
 """
@@ -19,8 +20,14 @@ NEWEST = {LITE: 2, COLOUR: 1, JUDGE: 1}
 _FIRST = 1
 """The version that files mean which name none: they were written when there was no other."""
 
-_MEAN = re.compile(r"\s*mean\s*\((.*)\)\s*", re.DOTALL)
-_OPEN = re.compile(r"\s*mean\s*\(")
+MEAN, MINMAX = "mean", "minmax-mean"
+"""The kinds of ensembles: the mean of qualities, and the mean of scores between the minimum and the maximum."""
+
+GFIQA = "musiq-gfiqa"
+"""The face metric of the IQPIR paper. Its weights are not public: scores by it are known, and nobody can make more."""
+
+_ENSEMBLE = re.compile(rf"\s*({MEAN}|{MINMAX})\s*\((.*)\)\s*", re.DOTALL)
+_OPEN = re.compile(rf"\s*({MEAN}|{MINMAX})\s*\(")
 
 
 def canonical(metric: str) -> str:
@@ -44,6 +51,12 @@ def members(metric: str) -> tuple[str, ...]:
         ValueError: as `canonical`.
     """
     return _members(metric, NEWEST.__getitem__)
+
+
+def kind(metric: str) -> str:
+    """Of an ensemble, `MEAN` or `MINMAX`; empty for a metric that is none."""
+    found = _OPEN.match(metric)
+    return found[1] if found else ""
 
 
 def family(metric: str) -> str:
@@ -77,6 +90,23 @@ def refuse_unknown_version(metric: str) -> None:
         raise ValueError(f"unknown metric {metric!r}; of {name} there are {', '.join(versions(name))}")
 
 
+def is_computed(metric: str) -> bool:
+    """Whether pictures can be scored by it; by MUSIQ-GFIQA, or with it as a member, they cannot."""
+    return GFIQA not in (metric, *members(metric))
+
+
+def refuse_uncomputed(metric: str) -> None:
+    """
+    Raises:
+        ValueError: for a metric that can only be a condition, since nobody can score a picture by it.
+    """
+    if not is_computed(metric):
+        raise ValueError(
+            f"{metric} scores no picture: the weights of MUSIQ-GFIQA are not public, so that it can only be the "
+            f"condition of a model, by its published score scale; name another metric, such as {LITE}"
+        )
+
+
 def refuse_judges(metric: str) -> None:
     """
     Raises:
@@ -88,18 +118,18 @@ def refuse_judges(metric: str) -> None:
 
 def _named(metric: str, version: Callable[[str], int]) -> str:
     if parts := _members(metric, version):
-        return f"mean({', '.join(parts)})"
+        return f"{kind(metric)}({', '.join(parts)})"
     return f"{metric}@{version(metric)}" if metric in NEWEST else metric
 
 
 def _members(metric: str, version: Callable[[str], int]) -> tuple[str, ...]:
-    found = _MEAN.fullmatch(metric)
+    found = _ENSEMBLE.fullmatch(metric)
     if not found:
         if _OPEN.match(metric):
             raise ValueError(f"{metric!r} has no closing bracket at its end; write it like 'mean(niqe, piqe)'")
         return ()
-    parts = [part.strip() for part in found[1].split(",")]
-    if "(" in found[1] or ")" in found[1]:
+    parts = [part.strip() for part in found[2].split(",")]
+    if "(" in found[2] or ")" in found[2]:
         raise ValueError(f"{metric!r} is an ensemble in an ensemble; name all members in one, like 'mean(niqe, piqe)'")
     if len(parts) < 2 or not all(parts):
         raise ValueError(f"{metric!r} needs two or more members, like 'mean(niqe, piqe)'")

@@ -6,13 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import pairwise
 from numbers import Real
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from .metrics import as_saved, canonical
+from .metrics import as_saved, canonical, members
 
 BEST = 0.95
 """The quality that "best" stands for: a high quantile of the scores seen in training, never an extrapolation."""
@@ -54,28 +55,34 @@ class ScoreScale:
         quantiles: raw scores from worst to best, two or more.
         shares: of the training set, one for each quantile: how much of it is no better, from 0 to 1, each above the one
             before. By default they are equally spaced; if they are given and equally spaced, they are kept as `()`.
+        members: of an ensemble, the scales on which its members are scored, in the order of its name. By default those
+            that the library stores.
 
     Raises:
-        ValueError: for quantiles or shares in another order or number.
+        ValueError: for quantiles or shares in another order or number, and for scales of other members.
     """
 
     metric: str
     lower_better: bool
     quantiles: tuple[float, ...]
     shares: tuple[float, ...] = ()
+    members: tuple[ScoreScale, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metric", canonical(self.metric))
-        rising = self._oriented(torch.tensor(self.quantiles, dtype=torch.float64))
+        rising = self._oriented(torch.tensor(self.quantiles, dtype=torch.float64, device="cpu"))
         if len(self.quantiles) < 2 or not bool((rising.diff() >= 0).all()):
             raise ValueError(
                 f"quantiles of {self.metric} must run from worst to best, two or more values; use ScoreScale.fit"
             )
         self._check_shares()
+        names = tuple(member.metric for member in self.members)
+        if names and names != members(self.metric):
+            raise ValueError(f"the scale of {self.metric} has scales of {', '.join(names)}; give one for each member")
 
     @classmethod
     def fit(cls, metric: str, lower_better: bool, scores: Tensor | Sequence[float], count: int = 101) -> ScoreScale:
-        """Stores `count` quantiles of the training scores (N,), N at least 2."""
+        """Stores `count` quantiles of the training scores (N,), N at least 2; with 2, the minimum and the maximum."""
         values = torch.as_tensor(scores, dtype=torch.float64)
         if values.ndim != 1 or len(values) < 2 or not bool(values.isfinite().all()):
             raise ValueError(
@@ -93,22 +100,22 @@ class ScoreScale:
             shares: of the sets, one for each scale and above 0; only their proportions count.
 
         Returns:
-            `count` quantiles; a single scale is returned as it is.
+            `count` quantiles; where all scales are equal, the first of them as it is.
 
         Raises:
             ValueError: for scales of several metrics, and for other shares.
         """
         _check_mixture(scales, shares)
-        if len(scales) == 1:
-            return scales[0]
         first = scales[0]
+        if all(scale == first for scale in scales):
+            return first
         knots = torch.cat([scale._oriented(scale._knots(_DOUBLE)) for scale in scales]).unique()
         limits = torch.stack([scale._limits(knots) for scale in scales])  # (sets, 2 K), below and at every knot
         weights = torch.tensor(shares, dtype=torch.float64)
         mixed = (weights / weights.sum() @ limits).cummax(0).values
         levels = torch.linspace(0, 1, count, dtype=torch.float64)
         quantiles = _interpolated(levels, mixed, knots.repeat_interleave(2)).cummax(0).values
-        return cls(first.metric, first.lower_better, tuple(first._oriented(quantiles).tolist()))
+        return replace(first, quantiles=tuple(first._oriented(quantiles).tolist()), shares=())
 
     def quality(self, scores: Tensor) -> Tensor:
         """Raw scores, any shape -> quality in [0, 1], same shape; differentiable inside the training range."""
@@ -117,6 +124,10 @@ class ScoreScale:
     def score(self, quality: Tensor) -> Tensor:
         """Quality in [0, 1], any shape -> the raw score of that quality, same shape."""
         return _interpolated(quality, self._levels(quality), self._knots(quality))
+
+    def ends(self) -> ScoreScale:
+        """The scale between the same worst and best score that is a straight line: (score - min) / (max - min)."""
+        return replace(self, quantiles=(self.quantiles[0], self.quantiles[-1]), shares=())
 
     @property
     def spread(self) -> float:
@@ -135,25 +146,23 @@ class ScoreScale:
         return replace(self, lower_better=False, quantiles=tuple(positions))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for a config; equally spaced shares are left out."""
+        """Plain values for a config; shares and members are left out where they are as by default."""
+        values = {"metric": self.metric, "lower_better": self.lower_better, "quantiles": list(self.quantiles)}
         shares = {"shares": list(self.shares)} if self.shares else {}
-        return {
-            "metric": self.metric,
-            "lower_better": self.lower_better,
-            "quantiles": list(self.quantiles),
-            **shares,
-        }
+        return values | shares | ({"members": [one.to_dict() for one in self.members]} if self.members else {})
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ScoreScale:
         """What `to_dict` gave; a metric without a version is the first one, since earlier releases named none."""
-        shares = tuple(data.get("shares", ()))
-        return cls(as_saved(data["metric"]), data["lower_better"], tuple(data["quantiles"]), shares)
+        shares, parts = tuple(data.get("shares", ())), tuple(map(cls.from_dict, data.get("members", ())))
+        return cls(as_saved(data["metric"]), data["lower_better"], tuple(data["quantiles"]), shares, parts)
 
     def _limits(self, oriented: Tensor) -> Tensor:
         """Oriented scores (K,) -> the distribution function just below and at each of them, (2 K,)."""
         shares = tuple(1 - share for share in self.shares[::-1])
-        reversed_scale = ScoreScale(self.metric, not self.lower_better, self.quantiles[::-1], shares)
+        reversed_scale = replace(
+            self, lower_better=not self.lower_better, quantiles=self.quantiles[::-1], shares=shares
+        )
         scores = self._oriented(oriented)
         return torch.stack([self.quality(scores), 1 - reversed_scale.quality(scores)], -1).flatten()  # (K, 2) -> (2 K,)
 
@@ -173,15 +182,14 @@ class ScoreScale:
         """Equally spaced shares are kept as none, so that equal scales are equal."""
         if not self.shares:
             return
-        levels = torch.tensor(self.shares, dtype=torch.float64)
-        even = torch.linspace(0, 1, len(self.quantiles), dtype=torch.float64)
-        ends = (self.shares[0], self.shares[-1])
-        if len(levels) != len(even) or ends != (0, 1) or not bool((levels.diff() > 0).all()):
+        steps = len(self.quantiles) - 1
+        rising = all(low < high for low, high in pairwise(self.shares))
+        if len(self.shares) != steps + 1 or (self.shares[0], self.shares[-1]) != (0, 1) or not rising:
             raise ValueError(
-                f"shares of {self.metric} must rise from 0 to 1, one for each of {len(even)} quantiles; "
-                f"got {len(levels)} from {ends[0]:g} to {ends[1]:g}"
+                f"shares of {self.metric} must rise from 0 to 1, one for each of {steps + 1} quantiles; "
+                f"got {len(self.shares)} from {self.shares[0]:g} to {self.shares[-1]:g}"
             )
-        if torch.allclose(levels, even, rtol=0, atol=1e-6):
+        if all(abs(share - place / steps) < 1e-6 for place, share in enumerate(self.shares)):
             object.__setattr__(self, "shares", ())
 
 
@@ -198,10 +206,12 @@ _DOUBLE = torch.empty(0, dtype=torch.float64)
 
 
 def _check_mixture(scales: Sequence[ScoreScale], shares: Sequence[float]) -> None:
-    kinds = {(scale.metric, scale.lower_better) for scale in scales}
+    kinds = {(scale.metric, scale.lower_better, scale.members) for scale in scales}
     if len(kinds) != 1:
         metrics = ", ".join(sorted({scale.metric for scale in scales})) or "none"
-        raise ValueError(f"scales of {metrics} cannot be mixed; give scales of one metric and one direction")
+        raise ValueError(
+            f"scales of {metrics} cannot be mixed; give scales of one metric and one direction, on equal members"
+        )
     if len(shares) != len(scales) or not all(0 < share < math.inf for share in shares):
         raise ValueError(f"shares are {list(shares)} for {len(scales)} scales; give a number above 0 for each")
 

@@ -38,7 +38,7 @@ def describe(host: nn.Module, spec: HostSpec, dial: Dial) -> str:
         lines += ["", f"adapter {name}: {own:,} parameters to train, {own / size:.2%} of the host; licence: {licence}"]
         lines += [f"scored by {scale.metric}; licence: {scorer_licence(scale.metric)}" for scale in adapter.scales]
         lines += _columns(_rows(adapter))
-    bare = "none, which is the bare host"
+    bare = "none, which is any" if dial.own and dial.own.required else "none, which is the bare host"
     return "\n".join([*lines, "", f"default quality: {bare if dial.quality is None else dial.quality}"])
 
 

@@ -17,7 +17,7 @@ GROUP = "iqp_adapter.hosts"
 """Entry points of this group name a `HostSpec`."""
 
 _TEXTS, _CALLS = ("source", "licence", "prefix"), ("sites", "restore", "resolution")
-_KEYS, _OPTIONAL_CALLS = ("has", "lacks", "surplus"), ("build", "codes", "decide", "dial", "swallowed")
+_KEYS, _OPTIONAL_CALLS = ("has", "any_of", "lacks", "surplus"), ("build", "codes", "decide", "dial", "swallowed")
 
 
 def plugged_in(known: Mapping[str, HostSpec]) -> dict[str, HostSpec]:

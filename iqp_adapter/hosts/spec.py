@@ -49,6 +49,7 @@ class HostSpec:
         source: its repository.
         licence: of its code.
         has: starts of state-dict keys that every instance has.
+        any_of: starts of state-dict keys of which every instance has one or more; without them nothing is asked for.
         parts: starts of all state-dict keys that an instance may have: whatever has others is another kind. Without
             them, any others are allowed.
         lacks: starts of state-dict keys that no instance has, where another kind has all of `has` too.
@@ -78,6 +79,7 @@ class HostSpec:
     sites: Callable[[nn.Module], Sequence[Site]]
     restore: Callable[..., Tensor]
     resolution: Callable[[nn.Module], int | None]
+    any_of: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
     multiple: int = 1
     lacks: tuple[str, ...] = ()
@@ -97,7 +99,9 @@ class HostSpec:
         return {key: value for key, value in own.items() if key not in self.surplus}
 
     def recognises(self, keys: Collection[str]) -> bool:
-        return self.likeness(keys) == 1 and not self.foreign(keys) and not any(_starts(keys, s) for s in self.lacks)
+        marked = not self.any_of or any(_starts(keys, start) for start in self.any_of)
+        lacking = not any(_starts(keys, start) for start in self.lacks)
+        return self.likeness(keys) == 1 and not self.foreign(keys) and marked and lacking
 
     def likeness(self, keys: Collection[str]) -> float:
         """Share of `has` that is there, in [0, 1]; what an error calls the nearest kind."""

@@ -94,6 +94,10 @@ class WrappedHost(Restorer, nn.Module):
         return self.spec.name
 
     @property
+    def licence(self) -> str:
+        return self.spec.licence
+
+    @property
     def resolution(self) -> int | None:
         return self.spec.resolution(self.bare)
 

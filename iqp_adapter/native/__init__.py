@@ -1,7 +1,9 @@
-"""IQPFR itself, from the token grid to the dial."""
+"""IQPFR itself, from the token grid to the dial, and IQPIR, the model of its authors."""
 
+from .iqpir import IQPIR, IQPIRConfig
 from .model import IQPFR
 from .presets import PRESETS, IQPFRConfig, preset
+from .saved import from_pretrained
 from .tokenizer import Tokenizer
 
-__all__ = ["IQPFR", "PRESETS", "IQPFRConfig", "Tokenizer", "preset"]
+__all__ = ["IQPFR", "IQPIR", "PRESETS", "IQPFRConfig", "IQPIRConfig", "Tokenizer", "from_pretrained", "preset"]

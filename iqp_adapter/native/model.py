@@ -227,19 +227,22 @@ class IQPFR(Restorer, nn.Module):
             OSError: where the checkpoint is not on this machine and cannot be fetched.
         """
         folder = hub.resolve(name, prefix="iqpfr-", revision=revision)
-        config, state = checkpoint.load(folder)
+        return cls.of_checkpoint(str(folder), *checkpoint.load(folder))
+
+    @classmethod
+    def of_checkpoint(cls, source: str, config: dict[str, Any], state: Mapping[str, Tensor]) -> IQPFR:
+        """The model of a checkpoint that is read, in eval mode; `source` is its name, for messages."""
         if "model" not in config:
-            raise ValueError(f"{name} holds no IQPFR but {config.get('kind', 'something else')}; load it by wrap()")
-        fields = Fields(config, str(folder))
-        size = IQPFRConfig.from_dict(fields.inside("model").data, f"{folder}: model")
+            raise ValueError(f"{source} holds no IQPFR but {config.get('kind', 'something else')}; load it by wrap()")
+        fields = Fields(config, source)
+        size = IQPFRConfig.from_dict(fields.inside("model").data, f"{source}: model")
         scale = read_scale(fields.inside("score_scale")) if config.get("score_scale") is not None else None
         if scale is not None:
-            say_stale(str(folder), config["score_scale"]["metric"])
+            say_stale(source, config["score_scale"]["metric"])
         set_scales = read_set_scales(fields, [scale.metric] if scale else [])
         build = partial(cls, size, scale, fields.number("fidelity", 0, 1), set_scales)
         weights = {key: value.float() for key, value in state.items()}
-        model = checkpoint.load_built(build, weights, source=str(folder))
-        return model.eval()
+        return checkpoint.load_built(build, weights, source=source).eval()
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32, **facts: Any) -> None:
         """Writes config.json and model.safetensors; `facts` (training, data, ...) are kept in the config."""

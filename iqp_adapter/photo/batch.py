@@ -47,7 +47,9 @@ class FaceBatch:
             raise ValueError("min_identity needs embedder=..., such as photo.identity.DlibIdentity()")
         if options.skip_if is not None and not any(self._drives(scorer) for scorer in scorers):
             metric = "the metric it was trained with" if self.scale is None else self.scale.metric
-            raise ValueError(f"skip_if needs the model's score scale and scorers=[Scorer(...)] of {metric}")
+            raise ValueError(
+                f"skip_if needs the model's score scale and scorers=[Scorer.of(model.score_scale)], of {metric}"
+            )
 
     @torch.no_grad()
     def restore(self, faces: Sequence[Face]) -> None:
@@ -133,7 +135,10 @@ class FaceBatch:
     # -- what is said of a face
 
     def _drives(self, scorer: FaceScorer) -> bool:
-        return self.scale is not None and scorer.metric == self.scale.metric
+        """Whether the model's scale is of its scores; an ensemble may be built on other scales of its members."""
+        if self.scale is None or scorer.metric != self.scale.metric:
+            return False
+        return getattr(scorer, "member_scales", ()) == self.scale.members
 
     def _score(self, faces: Sequence[Face], when: str) -> None:
         pictures = _crops if when == "before" else _pictures

@@ -1,4 +1,8 @@
-"""Several metrics as one: "mean(niqe, piqe)" averages what each of them makes of a picture, on its own score scale."""
+"""Several metrics as one, which averages what each of them makes of a picture.
+
+"mean(niqe, piqe)" takes the quality by the score scale of each, and "minmax-mean(niqe, piqe)" the place of the score
+between the scale's minimum and maximum.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..core.metrics import canonical
+from ..core.metrics import MINMAX, canonical, kind
 from ..core.quality import ScoreScale
 from .metric import Metric
-from .scales import digest_of, stored_scales
+from .scales import digest_of, published_of, stored_scales
 
 
 class Member(Protocol):
@@ -31,6 +35,8 @@ class Member(Protocol):
 
 class Mean(nn.Module):
     """The mean quality by some metrics: 0 (as bad as the worst that their scales have seen) to 100 (the best).
+
+    A scale of two knots makes the score's place between minimum and maximum of it.
 
     A member that leaves its scale stays at its end, and its gradient is zero there: no score beyond the best that was
     seen is rewarded. The gradient is finite everywhere.
@@ -60,38 +66,49 @@ def build(metric: str, members: Sequence[Member], given: Mapping[str, ScoreScale
     """An ensemble as a metric.
 
     Args:
-        metric: its canonical name.
+        metric: its canonical name; of a "minmax-mean" every scale counts by its ends alone.
         members: in the order of the name.
         given: scales by the names of members, in place of those that the library stores.
 
     Raises:
         ValueError: for a member without a scale, and for scales of something else.
     """
-    scales = _scales(members, {canonical(name): scale for name, scale in given.items()})
+    scales = _scales(metric, members, {canonical(name): scale for name, scale in given.items()})
+    stored = [stored_scales().get(member.metric) for member in members]
+    usual = scales == stored
+    if kind(metric) == MINMAX:
+        scales = [scale.ends() for scale in scales]
     return Metric(
         metric,
         Mean(members, scales),
         lower_better=False,
-        protocol=f"mean({', '.join(member.protocol for member in members)})/{digest_of(*scales)}",
+        protocol=f"{kind(metric)}({', '.join(member.protocol for member in members)})/{digest_of(*scales)}",
         tiled=all(member.tiled for member in members),
         differentiable=all(member.differentiable for member in members),
         smallest=max(member.smallest for member in members),
+        member_scales=() if usual else tuple(scales),
     )
 
 
-def _scales(members: Sequence[Member], given: Mapping[str, ScoreScale]) -> list[ScoreScale]:
+def _scales(metric: str, members: Sequence[Member], given: Mapping[str, ScoreScale]) -> list[ScoreScale]:
     names = [member.metric for member in members]
     if strange := [name for name in given if name not in names]:
         raise ValueError(f"there is a scale for {strange[0]}, which is no member; members are {', '.join(names)}")
     known = {**stored_scales(), **given}
-    if missing := [name for name in names if name not in known]:
-        raise ValueError(
-            f"{missing[0]} has no stored score scale (stored: {', '.join(stored_scales()) or 'none'}); pass one: "
-            f'Scorer("mean({", ".join(names)})", scales={{"{missing[0]}": ScoreScale(...)}}), or --scales FILE.json'
-        )
+    for name in names:
+        if name not in known:
+            raise ValueError(_missing(name, metric))
     for member in members:
         _check(member, known[member.metric])
     return [known[name] for name in names]
+
+
+def _missing(name: str, metric: str) -> str:
+    published = next((f'named_scale("{scale}")' for scale in published_of(name)), "ScoreScale(...)")
+    return (
+        f"{name} has no stored score scale (stored: {', '.join(stored_scales()) or 'none'}); pass one: "
+        f'Scorer("{metric}", scales={{"{name}": {published}}}), or --scales FILE.json'
+    )
 
 
 def _check(member: Member, scale: ScoreScale) -> None:

@@ -24,7 +24,8 @@ class Metric:
         smallest: side in pixels below which it fails.
         float64: whether it computes in float64, which MPS has not.
         scales: its score scales by the set of pictures that each was fitted on.
-        default_scale: the one of them that is used where none is named.
+        default_scale: the one of them that is used where none is named; None where one has to be named.
+        member_scales: of an ensemble, the scales of its members, where they are not those that the library stores.
         earlier: protocols of its earlier versions, whose scores are not comparable.
     """
 
@@ -38,4 +39,5 @@ class Metric:
     float64: bool = False
     scales: Mapping[str, ScoreScale] = field(default_factory=dict)
     default_scale: str | None = None
+    member_scales: tuple[ScoreScale, ...] = ()
     earlier: tuple[str, ...] = ()

@@ -22,6 +22,7 @@ from ..store.files import sha256_of
 from ..store.foreign import read_foreign, refuse_more_than_tensors
 from .block_metrics import InTiles, TiledNiqe, TiledPiqe
 from .metric import Metric
+from .scales import published_of
 
 NO_GRADIENT = {"piqe", "entropy", "nrqm", "pi", "ilniqe"}
 NEEDS_FLOAT64 = {"niqe", "niqe_matlab", "ilniqe", "nrqm", "pi"}
@@ -80,6 +81,7 @@ def build(name: str, weights: Path | None, options: dict[str, Any]) -> Metric:
         differentiable=name not in NO_GRADIENT,
         smallest=SMALLEST.get(name, 32),
         float64=name in NEEDS_FLOAT64,
+        scales=published_of(name),
     )
 
 

@@ -8,16 +8,26 @@ import logging
 from collections.abc import Collection, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 
-from ..core.metrics import LITE, NEWEST, as_saved, canonical
+from ..core.metrics import LITE, NEWEST, as_saved, canonical, is_computed, members
 from ..core.quality import SET_SCALES, ScoreScale
 from ..store import checkpoint, hub
 from ..store.reading import Fields, json_file
 
 logger = logging.getLogger(__name__)
 
+PUBLISHED = "ffhq/"
+"""How the names of published score scales begin."""
+
 NO_TABLE = {"ffhq/qalign": "FFHQ's scores by Q-Align were not published as a table"}
 """Score scales that one may expect by name, and why there are none."""
+
+NOT_THEIRS = {
+    "musiq": "pyiqa's musiq learned from KonIQ and gives 0 to 100, and the weights of MUSIQ-GFIQA are not public",
+    "topiq_nr-face": "pyiqa's topiq_nr-face learned from CGFIQA, and topiq_nr-face-v1 is the earlier one, from GFIQA",
+}
+"""Metrics that one may take for those of published scales, and how they differ."""
 
 
 @lru_cache(maxsize=1)
@@ -45,35 +55,63 @@ def named_scales() -> Mapping[str, ScoreScale]:
     return {name: _without_source(fields.inside(name)) for name in fields.data}
 
 
-def named_scale(name: str) -> ScoreScale:
+def named_scale(name: str, metric: str | None = None) -> ScoreScale:
     """One of `named_scales()`.
 
+    Args:
+        metric: that it has to be of.
+
     Raises:
-        ValueError: for another name.
+        ValueError: for another name, and for a scale of another metric.
     """
     known = named_scales()
     if name not in known:
         why = f": {NO_TABLE[name]}" if name in NO_TABLE else ""
         raise ValueError(f"there is no score scale {name!r}{why}; there are {', '.join(known)}")
-    return known[name]
+    scale = known[name]
+    if metric is not None and scale.metric != canonical(metric):
+        why = f": {NOT_THEIRS[metric]}" if metric in NOT_THEIRS else ""
+        advice = f"name {scale.metric}, or " if is_computed(scale.metric) else ""
+        raise ValueError(
+            f"the score scale {name} is of {scale.metric}, and the metric is {metric}{why}; {advice}leave the scale out"
+        )
+    return scale
+
+
+def published_of(metric: str) -> dict[str, ScoreScale]:
+    """Those of `named_scales()` that are of a metric."""
+    return {name: scale for name, scale in named_scales().items() if scale.metric == canonical(metric)}
+
+
+def scales_of_members(metric: str, path: str | Path) -> dict[str, ScoreScale]:
+    """What a file of scales says of the members of an ensemble; nothing of another metric.
+
+    Raises:
+        ValueError, OSError: as `scales_in`.
+    """
+    known = scales_in(path)
+    return {part: known[part] for part in members(metric) if part in known}
 
 
 def scales_in(path: str | Path) -> dict[str, ScoreScale]:
     """The scales of a file, by the canonical names of their metrics.
 
     It holds {metric: {"source": ..., "metric": ..., "lower_better": ..., "quantiles": [worst, ..., best]}}, with
-    "shares": [0, ..., 1] where the quantiles are not equally spaced.
+    "shares": [0, ..., 1] where the quantiles are not equally spaced. Two quantiles are the minimum and the maximum. The
+    name of a published scale may stand in place of an entry: {"topiq_nr-face-v1": "ffhq/topiq-face"}.
 
     Raises:
         ValueError: for entries that are no scale, and for one under the name of another metric.
         OSError: for a file that cannot be read.
     """
     fields = Fields(json_file(path), str(path))
-    return {as_saved(name): _scale_in(fields.inside(name), name) for name in fields.data}
+    return {as_saved(name): _scale_in(fields, name) for name in fields.data}
 
 
 def _scale_in(fields: Fields, name: str) -> ScoreScale:
-    scale = _without_source(fields)
+    if isinstance(fields.data[name], str):
+        return named_scale(fields.data[name], as_saved(name))
+    scale = _without_source(fields.inside(name))
     if scale.metric != as_saved(name):
         raise ValueError(f"{fields.source}: the scale for {name} is one of {scale.metric}; give it its own name")
     return scale
@@ -89,25 +127,27 @@ def read_scale(fields: Fields) -> ScoreScale:
     Raises:
         ValueError: for entries that are no scale.
     """
-    fields.only(("metric", "lower_better", "quantiles", "shares"))
+    fields.only(("metric", "lower_better", "quantiles", "shares", "members"))
     metric, lower_better = fields.text("metric"), fields.truth("lower_better")
     quantiles = fields.numbers("quantiles", (2, 100_000))
     shares = fields.numbers("shares", (2, 100_000)) if "shares" in fields.data else ()
+    parts = tuple(map(read_scale, fields.each("members", (2, 100)))) if "members" in fields.data else ()
     try:
-        return ScoreScale(as_saved(metric), lower_better, quantiles, shares)
+        return ScoreScale(as_saved(metric), lower_better, quantiles, shares, parts)
     except ValueError as error:
         raise ValueError(f"{fields.source}: {error}") from None
 
 
 def digest_of(*scales: ScoreScale) -> str:
     """A short hash of score scales; equal ones make equal qualities of equal scores."""
-    texts = [[one.metric, one.lower_better, *map(float, one.quantiles), *_unequal(one)] for one in scales]
+    texts = [[one.metric, one.lower_better, *map(float, one.quantiles), *_further(one)] for one in scales]
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:8]
 
 
-def _unequal(scale: ScoreScale) -> list[list[float]]:
-    """The shares in a list of their own, where they are not equally spaced."""
-    return [list(map(float, scale.shares))] if scale.shares else []
+def _further(scale: ScoreScale) -> list[Any]:
+    """What not every scale has: shares of the quantiles, and scales of members."""
+    shares = [list(map(float, scale.shares))] if scale.shares else []
+    return [*shares, *([digest_of(*scale.members)] if scale.members else [])]
 
 
 def say_stale(source: str, metric: str) -> None:

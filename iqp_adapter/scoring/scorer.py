@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..core.device import device_of
-from ..core.metrics import LITE, NEWEST, canonical, family, members, refuse_judges, versions
+from ..core.metrics import LITE, NEWEST, canonical, family, members, refuse_judges, refuse_uncomputed, versions
 from ..core.quality import ScoreScale
 from ..pictures import check_images
 from . import ensemble, own, pyiqa_metrics, tiles
@@ -39,7 +39,8 @@ class Scorer:
         earlier: protocols of earlier versions of the metric.
         scales: the metric's own score scales, which turn scores into quality, by the set of pictures that each was
             fitted on; empty where it has none.
-        default_scale: the one of them that is used where none is named.
+        default_scale: the one of them that is used where none is named; None where one has to be named.
+        member_scales: of an ensemble, the scales of its members, where they are not those that the library stores.
         tiled: whether it takes large pictures in tiles, with the same score in little memory.
         differentiable: whether the score has a gradient to the image.
         smallest: side in pixels below which an image has no score.
@@ -50,11 +51,13 @@ class Scorer:
             as "iqp-lite@1", or a metric of pyiqa; see `Scorer.available()`. Or an ensemble of them,
             "mean(niqe, piqe, iqp-lite)": every member's score becomes quality on its score scale, whatever its
             direction, and 100 times their mean is the score (0 to 100, higher is better). Where a member leaves its
-            scale it stays at the end, and its gradient is zero.
+            scale it stays at the end, and its gradient is zero. "minmax-mean(niqe, piqe, iqp-lite)" takes of each scale
+            only the worst and the best score, and the place between them in place of the quality.
         device: where to run, by default the accelerator, else the CPU. Metrics in float64 use the CPU instead of MPS.
         weights: a local weight file of the metric (a folder for those of this project) that replaces the published
             one. Files that contain code are refused.
-        scales: for an ensemble, score scales by the names of members, in place of those that the library stores.
+        scales: for an ensemble, score scales by the names of members, in place of those that the library stores. A
+            single member counts by minimum and maximum if it has a scale of two knots, as `ScoreScale.ends` gives.
         options: arguments of pyiqa's network, such as `color_space="ycbcr"` for NIQE.
 
     Raises:
@@ -76,7 +79,7 @@ class Scorer:
         place, path = device_of(device), None if weights is None else Path(weights)
         built = _built(metric, path, scales or {}, options)
         self.metric, self.protocol, self.earlier = built.name, built.protocol, built.earlier
-        self.scales, self.default_scale = built.scales, built.default_scale
+        self.scales, self.default_scale, self.member_scales = built.scales, built.default_scale, built.member_scales
         self.lower_better, self.tiled, self.differentiable = built.lower_better, built.tiled, built.differentiable
         self.smallest, self._float64 = built.smallest, built.float64
         self._network = built.network.requires_grad_(False).eval()
@@ -84,6 +87,15 @@ class Scorer:
 
     def __repr__(self) -> str:
         return f"Scorer({self.protocol}, {'lower' if self.lower_better else 'higher'} is better, on {self.device})"
+
+    @classmethod
+    def of(cls, scale: ScoreScale, device: torch.device | str | None = None) -> Scorer:
+        """The scorer whose scores a score scale is of; an ensemble is built on the scales that it keeps of its members.
+
+        Raises:
+            ValueError, OSError, ModuleNotFoundError: as `Scorer`.
+        """
+        return cls(scale.metric, device=device, scales={member.metric: member for member in scale.members})
 
     @staticmethod
     def available() -> list[str]:
@@ -164,6 +176,7 @@ def reward_of(metric: str | Scorer, device: torch.device | str, *, differentiabl
 
 def _built(metric: str, weights: Path | None, scales: Mapping[str, ScoreScale], options: dict[str, Any]) -> Metric:
     name = canonical(metric) if isinstance(metric, str) else _known(metric)
+    refuse_uncomputed(name)
     if parts := members(name):
         if weights or options:
             raise ValueError(f"{name} takes neither weights nor options; they belong to one metric")

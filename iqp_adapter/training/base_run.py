@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from ..degradations.kinds import degradation_of
 from ..degradations.ladder import Ladder
 from ..degradations.rng import sample_seed, torch_generator
 from ..scoring.perceptual import perceptual_distance
-from ..scoring.scales import read_scale, say_stale
+from ..scoring.scales import named_scale, read_scale, say_stale, scales_of_members
 from ..scoring.scorer import Scorer
 from ..store.files import atomic_path
 from ..store.reading import Fields, json_file
@@ -35,9 +36,14 @@ from .sample_scales import SampleScales
 from .stages import Batch, Stage
 from .state import is_there
 
+logger = logging.getLogger(__name__)
+
 SCALE = "score_scale.json"
 DRAWS = 512
 """Targets of a set whose scores make its scale."""
+
+LEAST_SPREAD = 1e-6
+"""Of a score scale, as a share of its worst score; less is the rounding of one score. Losses divide by the spread."""
 
 Folders = Path | Sequence[Path]
 """One folder, or several."""
@@ -47,7 +53,7 @@ class Run:
     """One training run on one or several sets of good face pictures.
 
     Sets differ in content, not only in quality. So each has a score scale of its own, and the quality of a target is
-    that within its own set.
+    that within its own set. Where the settings name a published scale, it is that of every set.
 
     Args:
         config: settings of the run.
@@ -64,7 +70,7 @@ class Run:
 
     Raises:
         ValueError: for a folder in which something was trained with other settings or data, for folders of `hq` and
-            `lq` that do not match, and for shares of other sets.
+            `lq` that do not match, for shares of other sets, and for pictures that all have one score.
     """
 
     memory_format = torch.channels_last
@@ -82,7 +88,8 @@ class Run:
         self.config = replace(config, metric=canonical(config.metric))
         self.resolution, self.folder = resolution, folder
         self.accelerator = Accelerator(mixed_precision="no" if config.precision == "fp32" else config.precision)
-        self.scorer = Scorer(config.metric, device=self.device)
+        scales = scales_of_members(self.config.metric, config.scales) if config.scales else {}
+        self.scorer = Scorer(config.metric, device=self.device, scales=scales)
         self.data = FaceSets(self._sets(hq, lq, self._augmentation()), config.shares)
         self.identity = identity_of_sets(self.data.folders)
         self._keep_settings()
@@ -97,8 +104,8 @@ class Run:
 
     @property
     def set_scales(self) -> dict[str, ScoreScale]:
-        """What a model keeps beside its score scale: the scales of several sets; nothing where there is one."""
-        return self.scales if len(self.scales) > 1 else {}
+        """What a model keeps beside its score scale: the scales of sets, where they differ."""
+        return self.scales if len(set(self.scales.values())) > 1 else {}
 
     def perceptual(self) -> nn.Module:
         return perceptual_distance(self.config.perceptual).to(self.device)
@@ -141,6 +148,7 @@ class Run:
     def _keep_settings(self) -> None:
         """Refuses other settings than those of the run; where nothing was trained yet, they are taken."""
         shared = self.config.of_every_stage | {"resolution": self.resolution, "data": self.identity} | self.ingredients
+        del shared["scales"]  # the file may be moved; what it says counts
         if members(self.config.metric):
             shared["scales of members"] = self.scorer.protocol.rpartition("/")[2]
         begun = any(is_there(folder) for folder in self.folder.glob("*/"))
@@ -211,13 +219,20 @@ class Run:
             self.watched_data[0, index]
             for index in range(0, len(self.watched_data), max(len(self.watched_data) // 6, 1))
         ]
-        return self._batch(torch.utils.data.default_collate(chosen[:6]), self._watched_scales)
+        batch = self._batch(torch.utils.data.default_collate(chosen[:6]), self._watched_scales)
+        if self.config.scale and batch.quality.unique().numel() == 1:
+            logger.warning(
+                "all pictures of the sample grid have quality %g on the scale %s, since they lie beyond it: the model "
+                "cannot learn a dial from such targets; leave `scale` out to fit one to your own pictures",
+                *(float(batch.quality[0]), self.config.scale),
+            )
+        return batch
 
     def _score_scales(self) -> dict[str, ScoreScale]:
-        """Fits the score scale of every set once; every stage reads them from their file."""
+        """Makes the score scale of every set once; every stage reads them from their file."""
         path = self.folder / SCALE
         if not path.exists() and self.accelerator.is_main_process:
-            scales = {name: self._fitted(folder).to_dict() for name, folder in self.data.folders.items()}
+            scales = {name: self._made(folder).to_dict() for name, folder in self.data.folders.items()}
             self.folder.mkdir(parents=True, exist_ok=True)
             with atomic_path(path) as partial:
                 content = {"sets": scales} if len(scales) > 1 else next(iter(scales.values()))
@@ -236,19 +251,36 @@ class Run:
             raise ValueError(
                 f"{path} is damaged ({error}); remove it, and it is fitted again to the same pictures"
             ) from error
-        for scale in scales.values():
-            if scale.metric != self.config.metric:
-                raise ValueError(
-                    f"{path} is of {scale.metric}, and metric is {self.config.metric}; give `metric: {scale.metric}` "
-                    "to go on, or train in another folder"
-                )
+        for name, scale in scales.items():
+            self._check_scale(path, name, scale)
         say_stale(str(path), saved.get("metric", self.config.metric))
         return scales
 
-    def _fitted(self, folder: FaceFolder) -> ScoreScale:
-        """The score scale of a set, on targets as training draws them."""
+    def _check_scale(self, path: Path, name: str, scale: ScoreScale) -> None:
+        if scale.metric != self.config.metric:
+            raise ValueError(
+                f"{path} is of {scale.metric}, and metric is {self.config.metric}; give `metric: {scale.metric}` "
+                "to go on, or train in another folder"
+            )
+        if self.config.scale and scale != named_scale(self.config.scale):
+            raise ValueError(
+                f"{path} is not {self.config.scale}; leave `scale` out to go on with it, or train in another folder"
+            )
+        if scale.members != self.scorer.member_scales:
+            raise ValueError(f"{path} is on other scales of members than `scales` gives; train in another folder")
+        if scale.spread <= LEAST_SPREAD * abs(scale.quantiles[0]):
+            raise ValueError(
+                f"all targets of {name} score {scale.quantiles[0]:g} by {scale.metric}, so that they have no quality; "
+                "give pictures that score differently, or another metric"
+            )
+
+    def _made(self, folder: FaceFolder) -> ScoreScale:
+        """The score scale of a set: the published one, or one that is fitted to targets as training draws them."""
+        if self.config.scale:
+            return named_scale(self.config.scale)
         scores = torch.cat([self._scores(folder, first) for first in range(0, DRAWS, 8)])
-        return ScoreScale.fit(self.config.metric, self.scorer.lower_better, scores)
+        scale = ScoreScale.fit(self.config.metric, self.scorer.lower_better, scores)
+        return replace(scale, members=self.scorer.member_scales)
 
     @torch.no_grad()
     def _scores(self, folder: FaceFolder, first: int) -> Tensor:

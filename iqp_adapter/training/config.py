@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from ..core.metrics import refuse_judges, share_a_family
+from ..core.metrics import members, refuse_judges, refuse_uncomputed, share_a_family
+from ..scoring.scales import named_scale
 from ..store.reading import yaml_file
 from ..store.settings import check_least, check_types, unknown_names
 
@@ -66,7 +67,13 @@ class RunConfig:
 
     Args:
         metric: of the scores that condition the model, as `Scorer` takes it; a name without a version means the newest
-            one when a run begins, and the run goes on with that version alone.
+            one when a run begins, and the run goes on with that version alone. "mean(niqe, piqe)" is an ensemble whose
+            members are scaled by quantiles, "minmax-mean(niqe, piqe)" one by minimum and maximum.
+        scale: name of a published score scale of the metric, such as "ffhq/topiq-face". It stands in place of the scale
+            that is otherwise fitted to the scores of the training pictures, for every set: quality then means that
+            among those pictures. By default there is none.
+        scales: JSON file with score scales of the members of an ensemble, as `iqp score --scales` takes it; by default
+            those that the library stores. The model keeps what it took of them.
         perceptual: backbone of the perceptual loss, "lite0" (needs no download) or "lpips".
         degradation: `kind` (a name in `degradations.kinds`, by default "face") and attributes of that degradation that
             replace the values of its `for_resolution`.
@@ -85,6 +92,8 @@ class RunConfig:
     """
 
     metric: str = "iqp-lite"
+    scale: str = ""
+    scales: str = ""
     perceptual: str = "lite0"
     degradation: dict[str, Any] = field(default_factory=dict)
     ladder: dict[str, Any] = field(default_factory=dict)
@@ -100,6 +109,11 @@ class RunConfig:
         check_types(self)
         check_least(self, {"seed": 0, "workers": 0, "save_every": 1, "watch_every": 1})
         refuse_judges(self.metric)
+        refuse_uncomputed(self.metric)
+        if self.scale:
+            named_scale(self.scale, self.metric)
+        if self.scales and not members(self.metric):
+            raise ValueError(f"scales are for an ensemble, like 'mean(niqe, piqe)', and metric is {self.metric}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision is {self.precision!r}; choose from {', '.join(PRECISIONS)}")
         if wrong := [name for name, share in self.shares.items() if share <= 0]:

@@ -9,7 +9,17 @@ from typing import Any
 
 import torch
 
-from ...core.metrics import COLOUR, LITE, NEWEST, canonical, families, family, members, refuse_unknown_version
+from ...core.metrics import (
+    COLOUR,
+    LITE,
+    NEWEST,
+    canonical,
+    families,
+    family,
+    members,
+    refuse_uncomputed,
+    refuse_unknown_version,
+)
 from .base import Measure, Protocol, resized
 
 
@@ -26,9 +36,11 @@ def of_this_project(metric: str, side: int | None) -> Protocol | None:
     """The protocol of one version of a metric of this project, or of an ensemble; None for another name.
 
     Raises:
-        ValueError: for what is no ensemble, though it begins like one, and for a version that there is not.
+        ValueError: for what is no ensemble, though it begins like one, for a version that there is not, and for a
+            metric that scores no picture.
     """
     name = canonical(metric)
+    refuse_uncomputed(name)
     if not members(name) and family(name) not in NEWEST:
         return None
     for part in members(name) or (name,):

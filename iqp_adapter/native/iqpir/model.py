@@ -23,13 +23,11 @@ from ...scoring.scales import lite_scale, named_scale, read_scale
 from ...store import checkpoint, hub
 from ...store.reading import Fields
 from .codebooks import Book
+from .fidelity import paints_holes, refuse_untrained
 from .predictor import layers
 from .sizes import MAP, NONE, IQPIRConfig
 from .tokenizer import IQPIRTokenizer
 from .trunk import Fusion, encoder, encoder_place, generator, generator_place
-
-LICENCE = "S-Lab License 1.0 (non-commercial)"
-"""Of the weights that the authors published."""
 
 FFHQ = "ffhq/musiq-gfiqa+topiq-face"
 """Name of the score scale by which a quality becomes a score: two of the three metrics that the authors averaged."""
@@ -78,7 +76,10 @@ class IQPIR(Restorer, nn.Module):
 
     Attributes:
         quality: what `restore` aims at where it is not told.
+        licence: of weights that others made.
     """
+
+    licence = ""
 
     def __init__(
         self,
@@ -90,7 +91,7 @@ class IQPIR(Restorer, nn.Module):
         super().__init__()
         self.config = config = config or IQPIRConfig()
         self.alpha = alpha
-        self.dial = OwnDial("score", score_scale or named_scale(FFHQ), any, required=True)
+        self.dial = own_dial(score_scale, any)
         self.quality: Quality = "any" if config.score == NONE else "best"
         self.encoder, self.generator = encoder(config), generator(config)
         self.quantize = Book(config.codes, config.code_dim)
@@ -104,11 +105,9 @@ class IQPIR(Restorer, nn.Module):
         if config.score != NONE:
             tables = [nn.Embedding(rows, config.score_dim * config.grid**2) for rows in config.rows]
             self.score_embed = tables[0] if len(tables) == 1 else nn.ModuleList(tables)
-        levels = {side: config.sides.index(side) for side in config.fused}
-        self.fuse_convs_dict = nn.ModuleDict(
-            {str(side): Fusion(config.widths[level]) for side, level in levels.items()}
-        )
-        self._levels = levels
+        self.levels = {side: config.sides.index(side) for side in config.fused}
+        fusions = {str(side): Fusion(config.widths[level]) for side, level in self.levels.items()}
+        self.fuse_convs_dict = nn.ModuleDict(fusions)
 
     # -- what it is
 
@@ -123,6 +122,11 @@ class IQPIR(Restorer, nn.Module):
     @property
     def takes_quality(self) -> bool:
         return self.config.score != NONE
+
+    @property
+    def takes_adapter(self) -> bool:
+        """As a host, whose dial goes on beside an adapter's."""
+        return True
 
     @property
     def decides_codes(self) -> bool:
@@ -144,11 +148,8 @@ class IQPIR(Restorer, nn.Module):
 
     @property
     def paints_holes(self) -> bool:
-        """Whether it is of the sizes for inpainting, which fuse at no side above a quarter of the picture's.
-
-        Such a model is called without AdaIN and at full fidelity, as its authors do.
-        """
-        return bool(self.config.fused) and max(self.config.fused) * 4 <= self.resolution
+        """Whether it is of the sizes for inpainting; it is called without AdaIN and at full fidelity then."""
+        return paints_holes(self.config.fused, self.resolution)
 
     @property
     def books(self) -> tuple[tuple[Book, float], ...]:
@@ -196,7 +197,7 @@ class IQPIR(Restorer, nn.Module):
         """Pictures in [-1, 1] and scores, as for a call -> code logits, and what the generator needs besides."""
         levels: dict[int, Tensor] = {}
         features = self.encoder(
-            x, {encoder_place(self.config, n): partial(_keep, levels, n) for n in self._levels.values()}
+            x, {encoder_place(self.config, n): partial(_keep, levels, n) for n in self.levels.values()}
         )
         score_map = self._score_map(score, len(x))
         if self.config.score == MAP and score_map is not None:
@@ -252,7 +253,7 @@ class IQPIR(Restorer, nn.Module):
         if "score" in asked and self.config.score == NONE:
             raise ValueError("this IQPIR takes no score; leave it out")
         check_numbers("score", asked.get("score", 0.0), 0, 1)
-        refuse_untrained(self, asked.get("fidelity", 0.0))
+        refuse_untrained(self.fuse_convs_dict, asked.get("fidelity", 0.0))
 
     @contextmanager
     def deciding(
@@ -286,7 +287,7 @@ class IQPIR(Restorer, nn.Module):
         if self.config.score == NONE:
             return None
         scores = self._scores(score, batch)
-        tables = [self.score_embed] if isinstance(self.score_embed, nn.Embedding) else list(self.score_embed)
+        tables: Any = [self.score_embed] if isinstance(self.score_embed, nn.Embedding) else self.score_embed
         maps = [table(_rows(scores[:, place], table)) for place, table in enumerate(tables)]
         return sum(maps[1:], maps[0]).unflatten(1, (-1, self.config.grid, self.config.grid))
 
@@ -306,7 +307,7 @@ class IQPIR(Restorer, nn.Module):
             generator_place(self.config, level): partial(
                 self.fuse_convs_dict[str(side)], encoded=prediction.levels[level], weight=w
             )
-            for side, level in self._levels.items()
+            for side, level in self.levels.items()
         }
 
     def _as_grid(self, entries: list[Tensor]) -> Tensor:
@@ -342,15 +343,19 @@ class IQPIR(Restorer, nn.Module):
             OSError: where it is not on this machine and cannot be fetched.
         """
         folder = hub.resolve(name, revision=revision)
-        config, state = checkpoint.load(folder)
+        return cls.of_checkpoint(str(folder), *checkpoint.load(folder))
+
+    @classmethod
+    def of_checkpoint(cls, source: str, config: dict[str, Any], state: Mapping[str, Tensor]) -> IQPIR:
+        """The model of a checkpoint that is read, in eval mode; `source` is its name, for messages."""
         if KIND not in config:
-            raise ValueError(f"{name} holds no IQPIR but {config.get('kind', 'something else')}; load it by load()")
-        fields = Fields(config, str(folder))
-        size = IQPIRConfig.from_dict(fields.inside(KIND).data, f"{folder}: {KIND}")
+            raise ValueError(f"{source} holds no IQPIR but {config.get('kind', 'something else')}; load it by load()")
+        fields = Fields(config, source)
+        size = IQPIRConfig.from_dict(fields.inside(KIND).data, f"{source}: {KIND}")
         dial = read_scale(fields.inside("score_scale")), fields.number("any")
-        weights = {key: value.float() for key, value in state.items()}
         build = partial(cls, size, fields.number("alpha"), *dial)
-        return checkpoint.load_built(build, weights, source=str(folder)).eval()
+        weights = {key: value.float() for key, value in state.items()}
+        return checkpoint.load_built(build, weights, source=source).eval()
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32, **facts: Any) -> None:
         """Writes config.json and model.safetensors; `facts` (training, data, ...) are kept in the config."""
@@ -359,24 +364,9 @@ class IQPIR(Restorer, nn.Module):
         checkpoint.save(Path(folder), {key: value.to(dtype) for key, value in self.state_dict().items()}, config)
 
 
-@torch.no_grad()
-def has_trained_fusions(host: nn.Module) -> bool:
-    """Whether the fidelity path of an IQPIR, ours or the authors', was trained.
-
-    Training for faces never reaches it, so that it is as it was initialised: the norms have weight 1 and bias 0. Any
-    other value of them was learned.
-    """
-    norms = [module for module in host.fuse_convs_dict.modules() if isinstance(module, nn.GroupNorm)]
-    return any(bool((norm.weight != 1).any() or (norm.bias != 0).any()) for norm in norms)
-
-
-def refuse_untrained(host: nn.Module, fidelity: float | Tensor) -> None:
-    """Raises ValueError for a fidelity above 0 where the fidelity path was never trained."""
-    if bool((torch.as_tensor(fidelity) > 0).any()) and not has_trained_fusions(host):
-        raise ValueError(
-            f"fidelity is {fidelity}, but the fidelity path of this IQPIR was never trained (its norms are as they "
-            f"were initialised), so that it would add noise; leave it out, or 0"
-        )
+def own_dial(score_scale: ScoreScale | None = None, any: float = COMMONEST) -> OwnDial:
+    """The score of an IQPIR, by a quality on FFHQ's scale or another."""
+    return OwnDial("score", score_scale or named_scale(FFHQ), any, required=True)
 
 
 def _keep(levels: dict[int, Tensor], level: int, x: Tensor) -> Tensor:

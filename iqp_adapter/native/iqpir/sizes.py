@@ -97,9 +97,9 @@ class IQPIRConfig:
         """
         fields = Fields(data, source).only(cls.__dataclass_fields__)
         sizes: dict[str, Any] = {name: fields.whole(name, 1, 16384) for name in _WHOLE}
-        lists = {name: fields.wholes(name, 1, 16384, (least, 12)) for name, least in _LISTS.items()}
+        lists: dict[str, Any] = {name: fields.wholes(name, 1, 16384, (least, 12)) for name, least in _LISTS.items()}
         try:
-            return cls(**sizes, **lists, score=fields.text("score", (NONE, MAP, ADAIN)))
+            return cls(**sizes | lists, score=fields.text("score", (NONE, MAP, ADAIN)))
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from None
 
