@@ -245,7 +245,7 @@ class Run:
     def _fitted(self, folder: FaceFolder) -> ScoreScale:
         """The score scale of a set, on targets as training draws them."""
         scores = torch.cat([self._scores(folder, first) for first in range(0, DRAWS, 8)])
-        return ScoreScale.fit(self.config.metric, self.scorer.lower_better, scores)
+        return ScoreScale.fit(self.config.metric, self.scorer.lower_better, scores, self.config.scale_knots)
 
     @torch.no_grad()
     def _scores(self, folder: FaceFolder, first: int) -> Tensor:

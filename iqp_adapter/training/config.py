@@ -13,6 +13,7 @@ from ..store.settings import check_least, check_types, unknown_names
 
 PRECISIONS = ("fp32", "bf16")
 ADAPTER_STAGES = ("imitation", "reward")
+OPTIMISED = ("logits", "latent")
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ class RunConfig:
         ladder: attributes of `Ladder` that replace its defaults.
         shares: how much of the samples is of each set, by the sets' names, where training has several. Only the
             proportions count; by default they are the numbers of pictures.
+        scale_knots: quantiles of the training scores that make a score scale. With 2 they are the minimum and the
+            maximum: quality then rises evenly with the score, as in IQPIR, and not with the share of worse pictures.
         precision: "fp32" or "bf16" (autocast).
         seed: of every random draw.
         workers: processes that prepare samples; with 0 the training process does.
@@ -81,6 +84,7 @@ class RunConfig:
     degradation: dict[str, Any] = field(default_factory=dict)
     ladder: dict[str, Any] = field(default_factory=dict)
     shares: dict[str, float] = field(default_factory=dict)
+    scale_knots: int = 101
     precision: str = "bf16"
     seed: int = 0
     workers: int = 0
@@ -89,7 +93,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        check_least(self, {"seed": 0, "workers": 0, "save_every": 1, "watch_every": 1})
+        check_least(self, {"scale_knots": 2, "seed": 0, "workers": 0, "save_every": 1, "watch_every": 1})
         refuse_judges(self.metric)
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision is {self.precision!r}; choose from {', '.join(PRECISIONS)}")
@@ -110,11 +114,19 @@ class TrainConfig(RunConfig):
         preset: size of the model, see `native.presets`.
         stages: settings of "stage1", "stage2" and "stage3"; later ones may be left out.
         changes: values that replace those of the preset.
+        optimised: what the gradient of stage 3 goes through to other codes: "logits" (`QualityStage`), or "latent"
+            (`LatentQualityStage`).
     """
 
     preset: str
     stages: dict[str, StageConfig]
     changes: dict[str, Any] = field(default_factory=dict)
+    optimised: str = "logits"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.optimised not in OPTIMISED:
+            raise ValueError(f"optimised is {self.optimised!r}; choose from {', '.join(OPTIMISED)}")
 
     @classmethod
     def load(cls, path: str | Path) -> TrainConfig:

@@ -11,7 +11,10 @@ from ..native import IQPFR, IQPFRConfig, Tokenizer, preset
 from .base_run import Folders
 from .config import TrainConfig
 from .staged_run import StagedRun
-from .stages import CodebookStage, PredictionStage, QualityStage, Stage
+from .stages import CodebookStage, LatentQualityStage, PredictionStage, QualityStage, Stage
+
+QUALITY: dict[str, type[QualityStage]] = {"logits": QualityStage, "latent": LatentQualityStage}
+"""The kinds of stage 3, by `optimised` of the configuration."""
 
 
 class NativeTraining(StagedRun):
@@ -30,7 +33,7 @@ class NativeTraining(StagedRun):
         super().__init__(config, self.size.resolution, hq, folder, watch)
 
     def kind(self, name: str) -> type[Stage]:
-        return {"stage1": CodebookStage, "stage2": self.prediction, "stage3": QualityStage}[name]
+        return {"stage1": CodebookStage, "stage2": self.prediction, "stage3": QUALITY[self.config.optimised]}[name]
 
     def stage(self, name: str) -> Stage:
         config, perceptual, start = self.config.stages[name], self.perceptual(), self.before(name)
@@ -42,7 +45,8 @@ class NativeTraining(StagedRun):
             model = IQPFR(self.size, self.scale, set_scales=self.set_scales)
             model.adopt(tokenizer)
             return self.prediction(config, perceptual, model, tokenizer)
-        return QualityStage(config, perceptual, self._restorer(start), self._restorer(start), self.scorer)
+        before = self._restorer(start)
+        return QUALITY[self.config.optimised](config, perceptual, self._restorer(start), before, self.scorer)
 
     def _restorer(self, folder: Path) -> IQPFR:
         return IQPFR.from_pretrained(folder).to(self.device).to(memory_format=torch.channels_last)
