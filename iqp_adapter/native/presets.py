@@ -16,10 +16,18 @@ _WHOLE = {
 }  # fmt: skip
 """The least and the greatest value of each size."""
 
+INJECTIONS = ("attention", "score_map", "both")
+JOININGS = ("concatenated", "summed")
+NULLS = ("learned", "zero")
+_WORDS = {"injection": INJECTIONS, "joining": JOININGS, "null": NULLS}
+"""The words for each choice of design; the first one is ours."""
+
 
 @dataclass(frozen=True)
 class IQPFRConfig:
-    """Size of an IQPFR model.
+    """Size and design of an IQPFR model.
+
+    The design is ours by default. Each other word is what the authors' code, IQPIR, does instead.
 
     Args:
         resolution: side R of the square pictures it restores, in pixels.
@@ -35,6 +43,12 @@ class IQPFRConfig:
         keep_colours: whether the fidelity path keeps the input's broad colours; False where colours are to change.
         condition: False for a model that takes no quality (a baseline, or a host to wrap).
         tokens, token_dim: of the score embedding.
+        injection: where the score enters: "attention", to condition tokens in every layer and on the fidelity path;
+            "score_map", added once to the deepest features of the encoder, a full map for each of ten bins; or "both".
+        joining: how an entry of each codebook makes a token: "concatenated", where each has its own half of the
+            features; or "summed", where both quantise the same feature, and the decoder takes half as many channels.
+        plus_weight: of the HQ+ entry in a sum.
+        null: what stands for HQ+ where there is nothing to add: "learned", a vector; or "zero".
     """
 
     resolution: int
@@ -54,8 +68,15 @@ class IQPFRConfig:
     condition: bool = True
     tokens: int = 4
     token_dim: int = 128
+    injection: str = "attention"
+    joining: str = "concatenated"
+    plus_weight: float = 0.8
+    null: str = "learned"
 
     def __post_init__(self) -> None:
+        for name, words in _WORDS.items():
+            if getattr(self, name) not in words:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; choose from {', '.join(words)}")
         if self.patch < 1 or self.patch & (self.patch - 1):
             raise ValueError(f"patch {self.patch} must be a power of two")
         if self.resolution % self.stride:
@@ -77,6 +98,20 @@ class IQPFRConfig:
         """Side of the token grid."""
         return self.resolution // self.stride
 
+    @property
+    def latent(self) -> int:
+        """Channels that are quantised, and that the decoder takes."""
+        return self.code_dim if self.joining == "summed" else 2 * self.code_dim
+
+    @property
+    def attended(self) -> int | None:
+        """Width of the condition tokens that features attend to; None without such tokens."""
+        return self.token_dim if self.condition and self.injection != "score_map" else None
+
+    @property
+    def has_score_map(self) -> bool:
+        return self.condition and self.injection != "attention"
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -95,10 +130,14 @@ class IQPFRConfig:
             name: fields.whole(name, *ends, getattr(cls, name, REQUIRED)) for name, ends in _WHOLE.items()
         }
         widths, fused = fields.wholes("widths", 4, 16384, (1, 12)), fields.wholes("fused_levels", 0, 11, (0, 12))
-        shares: dict[str, Any] = {"plus_above": fields.number("plus_above", -1, 1, cls.plus_above)}
+        shares: dict[str, Any] = {
+            "plus_above": fields.number("plus_above", -1, 1, cls.plus_above),
+            "plus_weight": fields.number("plus_weight", 0, 10, cls.plus_weight),
+        }
+        words: dict[str, Any] = {name: fields.text(name, known, getattr(cls, name)) for name, known in _WORDS.items()}
         flags: dict[str, Any] = {name: fields.truth(name, getattr(cls, name)) for name in ("keep_colours", "condition")}
         try:
-            return cls(widths=widths, fused_levels=fused, **sizes, **shares, **flags)
+            return cls(widths=widths, fused_levels=fused, **sizes, **shares, **flags, **words)
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from None
 

@@ -279,7 +279,7 @@ class Run:
         if self.config.scale:
             return named_scale(self.config.scale)
         scores = torch.cat([self._scores(folder, first) for first in range(0, DRAWS, 8)])
-        scale = ScoreScale.fit(self.config.metric, self.scorer.lower_better, scores)
+        scale = ScoreScale.fit(self.config.metric, self.scorer.lower_better, scores, self.config.scale_knots)
         return replace(scale, members=self.scorer.member_scales)
 
     @torch.no_grad()

@@ -81,6 +81,8 @@ class RunConfig:
         augmentation: attributes of `Augmentation` that replace its defaults.
         shares: how much of the samples is of each set, by the sets' names, where training has several. Only the
             proportions count; by default they are the numbers of pictures.
+        scale_knots: quantiles of the training scores that make a score scale. With 2 they are the minimum and the
+            maximum: quality then rises evenly with the score, as in IQPIR, and not with the share of worse pictures.
         precision: "fp32" or "bf16" (autocast).
         seed: of every random draw.
         workers: processes that prepare samples; with 0 the training process does.
@@ -99,6 +101,7 @@ class RunConfig:
     ladder: dict[str, Any] = field(default_factory=dict)
     augmentation: dict[str, Any] = field(default_factory=dict)
     shares: dict[str, float] = field(default_factory=dict)
+    scale_knots: int = 101
     precision: str = "bf16"
     seed: int = 0
     workers: int = 0
@@ -107,7 +110,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        check_least(self, {"seed": 0, "workers": 0, "save_every": 1, "watch_every": 1})
+        check_least(self, {"scale_knots": 2, "seed": 0, "workers": 0, "save_every": 1, "watch_every": 1})
         refuse_judges(self.metric)
         refuse_uncomputed(self.metric)
         if self.scale:
@@ -134,7 +137,8 @@ class TrainConfig(RunConfig):
         stages: settings of "stage1", "stage2" and, for a model of ours, "stage3"; later ones may be left out.
         changes: values that replace those of the preset.
         optimised: what the gradient of the quality term goes through to other codes: "logits", as in this project; or
-            "latent", straight through to the encoder's features, as in the authors' code.
+            "latent", straight through to the encoder's features, as in the authors' code. See `QualityStage`,
+            `LatentQualityStage` and `ScorePredictionStage`.
     """
 
     preset: str

@@ -13,7 +13,14 @@ from ..native.iqpir import IQPIR, IQPIRConfig, IQPIRTokenizer
 from ..native.presets import Size
 from ..store.checkpoint import WEIGHTS
 from ..store.files import sha256_of
-from .stages import CodebookStage, QualityStage, ScorePredictionStage, Stage, SummedCodebookStage
+from .stages import (
+    CodebookStage,
+    LatentQualityStage,
+    QualityStage,
+    ScorePredictionStage,
+    Stage,
+    SummedCodebookStage,
+)
 from .stages.score_prediction import WAYS
 from .target_codes import KeptCodes, TargetCodes
 
@@ -22,6 +29,10 @@ if TYPE_CHECKING:
 
 CODES = "codes"
 """Folder in that of the run for the codes of targets, in one folder for each tokenizer."""
+
+
+QUALITY: dict[str, type[QualityStage]] = {"logits": QualityStage, "latent": LatentQualityStage}
+"""The kinds of stage 3 of our model, by `optimised` of the configuration; `WAYS` has those of the authors' model."""
 
 
 class NativeStages(Protocol):
@@ -45,7 +56,8 @@ class IQPFRStages:
         self.run, self.size = run, size
 
     def kind(self, name: str) -> type[Stage]:
-        return {"stage1": CodebookStage, "stage2": self.run.prediction, "stage3": QualityStage}[name]
+        quality = QUALITY[self.run.config.optimised]
+        return {"stage1": CodebookStage, "stage2": self.run.prediction, "stage3": quality}[name]
 
     def make(self, name: str) -> Stage:
         run = self.run
@@ -58,7 +70,8 @@ class IQPFRStages:
             model = IQPFR(self.size, run.scale, set_scales=run.set_scales)
             model.adopt(tokenizer)
             return run.prediction(config, perceptual, model, tokenizer)
-        return QualityStage(config, perceptual, self._restorer(start), self._restorer(start), run.scorer)
+        quality, before = QUALITY[run.config.optimised], self._restorer(start)
+        return quality(config, perceptual, self._restorer(start), before, run.scorer)
 
     def _restorer(self, folder: Path) -> IQPFR:
         return IQPFR.from_pretrained(folder).to(self.run.device).to(memory_format=torch.channels_last)

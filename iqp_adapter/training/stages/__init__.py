@@ -4,7 +4,7 @@ from .adaptation import Adaptation
 from .codebooks import CodebookStage
 from .imitation import CodeImitation, ImageImitation
 from .prediction import PredictionStage
-from .quality_optimisation import QualityStage
+from .quality_optimisation import LatentQualityStage, QualityStage
 from .reward import CodeReward, ImageReward
 from .score_prediction import ScorePredictionStage
 from .stage import Batch, Stage, Terms
@@ -18,6 +18,7 @@ __all__ = [
     "CodebookStage",
     "ImageImitation",
     "ImageReward",
+    "LatentQualityStage",
     "PredictionStage",
     "QualityStage",
     "ScorePredictionStage",
