@@ -193,7 +193,7 @@ def rows_of(kind: str, facts: dict[str, dict[str, float]]) -> list[list[str]]:
 
 def main(
     turns: Annotated[int, typer.Option(min=1)] = 2,
-    rounds: Annotated[int, typer.Option(min=1)] = 2,
+    rounds: Annotated[int, typer.Option(min=1)] = 1,
     threads: int = 1,
     out: OutOption = RESULTS / "native",
 ) -> None:
@@ -206,9 +206,9 @@ def main(
     head = ["work", "model", "seconds", f"over {STOCK}", "peak MiB", f"over {STOCK}"]
     rows = [row for kind, facts in runs.items() for row in rows_of(kind, facts)]
     note = (
-        f"One picture of 512 px, float32, threads of a CPU: {threads}. Medians of {turns * rounds} measurements in seconds "
-        "of the processor, after one that is not counted. A training step is one of the stage that predicts codes, with "
-        f"the codes of the target given ({OURS} computes them, and decodes pictures for its fidelity path)."
+        f"One picture of 512 px, float32, threads of a CPU: {threads}. Medians of {turns * rounds} measurements in "
+        "seconds of the processor, after one that is not counted. A training step is one of the stage that predicts "
+        f"codes, with the codes of the target given ({OURS} computes them, and decodes for its fidelity path)."
     )
     write_json(out / "paper_size.json", content | {"runs": runs} | provenance(0))
     write_text(out / "paper_size.md", f"# Cost at full size\n\n{note}\n\n{table([head, *rows])}\n")
