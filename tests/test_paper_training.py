@@ -17,6 +17,7 @@ from iqp_adapter.core.metrics import canonical
 from iqp_adapter.core.quality import ScoreScale
 from iqp_adapter.degradations.face import HeavyDegradation
 from iqp_adapter.degradations.ladder import Ladder
+from iqp_adapter.loader import load
 from iqp_adapter.native import IQPFR, IQPFRConfig, preset
 from iqp_adapter.native.iqpir import IQPIR, IQPIRConfig, IQPIRTokenizer
 from iqp_adapter.scoring.scorer import Scorer
@@ -166,7 +167,8 @@ class TestRun:
         assert {"curves.png", "step_000006.png", "model"} <= {path.name for path in (finished / stage).iterdir()}
 
     def test_what_is_trained_restores_and_takes_its_scores_from_the_metric(self, finished):
-        model = IQPIR.from_pretrained(finished / "stage2" / "model")
+        model = load(finished / "stage2" / "model")
+        assert isinstance(model, IQPIR)
         dial = model.dial.scale
         assert model.conditioned_on == (canonical("iqp-lite"),) and model.alpha == 0.8
         assert (dial.quantiles[0], dial.quantiles[-1]) == (0.0, 1.0)
@@ -347,7 +349,8 @@ class TestTargetCodes:
         for pictures in (batch.hq, batch.hq.flip(-1), batch.hq):
             kept(pictures)
         kept.keep()
-        again = KeptCodes(tokenizer, tmp_path)(torch.cat([batch.hq, batch.hq.flip(-1)]))
+        both = torch.cat([batch.hq, batch.hq.flip(-1)]).to(memory_format=torch.channels_last)
+        again = KeptCodes(tokenizer, tmp_path)(both)
         assert len(counted) == 6
         assert torch.equal(again[0][3:], tokenizer.codes(2 * batch.hq.flip(-1) - 1)[0])
 

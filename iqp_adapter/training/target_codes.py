@@ -25,28 +25,23 @@ SHARD = 256
 class TargetCodes:
     """Targets (B, 3, R, R) in [0, 1] -> their codes (B, L) of each codebook, whatever their quality.
 
-    Codes of a picture do not depend on its batch, nor on the precision that training uses.
+    Codes do not depend on the precision that training uses.
     """
 
     def __init__(self, tokenizer: IQPIRTokenizer):
         self.tokenizer = tokenizer.eval().requires_grad_(False)
 
-    def __call__(self, hq: Tensor) -> Codes:
-        found = torch.stack([self.of_picture(picture) for picture in hq])  # (B, books, L)
-        return tuple(found.to(hq.device).unbind(1))
-
     @torch.no_grad()
-    def of_picture(self, picture: Tensor) -> Tensor:
-        """(3, R, R) -> (books, L)."""
-        with torch.autocast(picture.device.type, enabled=False):
-            return torch.cat(self.tokenizer.codes(2 * picture[None].float() - 1))  # (1, L) each
+    def __call__(self, hq: Tensor) -> Codes:
+        with torch.autocast(hq.device.type, enabled=False):
+            return self.tokenizer.codes(2 * hq.float() - 1)
 
     def keep(self) -> None:
         """Puts on disk what is not there yet."""
 
 
 class KeptCodes(TargetCodes):
-    """The same; codes that were computed before come from files.
+    """The same; codes that were computed before come from files. Those of a picture do not depend on its batch.
 
     A picture is known by its content, and so is the tokenizer: the codes are never those of another picture or
     tokenizer, and a changed picture is a new one. It is of use where targets recur exactly, as `FaceFolder.recurs`
@@ -64,10 +59,16 @@ class KeptCodes(TargetCodes):
         self._kept = dict(self._read())
         self._new: dict[bytes, Tensor] = {}
 
-    def of_picture(self, picture: Tensor) -> Tensor:
+    def __call__(self, hq: Tensor) -> Codes:
+        found = torch.stack([self._of_picture(picture) for picture in hq])  # (B, books, L)
+        return tuple(found.to(hq.device).unbind(1))
+
+    def _of_picture(self, picture: Tensor) -> Tensor:
+        """(3, R, R) -> (books, L)."""
         key = hashlib.sha256(picture.float().cpu().contiguous().numpy().tobytes()).digest()
         if key not in self._kept:
-            self._kept[key] = self._new[key] = super().of_picture(picture).to("cpu", torch.int16)
+            codes = torch.cat(super().__call__(picture[None]))  # (1, L) each -> (books, L)
+            self._kept[key] = self._new[key] = codes.to("cpu", torch.int16)
             if len(self._new) == SHARD:
                 self.keep()
         return self._kept[key].long()
