@@ -30,7 +30,7 @@ from iqp_adapter.training.native_training import NativeTraining
 from iqp_adapter.training.sample_scales import SampleScales
 from iqp_adapter.training.stages import Batch, CodebookStage, ScorePredictionStage, SummedCodebookStage
 from iqp_adapter.training.stages.codebooks import Reconstruction
-from iqp_adapter.training.stages.score_prediction import through_latent, through_logits
+from iqp_adapter.training.stages.score_prediction import WAYS, through_latent
 from iqp_adapter.training.target_codes import KeptCodes, TargetCodes
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -285,11 +285,11 @@ class TestSecondStage:
         torch.testing.assert_close(terms["feature"], (seen - wanted).square().mean())
         assert "quality" not in terms
 
-    @pytest.mark.parametrize(("way", "reached"), [(through_latent, False), (through_logits, True)])
+    @pytest.mark.parametrize(("way", "reached"), [("latent", False), ("logits", True)])
     def test_the_quality_term_reaches_the_transformer_through_the_logits_alone(
         self, model, tokenizer, batch, way, reached
     ):
-        stage = second_stage(model, tokenizer, way, scorer=brightness, quality_from=2)
+        stage = second_stage(model, tokenizer, WAYS[way], scorer=brightness, quality_from=2)
         assert "quality" not in terms_of(stage, batch, 1)
         terms_of(stage, batch, 2)["quality"].backward()
         assert bool(model.ft_layers[0].linear1.weight.grad is not None) == reached
@@ -299,7 +299,7 @@ class TestSecondStage:
     def test_both_ways_decode_the_most_likely_codes(self, model, batch):
         prediction = model.predict(2 * batch.lq - 1, 0.9)
         codes = model.look_up([logits.argmax(-1) for logits in prediction.logits])
-        for way in (through_latent, through_logits):
+        for way in WAYS.values():
             torch.testing.assert_close(way(model, prediction), codes)
 
     def test_the_quality_term_is_what_is_missing_to_the_best_score(self, model, tokenizer, batch):
