@@ -25,7 +25,7 @@ from iqp_adapter.training.stages import Batch, LatentQualityStage, QualityStage
 
 SMALL = IQPFRConfig(
     resolution=32, patch=2, widths=(16, 24), encoder_blocks=1, decoder_blocks=1, common_codes=12, plus_codes=6,
-    code_dim=8, dim=32, layers=2, heads=4, fused_levels=(0,), token_dim=16,
+    code_dim=8, dim=32, layers=2, heads=4, fused_levels=(0, 1), token_dim=16,
 )  # fmt: skip
 MAP, SUM, ZERO = {"injection": "score_map"}, {"joining": "summed"}, {"null": "zero"}
 CHANGES = [{}, MAP, {"injection": "both"}, SUM, ZERO, MAP | SUM | ZERO]
@@ -152,6 +152,8 @@ def test_guidance_lies_between_the_maps(lq):
     model = small(**MAP)
     null, half, full = (model.predict(lq, torch.full((3, 1), 0.9), scale).features[-1] for scale in (0.0, 0.5, 1.0))
     torch.testing.assert_close(half, (null + full) / 2)
+    assert torch.equal(null, model.predict(lq, torch.full((3, 1), torch.nan)).features[-1])
+    assert not torch.allclose(null, full)
 
 
 def test_a_sum_is_of_one_feature_quantised_by_both_books(lq):
