@@ -398,6 +398,13 @@ class TestTargetCodes:
             found += sum(key_of(run.data[0, place]["hq"]) in kept for place in range(5))
         assert found == len(kept)
 
+    def test_those_of_another_tokenizer_are_not_taken(self, faces, finished, tokenizer, tmp_path):
+        tokenizer.save_pretrained(tmp_path / "other")
+        run = NativeTraining(config(), faces, tmp_path / "run")
+        models = (finished / "stage1" / "model", tmp_path / "other")
+        own, again, other = (run.stages._targets(tokenizer, model).folder for model in (*models[:1], *models))
+        assert own == again != other
+
     @pytest.mark.parametrize(
         ("originals", "changes", "recurs"), [(1, {}, True), (0.9, {}, False), (1, {"shift": 0.1}, False)]
     )
