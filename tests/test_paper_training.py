@@ -172,6 +172,7 @@ class TestRun:
         dial = model.dial.scale
         assert model.conditioned_on == (canonical("iqp-lite"),) and model.alpha == 0.8
         assert (dial.quantiles[0], dial.quantiles[-1]) == (0.0, 1.0)
+        assert model.dial.any == commonest(dial, model.config) != IQPIR(model.config).dial.any
         assert model.restore(torch.rand(1, 3, 64, 64), quality=0.5).shape == (1, 3, 64, 64)
 
     def test_stage_two_leaves_generator_books_and_fidelity_path_alone(self, finished):
