@@ -244,7 +244,7 @@ def test_presets_have_the_sizes_they_promise():
     assert PRESETS["paper"].grid == PRESETS["tiny"].grid == 16
     assert preset("tiny", layers=1).layers == 1
     assert IQPFRConfig.from_dict(PRESETS["tiny"].to_dict()) == PRESETS["tiny"]
-    with pytest.raises(ValueError, match="unknown preset 'tinny'; available: paper, tiny"):
+    with pytest.raises(ValueError, match="unknown preset 'tinny'; available: paper, iqpfr-512, tiny"):
         preset("tinny")
     with pytest.raises(ValueError, match="divisible by 16"):
         preset("tiny", resolution=250)

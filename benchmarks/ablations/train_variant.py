@@ -28,6 +28,11 @@ def trained(training: NativeTraining, stage: str) -> Path:
     return training.run_stage(stage, lambda name, steps: training_progress(f"{training.folder.name} {name}", steps))
 
 
+def adopt(model: Path, folder: Path) -> None:
+    """A run goes on from the weights of a stage of another one."""
+    shutil.copytree(model, folder / model.parent.name / "model", dirs_exist_ok=True)
+
+
 def main(
     run: Annotated[Path, typer.Option(help="folder of the runs; every variant and seed has its own in it")],
     hq: Annotated[Path, typer.Option(help="folder of good, aligned faces")],
@@ -39,7 +44,7 @@ def main(
     source, folder = run / f"{books_of(variant)}-{seed}", run / f"{variant}-{seed}"
     books = trained(NativeTraining(config_of(books_of(variant), seed), hq, source, watch), "stage1")
     if source != folder:
-        shutil.copytree(books, folder / "stage1" / "model", dirs_exist_ok=True)
+        adopt(books, folder)
         shutil.copy(source / "score_scale.json", folder)
     trained(kind(config_of(variant, seed), hq, folder, watch), "stage2")
 

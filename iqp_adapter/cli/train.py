@@ -36,7 +36,7 @@ def native(
         Path | None, typer.Option(help="Folder of pictures for the sample grids, by default some of --hq.")
     ] = None,
 ) -> None:
-    """Train the native IQPFR: 1 codebooks, 2 code prediction and fidelity, 3 discrete quality optimisation."""
+    """Train a native model: 1 codebooks, 2 code prediction; of ours, IQPFR, also 3 discrete quality optimisation."""
     from ..training.config import TrainConfig
     from ..training.native_training import NativeTraining
 

@@ -135,6 +135,16 @@ class ScoreScale:
         worst, best = self.score(torch.tensor([0.0, 1.0]))
         return float((best - worst).abs())
 
+    def position(self, scores: Tensor) -> Tensor:
+        """Raw scores, any shape -> 0 for the worst and 1 for the best quality, evenly between and beyond."""
+        worst, best = self.quantiles[0], self.quantiles[-1]
+        return (scores - worst) / (best - worst)
+
+    def of_positions(self) -> ScoreScale:
+        """The scale of the positions of these scores, for a model that takes a score from 0 to 1."""
+        positions = self.position(torch.tensor(self.quantiles, dtype=torch.float64)).tolist()
+        return replace(self, lower_better=False, quantiles=tuple(positions))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a config; shares and members are left out where they are as by default."""
         values = {"metric": self.metric, "lower_better": self.lower_better, "quantiles": list(self.quantiles)}

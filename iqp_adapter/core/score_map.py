@@ -20,8 +20,9 @@ class ScoreMap(Block):
 
     Source: the score embedding of IQPIR (arXiv 2603.29773, https://github.com/fengyang1399-pixel/IQPIR), the code of
     IQPFR's authors: one of ten maps, chosen by floor(10 * score), is added to the encoder's output. Differs: linear
-    between the rows, so that the dial is smooth; one vector for all positions, unless a full map is asked for; zero at
-    the start instead of drawn, so that an untrained adapter is exact; a row for "no preference".
+    between the rows, so that the dial is smooth (`ScoreBins` has theirs); one vector for all positions, unless a full
+    map is asked for; zero at the start instead of drawn, so that an untrained adapter is exact; a row for "no
+    preference".
 
     Args:
         dim: width C of the features.
@@ -51,13 +52,17 @@ class ScoreMap(Block):
 
     def condition(self, embedded: Tensor) -> Kept:
         """quality (B, S) -> the map (B, 1, C), or (B, L, C) of the full grid."""
+        found = self.look_up(embedded.nan_to_num())  # (B, S, L, C)
+        return (torch.where(embedded.isnan()[..., None, None], self.no_preference, found).sum(1),)
+
+    def look_up(self, quality: Tensor) -> Tensor:
+        """What the tables say of a quality (B, S), which has no NaN: (B, S, L, C)."""
         rows = self.table.shape[1]
-        place = embedded.nan_to_num() * (rows - 1)  # (B, S)
+        place = quality * (rows - 1)  # (B, S)
         lower = place.floor().long().clamp_max(rows - 2)
         column = torch.arange(len(self.table), device=place.device)
         share = (place - lower)[..., None, None]  # (B, S, 1, 1)
-        between = self.table[column, lower].lerp(self.table[column, lower + 1], share)  # (B, S, L, C)
-        return (torch.where(embedded.isnan()[..., None, None], self.no_preference, between).sum(1),)
+        return self.table[column, lower].lerp(self.table[column, lower + 1], share)
 
     def delta(self, features: Tensor, kept: Kept, scale: float | Tensor = 1.0) -> Tensor:
         [added] = kept
@@ -76,3 +81,15 @@ class ScoreMap(Block):
         _, rows, positions, _ = self.table.shape
         largest = max(float(x.detach().abs().max()) for x in (self.table, self.no_preference))
         return {"rows": str(rows), "positions": str(positions), "largest": f"{largest:.4f}"}
+
+
+class ScoreBins(ScoreMap):
+    """A score map whose rows are equal bins of the quality: with ten rows, row floor(10 * quality); the last has 1 too.
+
+    Source: IQPIR, as in `ScoreMap`. Differs: the start at zero and the row for "no preference".
+    """
+
+    def look_up(self, quality: Tensor) -> Tensor:
+        rows = self.table.shape[1]
+        row = (quality * rows).floor().long().clamp(0, rows - 1)  # (B, S)
+        return self.table[torch.arange(len(self.table), device=row.device), row]

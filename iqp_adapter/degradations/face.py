@@ -139,6 +139,33 @@ class Degradation:
         return fade(lq, rng.uniform(*self.fade)) if rng.uniform() < self.fade_probability else lq
 
 
+@dataclass(frozen=True)
+class HeavyDegradation(Degradation):
+    """The degradation that CodeFormer and IQPIR are trained with: heavier, and always over the full ranges.
+
+    The defaults are those for 512 px; `for_resolution` scales them as those of `Degradation`, so that the smallest face
+    has 17 pixels at every size.
+    """
+
+    kernel_size: int = 41
+    blur_sigma: tuple[float, float] = (1.0, 15.0)
+    downsample: tuple[float, float] = (4.0, 30.0)
+    noise: tuple[float, float] = (0.0, 20.0)
+    jpeg: tuple[int, int] = (30, 80)
+    strength: tuple[float, float] = (1.0, 1.0)
+
+    @classmethod
+    def for_resolution(cls, px: int, **changes: Any) -> HeavyDegradation:
+        """The default for faces of `px` x `px` pixels, with the attributes in `changes` replaced."""
+        ratio = px / 512
+        scaled: dict[str, Any] = {
+            "kernel_size": 2 * max(1, round(20 * ratio)) + 1,
+            "blur_sigma": (1.0 * ratio, 15 * ratio),
+            "downsample": (max(1.0, 4 * ratio), max(1.0, 30 * ratio)),
+        }
+        return cls(**scaled | attributes(cls, "a heavy degradation", changes))
+
+
 def _check_kernels(size: int, names: tuple[str, ...], probabilities: tuple[float, ...]) -> None:
     if not 1 <= size < 1000 or size % 2 == 0:
         raise ValueError(f"kernel_size is {size}; give an odd number of pixels, e.g. 21")

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .face import Degradation
+from .face import Degradation, HeavyDegradation
 from .underwater import UnderwaterDegradation
 
 
@@ -32,6 +32,7 @@ class Kind(Protocol):
 
 DEGRADATIONS: dict[str, type[Kind]] = {
     "face": Degradation,
+    "heavy": HeavyDegradation,
     "underwater": UnderwaterDegradation,
 }
 

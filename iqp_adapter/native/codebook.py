@@ -49,9 +49,13 @@ class Codebook(nn.Module):
         """Entries of (one-hot or soft) code weights, differentiable: (B, L, K) -> (B, L, D)."""
         return weights @ self.entries.to(weights.dtype)
 
+    def scaled(self, tokens: Tensor) -> Tensor:
+        """Tokens (..., D) at the length of the entries, which is where they are compared with them."""
+        return normalize(tokens, dim=-1) * self.length
+
     def quantise(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """tokens (B, L, D) -> entries with straight-through gradient (B, L, D), indices (B, L), commitment (B,)."""
-        tokens = normalize(tokens, dim=-1) * self.length
+        tokens = self.scaled(tokens)
         indices = self.indices(tokens)
         entries = self.lookup(indices)
         commitment = (tokens - entries).square().mean((1, 2))

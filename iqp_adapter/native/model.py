@@ -18,6 +18,7 @@ from ..core.flags import fixed
 from ..core.injection import Scale
 from ..core.numbers import check_number, check_numbers
 from ..core.quality import ANY, OWN, Asked, Quality, ScoreScale, as_quality, set_scales_entry
+from ..core.score_map import ScoreBins
 from ..pictures import RINGING, as_given, as_unit, check_images, fit
 from ..restorer import Decision, Restorer
 from ..scoring.scales import read_scale, read_set_scales, say_stale
@@ -39,6 +40,14 @@ class Prediction(NamedTuple):
     features: list[Tensor]
     tokens: Tensor | None
 
+    def guided(self, null: Prediction, scale: float) -> Prediction:
+        """Guidance away from what is said without a preference: in full on the logits, between both on the rest."""
+        logits = tuple(guide(a, b, scale) for a, b in zip(null.code_logits, self.code_logits, strict=True))
+        share = min(max(scale, 0.0), 1.0)
+        features = [a if a is b else a.lerp(b, share) for a, b in zip(null.features, self.features, strict=True)]
+        tokens = None if self.tokens is None or null.tokens is None else null.tokens.lerp(self.tokens, share)
+        return Prediction(self.lq, logits, features, tokens)
+
 
 class IQPFR(Restorer, nn.Module):
     """Blind face restoration with an image quality prior.
@@ -51,7 +60,7 @@ class IQPFR(Restorer, nn.Module):
     the successor IQPIR (arXiv 2603.29773, https://github.com/fengyang1399-pixel/IQPIR). Differs from it: the score
     enters every layer by cross-attention (theirs: a map, added once to the encoder's output), the codebooks are
     concatenated (theirs: summed), HQ+ has a learned null, "any" and the fidelity path are trained, and the decoder is
-    our own. Each part says the rest where it is.
+    our own. Each part says the rest where it is. The configuration can take their map, their sum and their zero.
 
     Args:
         config: sizes, see `presets`.
@@ -71,13 +80,15 @@ class IQPFR(Restorer, nn.Module):
         self.config, self.fidelity = config, fidelity
         self._score_scale, self._set_scales = score_scale, dict(set_scales or {})
         self.quality: Quality = "best" if config.condition else "any"
-        token_dim = config.token_dim if config.condition else None
         self.encoder = Encoder(config.patch, config.widths, config.encoder_blocks)
         self.transformer = CodeTransformer(config)
         self.books = DualCodebook(config, Codebook)
-        self.decoder = Decoder(2 * config.code_dim, config.patch, config.widths, config.decoder_blocks)
-        self.fusions = nn.ModuleDict({str(i): FidelityFusion(config.widths[i], token_dim) for i in config.fused_levels})
-        self.embedding = ScoreEmbedding(config.token_dim, config.tokens) if config.condition else None
+        self.decoder = Decoder(config.latent, config.patch, config.widths, config.decoder_blocks)
+        self.fusions = nn.ModuleDict(
+            {str(i): FidelityFusion(config.widths[i], config.attended) for i in config.fused_levels}
+        )
+        self.embedding = ScoreEmbedding(config.attended, config.tokens) if config.attended else None
+        self.score_map = ScoreBins(config.widths[-1], positions=config.grid**2) if config.has_score_map else None
 
     @property
     def resolution(self) -> int:
@@ -89,12 +100,12 @@ class IQPFR(Restorer, nn.Module):
 
     @property
     def takes_quality(self) -> bool:
-        return self.embedding is not None
+        return self.config.condition
 
     @property
     def takes_adapter(self) -> bool:
         """One that has no condition of its own is a host like any other."""
-        return self.embedding is None
+        return not self.config.condition
 
     @property
     def decides_codes(self) -> bool:
@@ -116,22 +127,29 @@ class IQPFR(Restorer, nn.Module):
     def settings(self) -> Mapping[str, Any]:
         return self.config.to_dict() | {"fidelity": self.fidelity}
 
+    @property
+    def embeddings(self) -> list[nn.Module]:
+        """The parts that say what a quality means."""
+        return [part for part in (self.embedding, self.score_map) if part is not None]
+
     def predict(self, lq: Tensor, quality: Tensor, scale: float = 1.0) -> Prediction:
         """lq (B, 3, R, R) in [0, 1] and quality (B, 1) -> code logits; `scale` is the guidance on them."""
         features = self.encoder(lq)
-        if self.embedding is None:
-            return Prediction(lq, self.transformer(features[-1], None, self.books), features, None)
-        tokens = self.embedding(quality)
-        logits = self.transformer(features[-1], tokens, self.books)
-        if scale != 1:
-            null = self.embedding(torch.full_like(quality, ANY))
-            null_logits = self.transformer(features[-1], null, self.books)
-            logits = tuple(guide(a, b, scale) for a, b in zip(null_logits, logits, strict=True))
-            tokens = null.lerp(tokens, min(max(scale, 0.0), 1.0))
-        return Prediction(lq, logits, features, tokens)
+        prediction = self._conditioned(lq, features, quality)
+        if scale == 1 or not self.takes_quality:
+            return prediction
+        return prediction.guided(self._conditioned(lq, features, torch.full_like(quality, ANY)), scale)
+
+    def _conditioned(self, lq: Tensor, features: list[Tensor], quality: Tensor) -> Prediction:
+        """What is said of the encoder's features at a quality (B, 1)."""
+        tokens = self.embedding(quality) if self.embedding is not None else None
+        if self.score_map is not None:
+            [added] = self.score_map.condition(quality)  # (B, L, C)
+            features = [*features[:-1], features[-1] + as_grid(added)]
+        return Prediction(lq, self.transformer(features[-1], tokens, self.books), features, tokens)
 
     def decode(self, code_tokens: Tensor, prediction: Prediction, fidelity: float | Tensor = 0.0) -> Tensor:
-        """Code tokens (B, L, 2D), as `books` makes them -> pictures (B, 3, R, R) in [0, 1] (not clamped)."""
+        """Code tokens (B, L, Z), as `books` makes them -> pictures (B, 3, R, R) in [0, 1] (not clamped)."""
         if isinstance(fidelity, Tensor):
             fidelity = fidelity.reshape(-1, 1, 1, 1)
         fuse = {

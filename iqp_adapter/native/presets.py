@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, overload
 
 from ..store.reading import REQUIRED, Fields
+from .iqpir.sizes import IQPIRConfig
 
 _WHOLE = {
     "resolution": (8, 8192), "patch": (1, 64), "encoder_blocks": (1, 64), "decoder_blocks": (1, 64),
@@ -15,10 +16,18 @@ _WHOLE = {
 }  # fmt: skip
 """The least and the greatest value of each size."""
 
+INJECTIONS = ("attention", "score_map", "both")
+JOININGS = ("concatenated", "summed")
+NULLS = ("learned", "zero")
+_WORDS = {"injection": INJECTIONS, "joining": JOININGS, "null": NULLS}
+"""The words for each choice of design; the first one is ours."""
+
 
 @dataclass(frozen=True)
 class IQPFRConfig:
-    """Size of an IQPFR model.
+    """Size and design of an IQPFR model.
+
+    The design is ours by default. Each other word is what the authors' code, IQPIR, does instead.
 
     Args:
         resolution: side R of the square pictures it restores, in pixels.
@@ -34,6 +43,12 @@ class IQPFRConfig:
         keep_colours: whether the fidelity path keeps the input's broad colours; False where colours are to change.
         condition: False for a model that takes no quality (a baseline, or a host to wrap).
         tokens, token_dim: of the score embedding.
+        injection: where the score enters: "attention", to condition tokens in every layer and on the fidelity path;
+            "score_map", added once to the deepest features of the encoder, a full map for each of ten bins; or "both".
+        joining: how an entry of each codebook makes a token: "concatenated", where each has its own half of the
+            features; or "summed", where both quantise the same feature, and the decoder takes half as many channels.
+        plus_weight: of the HQ+ entry in a sum.
+        null: what stands for HQ+ where there is nothing to add: "learned", a vector; or "zero".
     """
 
     resolution: int
@@ -53,8 +68,15 @@ class IQPFRConfig:
     condition: bool = True
     tokens: int = 4
     token_dim: int = 128
+    injection: str = "attention"
+    joining: str = "concatenated"
+    plus_weight: float = 0.8
+    null: str = "learned"
 
     def __post_init__(self) -> None:
+        for name, words in _WORDS.items():
+            if getattr(self, name) not in words:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; choose from {', '.join(words)}")
         if self.patch < 1 or self.patch & (self.patch - 1):
             raise ValueError(f"patch {self.patch} must be a power of two")
         if self.resolution % self.stride:
@@ -76,6 +98,20 @@ class IQPFRConfig:
         """Side of the token grid."""
         return self.resolution // self.stride
 
+    @property
+    def latent(self) -> int:
+        """Channels that are quantised, and that the decoder takes."""
+        return self.code_dim if self.joining == "summed" else 2 * self.code_dim
+
+    @property
+    def attended(self) -> int | None:
+        """Width of the condition tokens that features attend to; None without such tokens."""
+        return self.token_dim if self.condition and self.injection != "score_map" else None
+
+    @property
+    def has_score_map(self) -> bool:
+        return self.condition and self.injection != "attention"
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -94,16 +130,24 @@ class IQPFRConfig:
             name: fields.whole(name, *ends, getattr(cls, name, REQUIRED)) for name, ends in _WHOLE.items()
         }
         widths, fused = fields.wholes("widths", 4, 16384, (1, 12)), fields.wholes("fused_levels", 0, 11, (0, 12))
-        shares: dict[str, Any] = {"plus_above": fields.number("plus_above", -1, 1, cls.plus_above)}
+        shares: dict[str, Any] = {
+            "plus_above": fields.number("plus_above", -1, 1, cls.plus_above),
+            "plus_weight": fields.number("plus_weight", 0, 10, cls.plus_weight),
+        }
+        words: dict[str, Any] = {name: fields.text(name, known, getattr(cls, name)) for name, known in _WORDS.items()}
         flags: dict[str, Any] = {name: fields.truth(name, getattr(cls, name)) for name in ("keep_colours", "condition")}
         try:
-            return cls(widths=widths, fused_levels=fused, **sizes, **shares, **flags)
+            return cls(widths=widths, fused_levels=fused, **sizes, **shares, **flags, **words)
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from None
 
 
-PRESETS = {
-    "paper": IQPFRConfig(
+Size = IQPFRConfig | IQPIRConfig
+"""Of a model of ours, or of the authors'."""
+
+PRESETS: dict[str, Size] = {
+    "paper": IQPIRConfig(),
+    "iqpfr-512": IQPFRConfig(
         resolution=512, patch=1, widths=(64, 128, 128, 256, 256, 512), encoder_blocks=2, decoder_blocks=2,
         common_codes=1024, plus_codes=1024, code_dim=256, dim=512, layers=9, heads=8, fused_levels=(1, 2, 3, 4),
     ),
@@ -112,16 +156,32 @@ PRESETS = {
         common_codes=512, plus_codes=256, code_dim=32, dim=224, layers=5, heads=7, fused_levels=(0, 1),
     ),
 }  # fmt: skip
-"""`paper` has the widths of CodeFormer, on whose trunk the paper's authors build, with blocks of our own; `tiny` trains
-on two CPU cores and ships with the library."""
+"""`paper` is the model of the paper's authors, IQPIR: two codebooks that are summed and a score map of ten rows on the
+trunk of CodeFormer. The others are IQPFR, which is ours: `iqpfr-512` has the widths of that trunk; `tiny` trains on two
+CPU cores and ships with the library. Earlier versions called `iqpfr-512` `paper`."""
 
 
-def preset(name: str, **changes: Any) -> IQPFRConfig:
-    """A preset by name, with single values changed.
+@overload
+def preset(name: Literal["paper"], **changes: Any) -> IQPIRConfig: ...
+@overload
+def preset(name: Literal["iqpfr-512", "tiny"], **changes: Any) -> IQPFRConfig: ...
+@overload
+def preset(name: str, **changes: Any) -> Size: ...
+def preset(name: str, **changes: Any) -> Size:
+    """A preset by name, with single values changed; its type says which model it is of.
+
+    Where an IQPIR gets other levels, its fidelity path joins at all of them but the first and the last, as in `paper`;
+    `fused` says otherwise.
 
     Raises:
         ValueError: for an unknown name, with the known ones, and for a value that cannot be.
     """
     if name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}; available: {', '.join(PRESETS)}")
-    return IQPFRConfig.from_dict(PRESETS[name].to_dict() | changes, f"preset {name}")
+    size, source = PRESETS[name], f"preset {name}"
+    if isinstance(size, IQPFRConfig):
+        return IQPFRConfig.from_dict(size.to_dict() | changes, source)
+    if ours := sorted(changes.keys() & IQPFRConfig.__dataclass_fields__.keys() - size.to_dict()):
+        raise ValueError(f"{source} has no {', '.join(ours)}: it is the authors' model; ours of its size is iqpfr-512")
+    changed = IQPIRConfig.from_dict(size.to_dict() | {"fused": []} | changes, source)
+    return changed if "fused" in changes else replace(changed, fused=changed.sides[-2:0:-1])

@@ -13,6 +13,7 @@ from ..store import checkpoint
 from ..store.reading import Fields
 from .autoencoder import Decoder, Encoder
 from .codebook import Codebook, MovingCodebook
+from .joining import joining_of
 from .presets import IQPFRConfig
 
 Book = TypeVar("Book", bound=Codebook)
@@ -28,14 +29,21 @@ class DualCodebook(nn.Module, Generic[Book]):
     codebooks quantise one feature by Euclidean distance and are summed (common + 0.8 HQ+), HQ+ counts as zero below an
     absolute score in stage 1 alone, and entries learn by gradient. Here each codebook has a feature of its own, entries
     are concatenated per token, HQ+ sees only pictures above a quality quantile, and a learned null stands for "nothing
-    to add" in every stage.
+    to add" in every stage. The sum and the zero can be had by the configuration.
     """
+
+    null: Tensor
 
     def __init__(self, config: IQPFRConfig, codebook: type[Book]):
         super().__init__()
         self.common = codebook(config.common_codes, config.code_dim)
         self.plus = codebook(config.plus_codes, config.code_dim)
-        self.null = nn.Parameter(torch.zeros(1, config.code_dim))
+        self.joining = joining_of(config)
+        null = torch.zeros(1, config.code_dim)
+        if config.null == "learned":
+            self.null = nn.Parameter(null)
+        else:
+            self.register_buffer("null", null)
 
     @property
     def plus_entries(self) -> Tensor:
@@ -43,16 +51,21 @@ class DualCodebook(nn.Module, Generic[Book]):
         return torch.cat([self.null, self.plus.entries])
 
     def lookup(self, common: Tensor, plus: Tensor) -> Tensor:
-        """Code indices (B, L) of both branches -> tokens (B, L, 2D)."""
-        return torch.cat([self.common.lookup(common), self.plus_entries[plus]], dim=-1)
+        """Code indices (B, L) of both branches -> tokens (B, L, Z)."""
+        return self.joining.join(self.common.lookup(common), self.plus_entries[plus])
 
     def mix(self, common: Tensor, plus: Tensor) -> Tensor:
-        """Code weights (B, L, K) and (B, L, K' + 1) -> tokens (B, L, 2D), differentiable."""
-        return torch.cat([self.common.mix(common), plus @ self.plus_entries.to(plus.dtype)], dim=-1)
+        """Code weights (B, L, K) and (B, L, K' + 1) -> tokens (B, L, Z), differentiable."""
+        return self.joining.join(self.common.mix(common), plus @ self.plus_entries.to(plus.dtype))
+
+    def scaled(self, features: Tensor) -> Tensor:
+        """Features (B, L, Z) at the length of the entries that replace them: where straight-through gradients enter."""
+        common, plus = self.joining.split(features)
+        return self.joining.join(self.common.scaled(common), self.plus.scaled(plus))
 
 
 class Quantised(NamedTuple):
-    """What stage 1 makes of a batch: tokens (B, L, 2D), codes (B, L) of both branches, commitment (), raw tokens.
+    """What stage 1 makes of a batch: tokens (B, L, Z), codes (B, L) of both branches, commitment (), raw tokens.
 
     `rich` (B,) says which pictures are good enough for HQ+; `plus_tokens` are of those alone.
     """
@@ -72,23 +85,23 @@ class Tokenizer(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = Encoder(config.patch, config.widths, config.encoder_blocks)
-        self.to_codes = nn.Conv2d(config.widths[-1], 2 * config.code_dim, 1)
+        self.to_codes = nn.Conv2d(config.widths[-1], config.latent, 1)
         self.books = DualCodebook(config, MovingCodebook)
-        self.decoder = Decoder(2 * config.code_dim, config.patch, config.widths, config.decoder_blocks)
+        self.decoder = Decoder(config.latent, config.patch, config.widths, config.decoder_blocks)
 
     def quantise(self, hq: Tensor, quality: Tensor) -> Quantised:
         """hq (B, 3, R, R) with its quality (B,): the best pictures get HQ+ codes, the others the null."""
         return self.quantise_features(self.encoder(hq)[-1], quality)
 
     def quantise_features(self, features: Tensor, quality: Tensor) -> Quantised:
-        grid = self.to_codes(features).float()
-        common, plus = grid.flatten(2).transpose(1, 2).chunk(2, dim=-1)  # (B, 2D, h, w) -> (B, L, D) twice
+        latent = self.to_codes(features).float().flatten(2).transpose(1, 2)  # (B, Z, h, w) -> (B, L, Z)
+        common, plus = self.books.joining.split(latent)
         common_entries, common_codes, common_cost = self.books.common.quantise(common)
         plus_entries, plus_codes, plus_cost = self.books.plus.quantise(plus)
         rich = quality > self.config.plus_above  # (B,)
         plus_entries = torch.where(rich[:, None, None], plus_entries, self.books.null)
         plus_codes = torch.where(rich[:, None], plus_codes + 1, NULL)
-        tokens = torch.cat([common_entries, plus_entries], dim=-1)
+        tokens = self.books.joining.join(common_entries, plus_entries)
         commitment = common_cost.mean() + (plus_cost * rich).mean()
         return Quantised(tokens, (common_codes, plus_codes), commitment, common, plus[rich], rich)
 
@@ -103,7 +116,7 @@ class Tokenizer(nn.Module):
         checkpoint.save(folder, self.state_dict(), {"tokenizer": self.config.to_dict()})
 
     def decode(self, tokens: Tensor) -> Tensor:
-        """tokens (B, L, 2D) -> pictures (B, 3, R, R)."""
+        """tokens (B, L, Z) -> pictures (B, 3, R, R)."""
         return self.decoder(as_grid(tokens))
 
     def forward(self, hq: Tensor, quality: Tensor) -> tuple[Tensor, Quantised]:

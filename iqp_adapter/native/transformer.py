@@ -51,11 +51,10 @@ class CodeTransformer(nn.Module):
 
     def __init__(self, config: IQPFRConfig):
         super().__init__()
-        token_dim = config.token_dim if config.condition else None
-        self.to_codes = nn.Conv2d(config.widths[-1], 2 * config.code_dim, 1)
+        self.to_codes = nn.Conv2d(config.widths[-1], config.latent, 1)
         self.embed = nn.Linear(config.widths[-1], config.dim)
         self.positions = nn.Parameter(0.02 * torch.randn(config.grid**2, config.dim))
-        self.layers = nn.ModuleList([Layer(config.dim, config.heads, token_dim) for _ in range(config.layers)])
+        self.layers = nn.ModuleList([Layer(config.dim, config.heads, config.attended) for _ in range(config.layers)])
         self.norm = nn.LayerNorm(config.dim)
         self.refine = nn.Linear(config.dim, 2 * config.code_dim)
         self.null_head = nn.Linear(config.dim, 1)
@@ -67,7 +66,7 @@ class CodeTransformer(nn.Module):
         """
         Args:
             grid: (B, C, h, w) deepest features of the degraded picture.
-            tokens: (B, T, D) condition tokens; None for a model without condition.
+            tokens: (B, T, D) condition tokens; None for a model without them.
             books: the codebooks whose entries are predicted.
 
         Returns:
@@ -77,11 +76,15 @@ class CodeTransformer(nn.Module):
         for layer in self.layers:
             x = layer(x, tokens)
         x = self.norm(x)
-        wanted = self.to_codes(grid).flatten(2).transpose(1, 2) + self.refine(x)  # (B, 2D, h, w) -> (B, L, 2D)
-        common, plus = wanted.float().chunk(2, dim=-1)
+        seen, refined = books.joining.split(self.latent(grid)), self.refine(x).chunk(2, dim=-1)
+        common, plus = ((a + b).float() for a, b in zip(seen, refined, strict=True))  # (B, L, D) each
         common_sharpness, plus_sharpness = self.log_sharpness.exp()
         plus_logits = [self.null_head(x).float(), plus_sharpness * books.plus.similarity(plus)]
         return common_sharpness * books.common.similarity(common), torch.cat(plus_logits, dim=-1)
+
+    def latent(self, grid: Tensor) -> Tensor:
+        """What stage 1 would quantise of the features (B, C, h, w): (B, L, Z)."""
+        return self.to_codes(grid).flatten(2).transpose(1, 2)  # (B, Z, h, w) -> (B, L, Z)
 
 
 def open_site(dim: int, token_dim: int, inner: int = 128) -> GatedCrossAttention:

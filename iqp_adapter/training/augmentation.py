@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..degradations.checks import check_range
+from ..degradations.checks import check_range, check_share
 from ..pictures import LUMA
+from ..store.settings import check_types
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,14 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         check_range("scale", self.scale, 0.1, 10)
+        check_share("flip", self.flip)
+        check_types(self)
+
+    @property
+    def only_mirrors(self) -> bool:
+        """Whether what it makes of a picture is the picture or its mirror image, and nothing else."""
+        changes = (self.rotation, self.shift, self.brightness, self.contrast, self.saturation, self.tint)
+        return not any(changes) and tuple(self.scale) == (1, 1)
 
     def pose(self, rng: np.random.Generator) -> np.ndarray:
         """A random map from target to picture, (2, 3) float64, both in half sides from the centre."""

@@ -90,7 +90,7 @@ class Run:
         self.accelerator = Accelerator(mixed_precision="no" if config.precision == "fp32" else config.precision)
         scales = scales_of_members(self.config.metric, config.scales) if config.scales else {}
         self.scorer = Scorer(config.metric, device=self.device, scales=scales)
-        self.data = FaceSets(self._sets(hq, lq, Augmentation()), config.shares)
+        self.data = FaceSets(self._sets(hq, lq, self._augmentation()), config.shares)
         self.identity = identity_of_sets(self.data.folders)
         self._keep_settings()
         self.watched_data = FaceSets(self._sets(watch or hq, None if watch else lq, None))
@@ -174,6 +174,9 @@ class Run:
             shared = {"augmentation": augmentation, "seed": seed, "cache_bytes": CACHE // len(roots)}
             sets[name] = self._folder(root, partners, shared)
         return sets
+
+    def _augmentation(self) -> Augmentation:
+        return Augmentation(**attributes(Augmentation, "augmentation", self.config.augmentation))
 
     def _folder(self, root: Path, lq: Path | None, shared: dict[str, Any]) -> FaceFolder:
         ladder = Ladder(**attributes(Ladder, "ladder", self.config.ladder))
@@ -276,7 +279,7 @@ class Run:
         if self.config.scale:
             return named_scale(self.config.scale)
         scores = torch.cat([self._scores(folder, first) for first in range(0, DRAWS, 8)])
-        scale = ScoreScale.fit(self.config.metric, self.scorer.lower_better, scores)
+        scale = ScoreScale.fit(self.config.metric, self.scorer.lower_better, scores, self.config.scale_knots)
         return replace(scale, members=self.scorer.member_scales)
 
     @torch.no_grad()

@@ -16,6 +16,7 @@ PRECISIONS = ("fp32", "bf16")
 ADAPTER_STAGES = ("imitation", "reward")
 ADAPTER, HOST = "adapter", "host"
 """What learns in adapter training: the adapter on a frozen host, or also what leads to the codes of the host."""
+OPTIMISED = ("logits", "latent")
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,10 @@ class StageConfig:
         steps: number of updates.
         batch: pictures per batch and process.
         accumulate: batches per update, whose gradients are averaged; saves memory.
-        rate: peak learning rate; it warms up over `warmup` steps and then falls along a cosine to a tenth.
+        rate: peak learning rate; it warms up over `warmup` steps and then falls along a cosine.
         warmup: steps until the peak.
+        fall_to: share of the peak at the last step; 1 keeps the rate at its peak.
+        decay: weight decay of AdamW; with 0 it is Adam.
         clip: largest norm of a gradient.
         ema: decay of the averaged weights, which are the ones that are saved.
         weights: factor of each loss term by name, by default 1; the class of the stage documents its terms.
@@ -42,6 +45,8 @@ class StageConfig:
     rate: float
     accumulate: int = 1
     warmup: int = 100
+    fall_to: float = 0.1
+    decay: float = 0.01
     clip: float = 1.0
     ema: float = 0.999
     weights: dict[str, float] = field(default_factory=dict)
@@ -49,9 +54,11 @@ class StageConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        check_least(self, {"steps": 1, "batch": 1, "accumulate": 1, "warmup": 0})
+        check_least(self, {"steps": 1, "batch": 1, "accumulate": 1, "warmup": 0, "decay": 0})
         if self.rate < 0 or self.clip <= 0:
             raise ValueError(f"rate and clip are {self.rate:g} and {self.clip:g}; give 0 or more, and more than 0")
+        if not 0 <= self.fall_to <= 1:
+            raise ValueError(f"fall_to is {self.fall_to:g}; give a share of the peak rate, in [0, 1]")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema is {self.ema:g}; give a number from 0, below 1")
 
@@ -73,8 +80,11 @@ class RunConfig:
         degradation: `kind` (a name in `degradations.kinds`, by default "face") and attributes of that degradation that
             replace the values of its `for_resolution`.
         ladder: attributes of `Ladder` that replace its defaults.
+        augmentation: attributes of `Augmentation` that replace its defaults.
         shares: how much of the samples is of each set, by the sets' names, where training has several. Only the
             proportions count; by default they are the numbers of pictures.
+        scale_knots: quantiles of the training scores that make a score scale. With 2 they are the minimum and the
+            maximum: quality then rises evenly with the score, as in IQPIR, and not with the share of worse pictures.
         precision: "fp32" or "bf16" (autocast).
         seed: of every random draw.
         workers: processes that prepare samples; with 0 the training process does.
@@ -91,7 +101,9 @@ class RunConfig:
     perceptual: str = "lite0"
     degradation: dict[str, Any] = field(default_factory=dict)
     ladder: dict[str, Any] = field(default_factory=dict)
+    augmentation: dict[str, Any] = field(default_factory=dict)
     shares: dict[str, float] = field(default_factory=dict)
+    scale_knots: int = 101
     precision: str = "bf16"
     seed: int = 0
     workers: int = 0
@@ -100,7 +112,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        check_least(self, {"seed": 0, "workers": 0, "save_every": 1, "watch_every": 1})
+        check_least(self, {"scale_knots": 2, "seed": 0, "workers": 0, "save_every": 1, "watch_every": 1})
         refuse_judges(self.metric)
         refuse_uncomputed(self.metric)
         if self.scale:
@@ -123,14 +135,23 @@ class TrainConfig(RunConfig):
     """The settings of native training.
 
     Args:
-        preset: size of the model, see `native.presets`.
-        stages: settings of "stage1", "stage2" and "stage3"; later ones may be left out.
+        preset: size and kind of the model, see `native.presets`.
+        stages: settings of "stage1", "stage2" and, for a model of ours, "stage3"; later ones may be left out.
         changes: values that replace those of the preset.
+        optimised: what the gradient of the quality term goes through to other codes: "logits", as in this project; or
+            "latent", straight through to the encoder's features, as in the authors' code. See `QualityStage`,
+            `LatentQualityStage` and `ScorePredictionStage`.
     """
 
     preset: str
     stages: dict[str, StageConfig]
     changes: dict[str, Any] = field(default_factory=dict)
+    optimised: str = "logits"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.optimised not in OPTIMISED:
+            raise ValueError(f"optimised is {self.optimised!r}; choose from {', '.join(OPTIMISED)}")
 
     @classmethod
     def load(cls, path: str | Path) -> TrainConfig:

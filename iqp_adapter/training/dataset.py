@@ -78,6 +78,12 @@ class FaceFolder(Dataset[dict[str, Any]]):
         if not self.paths:
             raise ValueError(f"no picture in {root} is readable and at least {resolution} px; the log names each")
 
+    @property
+    def recurs(self) -> bool:
+        """Whether all targets are the pictures and their mirror images, so that they come again in every epoch."""
+        mirrors = self.augmentation is None or self.augmentation.only_mirrors
+        return mirrors and (self.ladder is None or self.ladder.originals == 1)
+
     def __len__(self) -> int:
         return len(self.paths)
 

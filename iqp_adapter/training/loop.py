@@ -190,7 +190,7 @@ class _Learner:
                 groups.setdefault(share, []).append(parameter)
         self.learning = [parameter for group in groups.values() for parameter in group]
         shares = [{"params": group, "share": share} for share, group in groups.items()]
-        self.optimiser = torch.optim.AdamW(shares, lr=config.rate, betas=(0.9, 0.99), weight_decay=0.01)
+        self.optimiser = torch.optim.AdamW(shares, lr=config.rate, betas=(0.9, 0.99), weight_decay=config.decay)
 
     def add_gradient(self, loss: Tensor, accelerator: Accelerator) -> None:
         """Adds the gradient of a loss to this model alone, and not to others that the loss passes through.
@@ -225,11 +225,11 @@ class _Learner:
 
 
 def rate_share(step: int, config: StageConfig) -> float:
-    """Share of the peak learning rate at a step: linear warm-up, then half a cosine down to a tenth."""
+    """Share of the peak learning rate at a step: linear warm-up, then half a cosine down to its end."""
     if step < config.warmup:
         return (step + 1) / config.warmup
     done = (step - config.warmup) / max(config.steps - config.warmup, 1)
-    return 0.1 + 0.45 * (1 + math.cos(math.pi * min(done, 1.0)))
+    return config.fall_to + (1 - config.fall_to) / 2 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
 def _average_gradients(parameters: list[nn.Parameter], accelerator: Accelerator) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, relu, smooth_l1_loss
 
@@ -27,6 +28,20 @@ def hinge_discriminator(real: Tensor, fake: Tensor, judged: Tensor) -> Tensor:
     return (hinges.mean((1, 2, 3)) * judged).mean()
 
 
+def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last: Tensor, most: float = 1.0) -> Tensor:
+    """The weight () of an adversarial loss that makes it pull as hard at the last layer as the reconstruction does.
+
+    Source: VQGAN (arXiv 2012.09841). The limit to 1 is that of CodeFormer and IQPIR.
+
+    Args:
+        reconstruction, adversarial: losses ().
+        last: weight of the generator's last layer.
+        most: the largest weight.
+    """
+    pulls = [torch.autograd.grad(loss, last, retain_graph=True)[0].norm() for loss in (reconstruction, adversarial)]
+    return (pulls[0] / (pulls[1] + 1e-4)).clamp(0, most)
+
+
 def code_cross_entropy(logits: Tensor, codes: Tensor, smoothing: float = 0.0) -> Tensor:
     """Logits (B, L, K) against the codes of the target (B, L)."""
     return cross_entropy(logits.float().flatten(0, 1), codes.flatten(), label_smoothing=smoothing)
@@ -40,3 +55,8 @@ def feature_distance(features: Tensor, wanted: Tensor) -> Tensor:
 def quality_shortfall(measured: Tensor, requested: Tensor, spread: Tensor) -> Tensor:
     """Difference between measured and requested scores (B,), in units of the training scores' spread (B,)."""
     return smooth_l1_loss(measured.float() / spread, requested / spread, beta=0.1)
+
+
+def short_of_best(positions: Tensor) -> Tensor:
+    """By how much scores (B,), which are 0 for the worst of the training set and 1 for its best, are below 1, ()."""
+    return relu(1 - positions.float().mean())

@@ -1,21 +1,22 @@
-"""Trains the native model: from folders of good face pictures and a configuration to the weights of each stage."""
+"""Trains a native model: from folders of good face pictures and a configuration to the weights of each stage."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from ..native import IQPFR, IQPFRConfig, Tokenizer, preset
+from ..native import preset
 from .base_run import Folders
 from .config import TrainConfig
+from .native_stages import stages_of
 from .staged_run import StagedRun
-from .stages import CodebookStage, PredictionStage, QualityStage, Stage
+from .stages import PredictionStage, Stage
 
 
 class NativeTraining(StagedRun):
     """The run of "stage1" (codebooks), "stage2" (prediction of codes) and "stage3" (optimisation of quality).
+
+    The preset says which model it is: ours, IQPFR, or that of the paper's authors, IQPIR, which has no stage 3.
 
     Args:
         config: settings of the run.
@@ -24,28 +25,18 @@ class NativeTraining(StagedRun):
 
     config: TrainConfig
     prediction = PredictionStage
+    """Stage 2 of our model."""
 
     def __init__(self, config: TrainConfig, hq: Folders, folder: Path, watch: Path | None = None):
-        self.size: IQPFRConfig = preset(config.preset, **config.changes)
+        self.size = preset(config.preset, **config.changes)
+        self.stages = stages_of(self, self.size)
         super().__init__(config, self.size.resolution, hq, folder, watch)
 
     def kind(self, name: str) -> type[Stage]:
-        return {"stage1": CodebookStage, "stage2": self.prediction, "stage3": QualityStage}[name]
+        return self.stages.kind(name)
 
     def stage(self, name: str) -> Stage:
-        config, perceptual, start = self.config.stages[name], self.perceptual(), self.before(name)
-        if start is None:
-            return CodebookStage(config, perceptual, Tokenizer(self.size), self.config.seed)
-        if name == "stage2":
-            tokenizer = Tokenizer.from_pretrained(start, self.size).to(self.device)
-            tokenizer.to(memory_format=torch.channels_last)
-            model = IQPFR(self.size, self.scale, set_scales=self.set_scales)
-            model.adopt(tokenizer)
-            return self.prediction(config, perceptual, model, tokenizer)
-        return QualityStage(config, perceptual, self._restorer(start), self._restorer(start), self.scorer)
-
-    def _restorer(self, folder: Path) -> IQPFR:
-        return IQPFR.from_pretrained(folder).to(self.device).to(memory_format=torch.channels_last)
+        return self.stages.make(name)
 
     def unfinished(self, name: str) -> str:
         number = name.removeprefix("stage")

@@ -29,6 +29,10 @@ class SampleScales(NamedTuple):
         """Quality (B,) in [0, 1] -> raw scores (B,)."""
         return self._own([scale.score(quality) for scale in self.scales])
 
+    def position(self, scores: Tensor) -> Tensor:
+        """Raw scores (B,) -> 0 for the worst and 1 for the best of the set, evenly between and beyond."""
+        return self._own([scale.position(scores) for scale in self.scales])
+
     @property
     def spread(self) -> Tensor:
         """Between the scores of the worst and of the best quality, (B,)."""

@@ -26,6 +26,7 @@ from .codebooks import Book
 from .fidelity import paints_holes, refuse_untrained
 from .predictor import layers
 from .sizes import MAP, NONE, IQPIRConfig
+from .tokenizer import IQPIRTokenizer
 from .trunk import Fusion, encoder, encoder_place, generator, generator_place
 
 FFHQ = "ffhq/musiq-gfiqa+topiq-face"
@@ -313,6 +314,14 @@ class IQPIR(Restorer, nn.Module):
         """Entries (B, L, D) of each codebook -> their sum (B, D, h, w)."""
         summed = sum(weight * each for (_, weight), each in zip(self.books, entries, strict=True))
         return summed.transpose(1, 2).unflatten(2, (self.config.grid, self.config.grid))  # type: ignore[union-attr]
+
+    @torch.no_grad()
+    def adopt(self, tokenizer: IQPIRTokenizer) -> None:
+        """Starts from stage 1: its codebooks with their weights in the sum, its generator, and its encoder as the
+        encoder of degraded pictures."""
+        self.alpha = tokenizer.alpha
+        for name, part in tokenizer.named_children():
+            self.get_submodule(name).load_state_dict(part.state_dict())
 
     # -- saved
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from ...core.codes import Codes
+from ...store import checkpoint
+from ...store.reading import Fields
 from .codebooks import Book, look_up
 from .sizes import IQPIRConfig
 from .trunk import encoder, generator
@@ -62,8 +65,13 @@ class IQPIRTokenizer(nn.Module):
         quantised = self.quantise(x, rich)
         return self.generator(quantised.grid), quantised
 
+    def codes(self, x: Tensor) -> Codes:
+        """Indices (B, L) of each codebook for pictures (B, 3, R, R) in [-1, 1], whatever their quality."""
+        features = self._features(x)
+        return tuple(book.indices(features) for book in self.books)
+
     def quantise(self, x: Tensor, rich: Tensor) -> Quantised:
-        features = self.encoder(x).flatten(2).transpose(1, 2)  # (B, D, h, w) -> (B, L, D)
+        features = self._features(x)
         common, *plus = (look_up(book, features) for book in self.books)
         entries, costs = common.entries, [common.cost]
         for looked in plus:
@@ -71,3 +79,25 @@ class IQPIRTokenizer(nn.Module):
             costs.append(looked.cost * rich)
         grid = entries.transpose(1, 2).unflatten(2, (self.config.grid, self.config.grid))
         return Quantised(grid, tuple(each.indices for each in (common, *plus)), tuple(costs), rich)
+
+    def _features(self, x: Tensor) -> Tensor:
+        """(B, 3, R, R) -> (B, L, D)."""
+        return self.encoder(x).flatten(2).transpose(1, 2)  # (B, D, h, w) -> (B, L, D)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> IQPIRTokenizer:
+        """What stage 1 has left in a folder.
+
+        Raises:
+            FileNotFoundError: where there is nothing.
+            ValueError: for a checkpoint that is damaged, or of something else.
+        """
+        saved, state = checkpoint.load(folder)
+        fields = Fields(saved, str(folder))
+        config = IQPIRConfig.from_dict(fields.inside(KIND).data, f"{folder}: {KIND}")
+        alpha = fields.number("alpha")
+        return checkpoint.load_built(lambda: cls(config, alpha), state, source=str(folder))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes config.json and model.safetensors."""
+        checkpoint.save(folder, self.state_dict(), {KIND: self.config.to_dict(), "alpha": self.alpha})

@@ -4,9 +4,11 @@ from .adaptation import Adaptation
 from .codebooks import CodebookStage
 from .imitation import CodeImitation, HostImitation, ImageImitation
 from .prediction import PredictionStage
-from .quality_optimisation import QualityStage
+from .quality_optimisation import LatentQualityStage, QualityStage
 from .reward import CodeReward, ImageReward
+from .score_prediction import ScorePredictionStage
 from .stage import Batch, Stage, Terms
+from .summed_codebooks import SummedCodebookStage
 
 __all__ = [
     "Adaptation",
@@ -17,8 +19,11 @@ __all__ = [
     "HostImitation",
     "ImageImitation",
     "ImageReward",
+    "LatentQualityStage",
     "PredictionStage",
     "QualityStage",
+    "ScorePredictionStage",
     "Stage",
+    "SummedCodebookStage",
     "Terms",
 ]

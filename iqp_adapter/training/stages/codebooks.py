@@ -1,11 +1,12 @@
-"""Stage 1 of the native model: codebooks, encoder and decoder."""
+"""Stage 1: codebooks, encoder and decoder. What it is for every native model, and for ours."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ...degradations.rng import torch_generator
 from ...native import Tokenizer
@@ -15,46 +16,87 @@ from ..discriminator import PatchDiscriminator
 from .stage import Batch, Grid, Stage, Terms
 
 
-class CodebookStage(Stage):
-    """Trains an autoencoder of pictures whose codes come from two codebooks.
+class Reconstructed(NamedTuple):
+    """Pictures (B, 3, R, R) in [0, 1] from their codes, the commitment (), and which of them the discriminator sees."""
+
+    pictures: Tensor
+    commitment: Tensor
+    judged: Tensor
+
+
+class Reconstruction(Stage):
+    """Trains an autoencoder of pictures whose codes come from codebooks.
 
     Terms: l1, perceptual, commitment, and adversarial after `adversarial_from` steps; discriminator is the loss of the
-    discriminator itself. It sees only pictures that are good enough for the HQ+ branch. The other pictures are soft or
+    discriminator itself.
+    """
+
+    term_names = ("l1", "perceptual", "commitment", "adversarial", "discriminator")
+    defaults = {"adversarial_from": 1e9}
+
+    def __init__(self, config: StageConfig, perceptual: nn.Module, tokenizer: nn.Module):
+        super().__init__(config, perceptual)
+        self.tokenizer, self.discriminator = tokenizer, PatchDiscriminator()
+
+    def models(self) -> dict[str, nn.Module]:
+        return {"tokenizer": self.tokenizer, "discriminator": self.discriminator}
+
+    def updates(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
+        pictures, commitment, judged = self.reconstruct(batch)
+        pictures = pictures.float()
+        terms = {
+            "l1": losses.l1(pictures, batch.hq),
+            "perceptual": self.perceptual(pictures, batch.hq),
+            "commitment": commitment,
+        }
+        adversarial = step >= self.options["adversarial_from"]
+        if adversarial:
+            self.discriminator.requires_grad_(False)
+            deceived = losses.hinge_generator(self.discriminator(pictures), judged)
+            terms["adversarial"] = self.adversarial(deceived, terms)
+            self.discriminator.requires_grad_(True)
+        yield "tokenizer", terms
+        if adversarial:
+            real, fake = self.discriminator(batch.hq), self.discriminator(pictures.detach())
+            yield "discriminator", {"discriminator": losses.hinge_discriminator(real, fake, judged)}
+
+    def adversarial(self, deceived: Tensor, terms: Terms) -> Tensor:
+        """The generator's adversarial term (), beside its other terms."""
+        return deceived
+
+    def reconstruct(self, batch: Batch) -> Reconstructed:
+        raise NotImplementedError
+
+    def look(self, model: nn.Module, batch: Batch) -> Grid:
+        with_plus, without = (self.pictures(model, batch.hq, torch.full_like(batch.quality, x)) for x in (1.0, 0.0))
+        return {"target": batch.hq, "common + HQ+": with_plus, "common only": without}
+
+    def pictures(self, model: Any, hq: Tensor, quality: Tensor) -> Tensor:
+        """What a tokenizer makes of pictures (B, 3, R, R) in [0, 1], taken for ones of a quality (B,)."""
+        raise NotImplementedError
+
+
+class CodebookStage(Reconstruction):
+    """Stage 1 of IQPFR: entries are moving averages, and dead ones are revived.
+
+    The discriminator sees only pictures that are good enough for the HQ+ branch. The other pictures are soft or
     compressed, and the decoder should reproduce that.
 
     Options: `adversarial_from`; `revive_every`, the steps between two replacements of unused codes; `revive_until`, the
     share of training after which none are replaced.
     """
 
-    term_names = ("l1", "perceptual", "commitment", "adversarial", "discriminator")
     rates = {"discriminator": 4.0}  # two time scales (arXiv 1706.08500)
-    defaults = {"adversarial_from": 1e9, "revive_every": 25, "revive_until": 0.8}
+    defaults = {**Reconstruction.defaults, "revive_every": 25, "revive_until": 0.8}
+    tokenizer: Tokenizer
 
     def __init__(self, config: StageConfig, perceptual: nn.Module, tokenizer: Tokenizer, seed: int):
-        super().__init__(config, perceptual)
-        self.tokenizer, self.discriminator, self.seed = tokenizer, PatchDiscriminator(), seed
+        super().__init__(config, perceptual, tokenizer)
+        self.seed = seed
 
-    def models(self) -> dict[str, nn.Module]:
-        return {"tokenizer": self.tokenizer, "discriminator": self.discriminator}
-
-    def updates(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
-        restored, quantised = self.tokenizer(batch.hq, batch.quality)
-        restored = restored.float()
-        terms = {
-            "l1": losses.l1(restored, batch.hq),
-            "perceptual": self.perceptual(restored, batch.hq),
-            "commitment": quantised.commitment,
-        }
-        adversarial = step >= self.options["adversarial_from"]
-        if adversarial:
-            self.discriminator.requires_grad_(False)
-            terms["adversarial"] = losses.hinge_generator(self.discriminator(restored), quantised.rich)
-            self.discriminator.requires_grad_(True)
-        yield "tokenizer", terms
-        self.quantised = quantised
-        if adversarial:
-            real, fake = self.discriminator(batch.hq), self.discriminator(restored.detach())
-            yield "discriminator", {"discriminator": losses.hinge_discriminator(real, fake, quantised.rich)}
+    def reconstruct(self, batch: Batch) -> Reconstructed:
+        pictures, self.quantised = self.tokenizer(batch.hq, batch.quality)
+        return Reconstructed(pictures, self.quantised.commitment, self.quantised.rich)
 
     def after_step(self, step: int) -> Terms:
         books = self.tokenizer.books
@@ -71,7 +113,5 @@ class CodebookStage(Stage):
             "revived": torch.tensor(float(revived)),
         }
 
-    def look(self, model: Tokenizer, batch: Batch) -> Grid:
-        without_plus, _ = model(batch.hq, torch.zeros_like(batch.quality))
-        with_plus, _ = model(batch.hq, torch.ones_like(batch.quality))
-        return {"target": batch.hq, "common + HQ+": with_plus, "common only": without_plus}
+    def pictures(self, model: Tokenizer, hq: Tensor, quality: Tensor) -> Tensor:
+        return model(hq, quality)[0]

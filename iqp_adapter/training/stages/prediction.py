@@ -26,6 +26,7 @@ class PredictionStage(Stage):
     """
 
     term_names = ("common", "plus", "feature", "l1", "perceptual")
+    rates = {"table": 10.0}  # of a score map: each of its ten rows is seen by a tenth of the samples
     defaults = {"drop": 0.15, "smoothing": 0.1, "pictures": 4}
 
     def __init__(self, config: StageConfig, perceptual: nn.Module, model: IQPFR, tokenizer: Tokenizer):
