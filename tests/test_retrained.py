@@ -217,7 +217,11 @@ def copying(model: iqp.WrappedHost) -> None:
         assert all(map(torch.equal, host.state_dict().values(), built().state_dict().values()))
 
 
-@pytest.mark.parametrize("events", [(), (training,), (raising,), (moving,), (refusing,), (copying,)], ids=str)
+@pytest.mark.parametrize(
+    "events",
+    [(), (training,), (raising,), (moving,), (refusing,), (copying,)],
+    ids=lambda some: "".join(each.__name__ for each in some) or "nothing",
+)
 def test_the_host_is_handed_back_to_the_bit_and_to_the_object(events):
     host = built()
     for index, parameter in enumerate(host.parameters()):
