@@ -255,6 +255,11 @@ class TestDesigns:
         assert len(steps) == 1
         assert len({preset("tiny", **config_of(name, 0).changes).latent for name in DESIGNS}) == 1
 
+    def test_longer_means_as_many_times_the_steps_and_nothing_else(self):
+        short, long = config_of("map", 0), config_of("map", 0, longer=2.5)
+        assert [stage.steps for stage in long.stages.values()] == [600, 550, 100]
+        assert replace(long, stages=short.stages) == short
+
     def test_an_unknown_design_is_said_in_one_line(self, tmp_path):
         import typer
 
@@ -287,6 +292,8 @@ class TestDesigns:
             "ours": [0, 1],
             "sum": [0],
             "map-latent": [0],
+            "ours before stage3": [0, 1],
+            "map before stage3": [0],
         }
         assert result["designs"]["sum"]["against ours"]["seeds"] == [0]
         assert all(np.isfinite(cell["mean"]) for cell in result["ours, seed 1 against seed 0"].values())

@@ -29,10 +29,16 @@ from iqp_adapter.core.quality import BEST
 from iqp_adapter.native import IQPFR
 from iqp_adapter.store.files import atomic_path
 
-DRIVING, SECOND = "iqp-lite", "niqe@512"
-JUDGES = (DRIVING, SECOND, "piqe", "perceptual-lite2", "identity")
+DRIVING, SECOND = "iqp-lite", "piqe"
+"""By these the dial is followed over all levels: the metric of the condition, and a judge that takes little time."""
+
+JUDGES = (DRIVING, "niqe@512", SECOND, "perceptual-lite2", "identity")
 LEVELS = np.linspace(1 - BEST, BEST, 5).round(4)
-LAST = f"stage{len(STAGES)}"
+BEFORE, LAST = list(STAGES)[-2:]
+UNOPTIMISED = {f"{design} before {LAST}": design for design in (OURS, "map")}
+BASES = {name: design.base for name, design in DESIGNS.items()} | UNOPTIMISED
+"""What each line is compared with besides ours."""
+
 Seeds = dict[int, "Seen"]
 
 
@@ -57,14 +63,15 @@ def main(
 ) -> None:
     """Every design against ours by every judge, what its dial does, and how far two seeds of ours are apart."""
     started, panel = time.perf_counter(), panel_of(JUDGES)
-    models = {design: trained(run, design) for design in DESIGNS}
-    models = {design: of for design, of in models.items() if of}
+    models = {design: trained(run, design, LAST) for design in DESIGNS}
+    models |= {line: trained(run, design, BEFORE) for line, design in UNOPTIMISED.items()}
+    models = {line: of for line, of in models.items() if of}
     if OURS not in models:
         raise typer.BadParameter(f"there is no trained {OURS} in {run}; use benchmarks.ablations.train_design")
     pictures = pictures_of(faces, models[OURS][0], seeds)
     people = People(pictures.people)
-    seen = {design: {seed: look(model, pictures, panel) for seed, model in of.items()} for design, of in models.items()}
-    rows = {design: row(of, seen, panel, people) for design, of in seen.items()}
+    seen = {line: {seed: look(model, pictures, panel) for seed, model in of.items()} for line, of in models.items()}
+    rows = {line: row(line, seen, panel, people) for line in seen}
     noise = differences(seen[OURS][1].best, seen[OURS][0].best, panel, people) if len(seen[OURS]) > 1 else None
     content = {
         "designs": rows,
@@ -79,9 +86,9 @@ def main(
     draw(out / f"{name}.png", rows, noise, panel)
 
 
-def trained(run: Path, design: str) -> dict[int, IQPFR]:
-    """The finished models of a design by seed."""
-    folders = {int(folder.name.rpartition("-")[2]): folder / LAST / "model" for folder in run.glob(f"{design}-[0-9]*")}
+def trained(run: Path, design: str, stage: str) -> dict[int, IQPFR]:
+    """The models that a stage of a design has left, by seed."""
+    folders = {int(folder.name.rpartition("-")[2]): folder / stage / "model" for folder in run.glob(f"{design}-[0-9]*")}
     return {seed: load_model(folder) for seed, folder in sorted(folders.items()) if (folder / "config.json").exists()}
 
 
@@ -103,9 +110,9 @@ def look(model: IQPFR, pictures: Pictures, panel: Panel) -> Seen:
     return Seen(scores, {judge: np.stack([level[judge] for level in levels]) for judge in (DRIVING, SECOND)})
 
 
-def row(of: Seeds, seen: Mapping[str, Seeds], panel: Panel, people: People) -> dict[str, Any]:
+def row(line: str, seen: Mapping[str, Seeds], panel: Panel, people: People) -> dict[str, Any]:
     """A design: its values, its gains over its base and over ours, and its dial, as means over its seeds."""
-    name = next(name for name, each in seen.items() if each is of)
+    of = seen[line]
     dials = {judge: np.mean([one.dial[judge] for one in of.values()], 0) for judge in (DRIVING, SECOND)}
     found: dict[str, Any] = {
         "seeds": list(of),
@@ -114,8 +121,8 @@ def row(of: Seeds, seen: Mapping[str, Seeds], panel: Panel, people: People) -> d
     found["dial"] = {
         judge: dial_result(panel.gain(judge, values, 0 * values), people) for judge, values in dials.items()
     }
-    for rival in dict.fromkeys([OURS, DESIGNS[name].base]):
-        if shared := [seed for seed in of if seed in seen.get(rival, {}) and rival != name]:
+    for rival in dict.fromkeys([OURS, BASES[line]]):
+        if shared := [seed for seed in of if seed in seen.get(rival, {}) and rival != line]:
             mine, theirs = (mean_scores([each[seed].best for seed in shared]) for each in (of, seen[rival]))
             found[f"against {rival}"] = {"seeds": shared} | differences(mine, theirs, panel, people)
     return found
@@ -134,10 +141,10 @@ def compared(rows: Mapping[str, Any], noise: Mapping[str, Interval] | None) -> I
     """The lines of table and plot: gains over ours, and over another base where there is one."""
     if noise is not None:
         yield f"{OURS}, another seed", {"seeds": [1]} | dict(noise)
-    for design, of in rows.items():
-        for rival in dict.fromkeys([OURS, DESIGNS[design].base]):
+    for line, of in rows.items():
+        for rival in dict.fromkeys([OURS, BASES[line]]):
             if f"against {rival}" in of:
-                yield f"{design} against {rival}", of[f"against {rival}"]
+                yield f"{line} against {rival}", of[f"against {rival}"]
 
 
 def markdown(rows: Mapping[str, Any], noise: Mapping[str, Interval] | None, panel: Panel) -> str:

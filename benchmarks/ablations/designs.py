@@ -80,13 +80,14 @@ DESIGNS = {
 }
 
 
-def config_of(name: str, seed: int) -> TrainConfig:
-    design, prediction = DESIGNS[name], STAGES["stage2"]
-    options = prediction.options | {"drop": design.drop}
+def config_of(name: str, seed: int, longer: float = 1.0) -> TrainConfig:
+    """The settings of a design, whose stages have `longer` times as many steps."""
+    design, stages = DESIGNS[name], {k: replace(of, steps=round(longer * of.steps)) for k, of in STAGES.items()}
+    stages["stage2"] = replace(stages["stage2"], options=stages["stage2"].options | {"drop": design.drop})
     return TrainConfig(
         preset="tiny",
         changes=SIZE | design.changes,
-        stages=STAGES | {"stage2": replace(prediction, options=options)},
+        stages=stages,
         degradation=DEGRADATION,
         precision="fp32",
         seed=seed,

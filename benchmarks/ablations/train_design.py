@@ -14,22 +14,22 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.ablations.designs import DESIGNS, FIRST, OURS, config_of
+from benchmarks.ablations.designs import DESIGNS, FIRST, OURS, STAGES, config_of
 from benchmarks.ablations.train_variant import adopt, trained
 from iqp_adapter.training.base_run import SCALE
 from iqp_adapter.training.native_training import NativeTraining
 
 
-def train(run: Path, name: str, seed: int, hq: list[Path], until: int) -> Path:
+def train(run: Path, name: str, seed: int, hq: list[Path], until: int, longer: float = 1.0) -> Path:
     """Trains a design up to a stage, and returns the folder with the weights of that stage."""
     design, folder = DESIGNS[name], run / f"{name}-{seed}"
     done = folder / f"stage{until}" / "model"
     if done.exists():
         return done
     if design.own > FIRST:
-        adopt(train(run, design.base, seed, hq, design.own - 1), folder)
+        adopt(train(run, design.base, seed, hq, design.own - 1, longer), folder)
     share_scale(run, name, seed)
-    training = NativeTraining(config_of(name, seed), hq, folder)
+    training = NativeTraining(config_of(name, seed, longer), hq, folder)
     for stage in range(design.own, until + 1):
         trained(training, f"stage{stage}")
     return done
@@ -49,11 +49,12 @@ def main(
     hq: Annotated[list[Path], typer.Option(help="folder of good, aligned faces; give several as sets")],
     design: Annotated[str, typer.Option(help=", ".join(DESIGNS))] = OURS,
     seed: int = 0,
+    longer: Annotated[float, typer.Option(help="factor of the steps of every stage")] = 1.0,
 ) -> None:
     """Trains every stage of a design."""
     if design not in DESIGNS:
         raise typer.BadParameter(f"there is no design {design!r}; choose from {', '.join(DESIGNS)}")
-    train(run, design, seed, hq, until=len(config_of(design, seed).stages))
+    train(run, design, seed, hq, len(STAGES), longer)
 
 
 if __name__ == "__main__":
