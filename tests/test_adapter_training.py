@@ -21,7 +21,7 @@ import torch
 from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file
-from tiny_hosts import GFPGAN, TINY_HOSTS, TinyHost
+from tiny_hosts import GFPGAN, TINY_HOSTS, TinyHost, iqpir
 from typer.testing import CliRunner
 
 import iqp_adapter as iqp
@@ -63,8 +63,11 @@ TRAINED = {
     "gpen": TinyHost("gpen", partial(stand_ins.GPEN, 4), 64),
     "swinir": TINY_HOSTS["swinir-official"],
     "iqpfr": TINY_HOSTS["native"],
+    "iqpir": TinyHost("iqpir", partial(iqpir, resolution=64, fused=(32,)), 64),
 }
 """A small instance of every kind of host, of 64 px, below which nothing has a score."""
+TWO_CODEBOOKS = ("iqpfr", "iqpir")
+"""Of these there is no single one to imitate."""
 SHORT = StageConfig(steps=2, batch=2, rate=1e-2, warmup=1, options={"shuffle_every": 2})
 
 
@@ -147,7 +150,7 @@ def test_every_kind_of_host_is_trained_here():
 def test_an_adapter_is_trained_for_every_kind_of_host(kind, precision, faces, run):
     host = trained(kind).train()
     before = {key: value.clone() for key, value in host.state_dict().items()}
-    stage = "reward" if kind == "iqpfr" else "imitation"  # which has two codebooks, so that there is none to imitate
+    stage = "reward" if kind in TWO_CODEBOOKS else "imitation"
     training = AdapterTraining(AdapterConfig(**{stage: SHORT}, precision=precision), host, faces, run)
     folder = training.run()
     assert all(torch.equal(value, before[key]) for key, value in on_cpu(host.state_dict()).items())
@@ -165,8 +168,8 @@ def test_a_reward_reaches_every_kind_of_host_or_is_refused_before_training(kind,
         with pytest.raises(ValueError, match="VQFRv2 decodes without gradients: no reward reaches the codes of a vqfr"):
             AdapterTraining(config, trained(kind), faces, run)
         assert not (run / "imitation").exists()
-    elif kind == "iqpfr":
-        with pytest.raises(ValueError, match="iqpfr has no single codebook to imitate; leave imitation out"):
+    elif kind in TWO_CODEBOOKS:
+        with pytest.raises(ValueError, match=f"{kind} has no single codebook to imitate; leave imitation out"):
             AdapterTraining(config, trained(kind), faces, run)
     else:
         AdapterTraining(config, trained(kind), faces, run)
