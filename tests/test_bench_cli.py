@@ -134,7 +134,7 @@ def test_pictures_may_be_left_out(ran):
         (["--hq", "FACES", "--size", "128", "--baseline", "x"], "no candidate 'x' to be the baseline"),
         (["--hq", "FACES", "--size", "128", "--model", "tinny"], "'tinny'"),
         (["--hq", "FACES", "--size", "128", "--degradation", "noise"], "--degradation 'noise' has no '='"),
-        (["--hq", "FACES", "--size", "128", "--degradation", "kind=fog"], "kind 'fog'; available: face, underwater"),
+        (["--hq", "FACES", "--size", "128", "--degradation", "kind=fog"], "'fog'; available: face, heavy, underwater"),
         (["--hq", "FACES", "--size", "128", "--weights", "niqe=no.mat"], "no weight file no.mat for niqe"),
     ],
 )

@@ -395,7 +395,7 @@ class TestTargetCodes:
         views = [replace(run._augmentation(), flip=float(mirrored)) for mirrored in (False, True)]
         found = 0
         for view in views:
-            run.data.folders["faces0"].augmentation = view
+            next(iter(run.data.folders.values())).augmentation = view
             found += sum(key_of(run.data[0, place]["hq"]) in kept for place in range(5))
         assert found == len(kept)
 

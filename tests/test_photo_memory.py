@@ -23,7 +23,7 @@ def test_only_missing_counts_are_measured_and_all_are_shown(tmp_path, monkeypatc
     assert asked == [(10, (320, 320)), (100, (320, 320))]
     assert set(json.loads((tmp_path / "photo_memory.json").read_text())["series"]["restore"]) == {"10", "100"}
     assert "| restore | 710 | 800 |" in (tmp_path / "photo_memory.md").read_text()
-    assert Image.open(tmp_path / "photo_memory.png").width == 720
+    assert Image.open(tmp_path / "photo_memory.png").width == 850
 
 
 def test_the_peak_is_that_of_the_whole_command(tmp_path):
