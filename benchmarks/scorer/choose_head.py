@@ -14,7 +14,8 @@ import typer
 
 from benchmarks.common.results import provenance, write_json, write_text
 from benchmarks.scorer.heads import Weights, grades
-from benchmarks.scorer.train_lite import OUT, FacesOption, Material, RunOption, Shape
+from benchmarks.scorer.measuring import OUT
+from benchmarks.scorer.train_lite import FacesOption, Material, RunOption, Shape
 from iqp_adapter.bench.text import table as markdown
 
 SHAPES = {

@@ -17,8 +17,8 @@ from benchmarks.common.results import provenance, write_json
 from benchmarks.scorer.fairness import Person, Regression, described, people_of
 from benchmarks.scorer.groups import statistics
 from benchmarks.scorer.heads import of_levels
-from benchmarks.scorer.measuring import Samples, kept
-from benchmarks.scorer.train_lite import LITE, OUT, FacesOption, Material, RunOption, Shape
+from benchmarks.scorer.measuring import OUT, Samples, kept
+from benchmarks.scorer.train_lite import LITE, FacesOption, Material, RunOption, Shape
 
 FOLDS = 5
 

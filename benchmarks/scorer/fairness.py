@@ -19,16 +19,16 @@ import torch
 import typer
 from torch import Tensor
 
-from benchmarks.common.results import RESULTS, provenance, write_json, write_text
+from benchmarks.common.results import provenance, write_json, write_text
 from benchmarks.scorer.distortions import SEEN, UNSEEN, as_tensor, distort, load_face
 from benchmarks.scorer.groups import facts_of, person_number
 from benchmarks.scorer.looks import backdrop, before, busyness, cheek_luminance, exposed, scenery
+from benchmarks.scorer.measuring import OUT
 from iqp_adapter.bench.intervals import Interval, People, person_of
 from iqp_adapter.bench.text import table as markdown
 from iqp_adapter.scoring.scorer import Scorer
 from iqp_adapter.store.files import list_images
 
-OUT = RESULTS / "scorer"
 METRICS = ("iqp-lite@1", "iqp-lite", "niqe", "piqe")
 SIDE = 256
 EXPOSURES = {"half": 0.5, "0.7": 0.7, "1.4": 1.4}

@@ -37,7 +37,7 @@ from benchmarks.scorer.looks import (
 )
 from benchmarks.scorer.measuring import Samples, measured
 from iqp_adapter.bench.intervals import person_of
-from iqp_adapter.scoring.lite import FACE, IqpLite, _mean_and_deviation
+from iqp_adapter.scoring.lite import FACE, IqpLite
 from iqp_adapter.store.files import list_images
 
 Photo = Callable[[np.ndarray], np.ndarray]
@@ -268,10 +268,4 @@ def full_reference(image: Tensor, clean: Tensor) -> Samples:
 @torch.no_grad()
 def statistics(backbone: str, pictures: Tensor) -> Tensor:
     """Pictures (B, 3, H, W) -> statistics of all levels of a backbone, of the whole picture and of the face (B, 2C)."""
-    network = instruments(backbone)
-    maps = network.features(pictures)
-    found = []
-    for window in (None, FACE):
-        network.window = window
-        found.append(torch.cat([_mean_and_deviation(each, network._share(each)) for each in maps], dim=1))
-    return torch.cat(found, dim=1)
+    return torch.cat(instruments(backbone).statistics_under((None, FACE), pictures), dim=1)

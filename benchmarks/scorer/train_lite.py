@@ -20,20 +20,19 @@ import torch
 import typer
 from torch import Tensor, nn
 
-from benchmarks.common.results import RESULTS, provenance, write_json
+from benchmarks.common.results import provenance, write_json
 from benchmarks.scorer import generated
 from benchmarks.scorer.distortions import SEEN
 from benchmarks.scorer.groups import Groups
 from benchmarks.scorer.heads import Target, fit_groups, grades, merged, with_levels
 from benchmarks.scorer.make_scales import scores_of, targets_of
-from benchmarks.scorer.measuring import Samples
+from benchmarks.scorer.measuring import OUT, Samples
 from benchmarks.scorer.raising import Reward
 from iqp_adapter.core.quality import ScoreScale
 from iqp_adapter.scoring.lite import FACE, IqpLite, LiteHead, LiteHeads
 from iqp_adapter.scoring.scorer import reward_of
 from iqp_adapter.store.checkpoint import save
 
-OUT = RESULTS / "scorer"
 GROUPS = 1200
 ROUNDS, RAISED = 3, 60
 """How often heads are attacked, and by how many pictures that are raised in a score."""
