@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from benchmarks.common.results import provenance, write_json
 from benchmarks.scorer import generated
 from benchmarks.scorer.distortions import SEEN
-from benchmarks.scorer.groups import Groups
+from benchmarks.scorer.groups import Groups, HardGroups
 from benchmarks.scorer.heads import Target, fit_groups, grades, merged, with_levels
 from benchmarks.scorer.make_scales import scores_of, targets_of
 from benchmarks.scorer.measuring import OUT, Samples
@@ -33,7 +33,9 @@ from iqp_adapter.scoring.lite import FACE, IqpLite, LiteHead, LiteHeads
 from iqp_adapter.scoring.scorer import reward_of
 from iqp_adapter.store.checkpoint import save
 
-GROUPS = 1200
+GROUPS, HARD = 1200, 400
+"""How many groups are learned from: ordinary ones, on which the target is scaled, and hard ones."""
+
 ROUNDS, RAISED = 3, 60
 """How often heads are attacked, and by how many pictures that are raised in a score."""
 
@@ -94,9 +96,11 @@ class Material:
         self.dev = [folder / "dev" for folder in faces]
         self.models = generated.generators(runs)
         self.sources = generated.sets_of(self.train)
-        self.groups = Groups(self.train, self.train[0], SEEN, BACKBONES, GROUPS, 0).measured("train")
+        ordinary = Groups(self.train, self.train[0], SEEN, BACKBONES, GROUPS, 0).measured("train")
+        hard = HardGroups(self.train, self.train[0], SEEN, BACKBONES, HARD, 4).measured("hard")
+        self.groups = merged([ordinary, hard])
         self.raised: list[Samples] = []
-        self.target = Target(self.groups)
+        self.target = Target(ordinary)
 
     def on_dev(self) -> Samples:
         """Groups of people who are not in training."""
@@ -172,7 +176,7 @@ def main(
         config = {"scorer": "iqp-lite", "version": 2, **shape.config, **scales(material, shape, head)}
         save(folder, head.state_dict(), config)
         on_dev[shape.backbone] = grades(head, shape.of(groups), material.target(groups))
-    facts = {"groups": GROUPS, "raised": ROUNDS * RAISED, "dev": on_dev}
+    facts = {"groups": GROUPS, "hard": HARD, "raised": ROUNDS * RAISED, "dev": on_dev}
     write_json(OUT / "train_lite.json", facts | provenance(seed, material.train))
 
 
