@@ -15,8 +15,10 @@ from benchmarks.scorer.groups import FAINT, Groups, HardGroups, Step, greatly, p
 from benchmarks.scorer.heads import Target, Weights, attributes, disorder, fit_groups, grades, group_loss
 from benchmarks.scorer.looks import BUSY, PATTERNS, backdrop, before, busyness, cheek_luminance, exposed, scenery
 from benchmarks.scorer.severities import in_order
+from benchmarks.scorer.train_lite import Material, joined
 from iqp_adapter.restorer import Decision
 from iqp_adapter.scoring.backbones import efficientnet_lite
+from iqp_adapter.scoring.lite import LiteHead
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +174,19 @@ class TestHeads:
         without = fit_groups(samples, targets, none, none, **options)(fooling[:1])
         taught = fit_groups(samples, targets, fooling, low, **options)(fooling[:1])
         assert without > 60 and taught < 30
+
+    def test_a_raised_picture_is_worth_what_it_was_and_what_full_reference_says_it_gained(self):
+        material = Material.__new__(Material)
+        material.target = lambda samples: samples["nlpd"]
+        raised = {"nlpd": torch.tensor([[20.0, 25.0, 10.0], [5.0, 5.0, 4.0]])}
+        inputs = torch.tensor([[[60.0], [90.0], [99.0]], [[0.5], [80.0], [80.0]]])
+        statistics, targets = material.worth(lambda inputs: inputs[:, 0], inputs, raised)
+        assert statistics.shape == (6, 1) and targets.tolist() == [60, 65, 50, 0.5, 0.5, 0]
+
+    def test_joined_heads_give_their_mean(self):
+        ones = [LiteHead(3, 4).eval() for _ in range(2)]
+        inputs = torch.randn(5, 3)
+        torch.testing.assert_close(joined(ones)(inputs), (ones[0](inputs) + ones[1](inputs)) / 2)
 
     def test_disorder_is_none_for_scores_that_fall_enough(self):
         targets = torch.tensor([[90.0, 60.0, 30.0]])
