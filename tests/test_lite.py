@@ -256,7 +256,7 @@ def test_nothing_may_learn_from_the_judge(face):
     ("folder", "known"),
     [
         ("iqp-lite-1", "d7b5c1890bbb3a06"),
-        ("iqp-lite-2", "0e6c03879aa0f73f"),
+        ("iqp-lite-2", "426e00f9138b6f51"),
         ("iqp-judge-1", "972d8e7d41797153"),
         ("iqp-colour-1", "3035594b6463629f"),
     ],
