@@ -19,7 +19,7 @@ from iqp_adapter.core.quality import ScoreScale
 from iqp_adapter.degradations.discolour import fade, grey, tint
 from iqp_adapter.scoring import tiles
 from iqp_adapter.scoring.backbones import efficientnet_lite
-from iqp_adapter.scoring.lite import FACE, IqpLite, LiteHead, Window, _mean_and_deviation
+from iqp_adapter.scoring.lite import FACE, IqpLite, LiteHead, Window, _count, _mean_and_deviation
 from iqp_adapter.scoring.scorer import Scorer, reward_of
 from iqp_adapter.store import checkpoint, hub
 from iqp_adapter.training.config import RunConfig
@@ -211,8 +211,9 @@ def test_one_pass_gives_several_windows(face, monkeypatch, large):
     assert len(passes) == 1 and (alone[0] - alone[1]).norm() > 0.1
 
 
-def test_a_window_is_made_where_the_picture_is():
-    assert FACE.weights(4, 6, torch.device("meta")).is_meta
+@pytest.mark.parametrize("window", [None, FACE])
+def test_a_window_is_made_where_the_picture_is(window):
+    assert _count(window, torch.empty(1, 3, 64, 64, device="meta"), 0).is_meta
 
 
 def test_a_score_is_the_mean_of_the_heads(face, tmp_path):
