@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from benchmarks.scorer import gaming, groups, raising
-from benchmarks.scorer.distortions import SEEN, blur
-from benchmarks.scorer.fairness import Person, Regression, exposed, tenth_means
-from benchmarks.scorer.groups import Groups, Step, greatly, person_number, slightly, sources
+from benchmarks.scorer.distortions import SEEN, UNSEEN, distort
+from benchmarks.scorer.fairness import Person, Regression, tenth_means
+from benchmarks.scorer.groups import FAINT, Groups, HardGroups, Step, greatly, person_number, slightly, sources, starkly
 from benchmarks.scorer.heads import Target, Weights, attributes, disorder, fit_groups, grades, group_loss
-from benchmarks.scorer.looks import backdrop, before, busyness, cheek_luminance, scenery
+from benchmarks.scorer.looks import BUSY, PATTERNS, backdrop, before, busyness, cheek_luminance, exposed, scenery
 from benchmarks.scorer.severities import in_order
+from benchmarks.scorer.train_lite import Material, joined
 from iqp_adapter.restorer import Decision
 from iqp_adapter.scoring.backbones import efficientnet_lite
+from iqp_adapter.scoring.lite import LiteHead
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +62,20 @@ class TestLooks:
         assert exposed(image, 0.5).mean() == pytest.approx(0.3614, abs=1e-3)
         assert exposed(np.ones((4, 4, 3), np.float32), 4.0).max() <= 1
 
+    @pytest.mark.parametrize("name", sorted({*PATTERNS, *BUSY}))
+    def test_scenery_fills_a_picture(self, name):
+        drawn = scenery(name, 64, np.random.default_rng(0))
+        assert drawn.shape == (64, 64, 3) and drawn.min() >= 0 and drawn.max() <= 1
+        assert drawn.std((0, 1)).max() > 0.02
+
+    def test_a_stark_look_is_dark_or_bright_and_mostly_before_something_busy(self, portrait):
+        looks = [starkly(portrait, np.random.default_rng(seed)) for seed in range(40)]
+        light = [cheek_luminance(look) for look in looks]
+        assert min(light) < 0.45 and max(light) > 0.65
+        assert np.mean([busyness(look) > 5 * busyness(portrait) for look in looks]) > 0.6
+
     def test_looks_keep_the_picture_in_range(self, portrait):
-        for look in (slightly, greatly):
+        for look in (slightly, greatly, starkly):
             image = look(portrait, np.random.default_rng(1))
             assert image.shape == portrait.shape and image.min() >= 0 and image.max() <= 1
 
@@ -99,6 +114,15 @@ class TestGroups:
                 len(recipes[1]),
                 len(recipes[1]) - 1,
             )
+
+    def test_hard_groups_rise_from_none_over_faint_to_seen(self, data):
+        drawn = [HardGroups._recipes(data, np.random.default_rng(seed)) for seed in range(60)]
+        assert all(not clean for clean, _, _ in drawn)
+        steps = [(faint, seen) for _, [faint], [seen] in drawn]
+        assert all(faint.severity < 0.25 and faint.severity + 0.1 < seen.severity < 0.75 for faint, seen in steps)
+        assert all(faint.distortion is seen.distortion and faint.seed == seen.seed for faint, seen in steps)
+        often = sum(faint.distortion.__name__ in FAINT for faint, _ in steps)
+        assert 0.4 < often / len(steps) < 0.8
 
     def test_a_step_repeats_itself(self, portrait):
         step = Step(SEEN["noise"], 0.5, 3)
@@ -150,6 +174,19 @@ class TestHeads:
         without = fit_groups(samples, targets, none, none, **options)(fooling[:1])
         taught = fit_groups(samples, targets, fooling, low, **options)(fooling[:1])
         assert without > 60 and taught < 30
+
+    def test_a_raised_picture_is_worth_what_it_was_and_what_full_reference_says_it_gained(self):
+        material = Material.__new__(Material)
+        material.target = lambda samples: samples["nlpd"]
+        raised = {"nlpd": torch.tensor([[20.0, 25.0, 10.0], [5.0, 5.0, 4.0]])}
+        inputs = torch.tensor([[[60.0], [90.0], [99.0]], [[0.5], [80.0], [80.0]]])
+        statistics, targets = material.worth(lambda inputs: inputs[:, 0], inputs, raised)
+        assert statistics.shape == (6, 1) and targets.tolist() == [60, 65, 50, 0.5, 0.5, 0]
+
+    def test_joined_heads_give_their_mean(self):
+        ones = [LiteHead(3, 4).eval() for _ in range(2)]
+        inputs = torch.randn(5, 3)
+        torch.testing.assert_close(joined(ones)(inputs), (ones[0](inputs) + ones[1](inputs)) / 2)
 
     def test_disorder_is_none_for_scores_that_fall_enough(self):
         targets = torch.tensor([[90.0, 60.0, 30.0]])
@@ -252,5 +289,18 @@ class _Painter:
         return nullcontext(Decision((logits,), decode))
 
 
-def test_blur_is_one_of_the_distortions():
-    assert SEEN["blur"] is blur
+class TestDistortions:
+    @pytest.mark.parametrize("name", SEEN | UNSEEN)
+    def test_severity_goes_from_hardly_visible_to_ruin(self, name):
+        from skimage.data import astronaut
+
+        face = cv2.resize(astronaut()[:256, 96:352], (128, 128), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+        distortion = (SEEN | UNSEEN)[name]
+        faint, middle, ruin = (
+            np.abs(distort(face, distortion, severity, np.random.default_rng(0)) - face).mean()
+            for severity in (0.0, 0.5, 1.0)
+        )
+        assert 0 < faint < 0.03 and 1.2 * faint < middle < ruin and ruin > max(0.02, 3 * faint)
+
+    def test_the_judge_learns_from_other_distortions(self):
+        assert not set(SEEN) & set(UNSEEN)

@@ -13,8 +13,8 @@ import torch
 import typer
 
 from benchmarks.common.results import provenance, write_json, write_text
+from benchmarks.scorer.measuring import OUT
 from benchmarks.scorer.severities import GROUPS, SEVERITIES, by_distortion, follows, scores_on_ladders
-from benchmarks.scorer.train_lite import OUT
 from iqp_adapter.bench.intervals import Interval, person_of
 from iqp_adapter.bench.text import table as markdown
 from iqp_adapter.scoring.scorer import Scorer

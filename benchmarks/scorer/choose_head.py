@@ -7,34 +7,36 @@ Uses the pictures that `train_lite` measured.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 import typer
 
 from benchmarks.common.results import provenance, write_json, write_text
-from benchmarks.scorer.heads import Weights, grades
-from benchmarks.scorer.train_lite import OUT, FacesOption, Material, RunOption, Shape
+from benchmarks.scorer.heads import grades
+from benchmarks.scorer.measuring import OUT
+from benchmarks.scorer.train_lite import LITE, SHIPPED, FacesOption, Material, RunOption
 from iqp_adapter.bench.text import table as markdown
 
+SINGLE = replace(LITE, heads=1)
 SHAPES = {
-    "levels 0-3": Shape(),
-    "levels 0-4": Shape(levels=(0, 1, 2, 3, 4)),
-    "levels 0-2": Shape(levels=(0, 1, 2)),
-    "levels 1-3": Shape(levels=(1, 2, 3)),
-    "whole picture": Shape(where="whole"),
-    "width 32": Shape(width=32),
-    "width 256": Shape(width=256),
-    "lite1": Shape("lite1"),
+    "shipped": SINGLE,
+    "levels 0-4": replace(SINGLE, levels=(0, 1, 2, 3, 4)),
+    "levels 0-2": replace(SINGLE, levels=(0, 1, 2)),
+    "levels 1-3": replace(SINGLE, levels=(1, 2, 3)),
+    "whole picture": replace(SINGLE, where="whole"),
+    "width 128": replace(SINGLE, width=128),
+    "lite1": replace(SINGLE, backbone="lite1"),
 }
+CHOSEN = SHIPPED["weights"]
 WEIGHTS = {
-    "without order": Weights(order=0),
-    "order 1": Weights(order=1),
-    "without looks": Weights(looks=0),
-    "looks 0.2": Weights(looks=0.2),
-    "without slope": Weights(slope=0),
-    "slope 0.3": Weights(slope=0.3),
-    "without raised": Weights(extras=0),
+    "without order": replace(CHOSEN, order=0),
+    "order 3": replace(CHOSEN, order=3),
+    "without looks": replace(CHOSEN, looks=0),
+    "looks 0.3": replace(CHOSEN, looks=0.3),
+    "slope 3": replace(CHOSEN, slope=3),
+    "without raised": replace(CHOSEN, extras=0),
 }
 
 
@@ -45,10 +47,10 @@ def main(faces: FacesOption, run: RunOption, seed: int = 0) -> None:
     groups = material.on_dev()
     results: dict[str, Any] = {}
     for name, (shape, weights) in {
-        **{name: (shape, Weights()) for name, shape in SHAPES.items()},
-        **{name: (Shape(), weights) for name, weights in WEIGHTS.items()},
+        **{name: (shape, CHOSEN) for name, shape in SHAPES.items()},
+        **{name: (SINGLE, weights) for name, weights in WEIGHTS.items()},
     }.items():
-        head = material.fit(shape, seed, weights=weights)
+        head = material.fit(shape, seed, **SHIPPED | {"weights": weights})
         results[name] = grades(head, shape.of(groups), material.target(groups))
         typer.echo(f"{name}: {results[name]}")
     write_json(OUT / "choose_head.json", provenance(seed, material.dev) | {"heads": results})

@@ -17,8 +17,8 @@ from benchmarks.common.results import provenance, write_json
 from benchmarks.scorer.fairness import Person, Regression, described, people_of
 from benchmarks.scorer.groups import statistics
 from benchmarks.scorer.heads import of_levels
-from benchmarks.scorer.measuring import Samples, kept
-from benchmarks.scorer.train_lite import LITE, OUT, FacesOption, Material, RunOption, Shape
+from benchmarks.scorer.measuring import OUT, Samples, kept
+from benchmarks.scorer.train_lite import LITE, SHIPPED, FacesOption, Material, RunOption, Shape
 
 FOLDS = 5
 
@@ -34,14 +34,14 @@ def statistics_of(people: Sequence[Person], backbone: str) -> Tensor:
 
 
 @torch.no_grad()
-def left_out(material: Material, shape: Shape, people: Sequence[Person], **options: float) -> np.ndarray:
+def left_out(material: Material, shape: Shape, people: Sequence[Person]) -> np.ndarray:
     """Mean score of every picture over the recipes (N,), by the head that did not learn from its person."""
     inputs = of_levels(statistics_of(people, shape.backbone), shape.levels, shape.backbone, shape.where)
     numbers = torch.tensor([one.number for one in people])
     scores = torch.empty(inputs.shape[:2])
     for fold in range(FOLDS):
         with torch.enable_grad():
-            head = material.fit(shape, seed=fold, keep=lambda person, fold=fold: person % FOLDS != fold, **options)
+            head = material.fit(shape, seed=fold, keep=lambda person, fold=fold: person % FOLDS != fold, **SHIPPED)
         own = numbers % FOLDS == fold
         scores[own] = head(inputs[own].flatten(0, 1)).reshape(-1, inputs.shape[1])
     return scores.mean(1).double().numpy()

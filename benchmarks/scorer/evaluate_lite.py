@@ -22,8 +22,8 @@ from benchmarks.common.judges import panel_of
 from benchmarks.common.results import provenance, write_json, write_text
 from benchmarks.scorer.choose_default import EveryOption, compare, short
 from benchmarks.scorer.distortions import as_tensor, load_face
+from benchmarks.scorer.measuring import OUT
 from benchmarks.scorer.severities import GROUPS, SEVERITIES, follows, pooled
-from benchmarks.scorer.train_lite import OUT
 from iqp_adapter.bench.intervals import Interval, person_of
 from iqp_adapter.bench.text import table as markdown
 from iqp_adapter.degradations.face import Degradation

@@ -19,16 +19,16 @@ import torch
 import typer
 from torch import Tensor
 
-from benchmarks.common.results import RESULTS, provenance, write_json, write_text
+from benchmarks.common.results import provenance, write_json, write_text
 from benchmarks.scorer.distortions import SEEN, UNSEEN, as_tensor, distort, load_face
 from benchmarks.scorer.groups import facts_of, person_number
-from benchmarks.scorer.looks import backdrop, before, busyness, cheek_luminance, scenery
+from benchmarks.scorer.looks import backdrop, before, busyness, cheek_luminance, exposed, scenery
+from benchmarks.scorer.measuring import OUT
 from iqp_adapter.bench.intervals import Interval, People, person_of
 from iqp_adapter.bench.text import table as markdown
 from iqp_adapter.scoring.scorer import Scorer
 from iqp_adapter.store.files import list_images
 
-OUT = RESULTS / "scorer"
 METRICS = ("iqp-lite@1", "iqp-lite", "niqe", "piqe")
 SIDE = 256
 EXPOSURES = {"half": 0.5, "0.7": 0.7, "1.4": 1.4}
@@ -135,13 +135,6 @@ def tenth_means(values: np.ndarray) -> float:
     """Mean of the highest tenth less that of the lowest."""
     ordered, count = np.sort(values), max(1, len(values) // 10)
     return float(ordered[-count:].mean() - ordered[:count].mean())
-
-
-def exposed(image: np.ndarray, factor: float) -> np.ndarray:
-    """A picture with another exposure: its linear light times a factor; highlights roll off instead of clipping."""
-    linear = np.where(image <= 0.04045, image / 12.92, ((image + 0.055) / 1.055) ** 2.4) * factor
-    rolled = np.where(linear > 0.6, 0.6 + 0.4 * np.tanh((linear - 0.6) / 0.4), linear)
-    return np.where(rolled <= 0.0031308, rolled * 12.92, 1.055 * rolled ** (1 / 2.4) - 0.055).astype(np.float32)
 
 
 def staged(people: Sequence[Person]) -> dict[str, list[tuple[int, np.ndarray]]]:

@@ -22,10 +22,11 @@ import typer
 from torch import Tensor
 
 from benchmarks.common.judges import panel_of
-from benchmarks.common.results import RESULTS, provenance, write_json, write_text
+from benchmarks.common.results import provenance, write_json, write_text
 from benchmarks.scorer import raising
 from benchmarks.scorer.generated import degraded, small_host
 from benchmarks.scorer.groups import sources
+from benchmarks.scorer.measuring import OUT
 from benchmarks.scorer.raising import Reward
 from iqp_adapter.bench.intervals import People, person_of
 from iqp_adapter.bench.panel import Panel, Scores
@@ -36,7 +37,6 @@ from iqp_adapter.scoring.scales import scales_in, stored_scales
 from iqp_adapter.scoring.scorer import Scorer
 from iqp_adapter.store.files import atomic_path
 
-OUT = RESULTS / "scorer"
 JUDGES = ("iqp-judge", "piqe", "niqe@512", "identity", "perceptual-lite2", "psnr")
 STEPS = (1, 2, 4, 8)
 WAYS = ("codes", "latent")

@@ -23,10 +23,21 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from benchmarks.scorer.distortions import Distortion, Rng, as_tensor, distort, load_face, recode
-from benchmarks.scorer.looks import PATTERNS, backdrop, before, busyness, cheek_luminance, relit, scenery, side_lit
+from benchmarks.scorer.looks import (
+    BUSY,
+    PATTERNS,
+    backdrop,
+    before,
+    busyness,
+    cheek_luminance,
+    exposed,
+    relit,
+    scenery,
+    side_lit,
+)
 from benchmarks.scorer.measuring import Samples, measured
 from iqp_adapter.bench.intervals import person_of
-from iqp_adapter.scoring.lite import FACE, IqpLite, _mean_and_deviation
+from iqp_adapter.scoring.lite import FACE, IqpLite
 from iqp_adapter.store.files import list_images
 
 Photo = Callable[[np.ndarray], np.ndarray]
@@ -35,6 +46,9 @@ LOOKS, STEPS = 2, 3
 ALL_LEVELS = (0, 1, 2, 3, 4)
 _SIZES = {True: ((128, 256, 384, 512), (0.15, 0.65, 0.1, 0.1)), False: ((128, 256), (0.2, 0.8))}
 """Sides in pixels and how often they are drawn, for pristine pictures and for the others."""
+
+FAINT = ("bilateral", "sharpen")
+"""Distortions whose faint steps are the hardest to order."""
 
 _JPEG_QUALITY = {"cse151a": 91, "member_photos": 78}
 
@@ -138,7 +152,7 @@ class Groups(Dataset[Samples]):
         other = self._other(source, rng)
         recipes = self._recipes(rng)
         truth = [_measured(other, source.photo, recipe, clean.shape[0]) for recipe in recipes]
-        looks = [slightly(clean, rng), greatly(clean, rng)]
+        looks = [slightly(clean, rng), self._other_look(clean, rng)]
         pictures = torch.cat([as_tensor(_through(look, recipe)) for look in looks for recipe in recipes])
         return {
             **{f"statistics-{name}": statistics(name, pictures).reshape(LOOKS, STEPS, -1) for name in self.backbones},
@@ -164,9 +178,26 @@ class Groups(Dataset[Samples]):
         steps = [Step(ladder, float(severity), seed) for severity in (first, second, third)]
         return [common if begins_clean and not place else [*common, step] for place, step in enumerate(steps)]
 
+    def _other_look(self, clean: np.ndarray, rng: Rng) -> np.ndarray:
+        return greatly(clean, rng)
+
     def measured(self, name: str) -> Samples:
         """All groups, measured once for a name, count and seed."""
         return measured(self, f"{name}-{self.count}-{self.seed}")
+
+
+class HardGroups(Groups):
+    """Groups of what a score fails at first: faint steps, strong light, and busy backgrounds."""
+
+    def _recipes(self, rng: Rng) -> list[list[Step]]:
+        """One distortion: none of it, a faint one, and one that is seen; half of the groups take one of `FAINT`."""
+        names = FAINT if rng.random() < 0.5 else list(self.distortions)
+        distortion, seed = self.distortions[str(rng.choice(names))], int(rng.integers(2**31))
+        faint = rng.uniform(0, 0.25)
+        return [[], *([Step(distortion, severity, seed)] for severity in (faint, faint + rng.uniform(0.1, 0.5)))]
+
+    def _other_look(self, clean: np.ndarray, rng: Rng) -> np.ndarray:
+        return starkly(clean, rng)
 
 
 def slightly(image: np.ndarray, rng: Rng) -> np.ndarray:
@@ -184,6 +215,15 @@ def greatly(image: np.ndarray, rng: Rng) -> np.ndarray:
     if rng.random() < 0.3:
         image = side_lit(image, rng.uniform(-np.pi, np.pi), rng.uniform(0, 0.5))
     return relit(image, float(np.exp(rng.uniform(-0.6, 0.6))), rng.uniform(0.6, 1.05) * rng.uniform(0.92, 1.05, 3))
+
+
+def starkly(image: np.ndarray, rng: Rng) -> np.ndarray:
+    """Mirrored or not, before a busy background where the old one is plain, and under- or overexposed."""
+    image = image[:, :: rng.choice((-1, 1))]
+    part = backdrop(np.ascontiguousarray(image)) if rng.random() < 0.9 else None
+    if part is not None:
+        image = before(image, scenery(BUSY[rng.integers(len(BUSY))], image.shape[0], rng), part)
+    return exposed(image, float(np.exp(rng.uniform(-0.8, 0.8))))
 
 
 def person_number(path: Path) -> int:
@@ -228,10 +268,4 @@ def full_reference(image: Tensor, clean: Tensor) -> Samples:
 @torch.no_grad()
 def statistics(backbone: str, pictures: Tensor) -> Tensor:
     """Pictures (B, 3, H, W) -> statistics of all levels of a backbone, of the whole picture and of the face (B, 2C)."""
-    network = instruments(backbone)
-    maps = network.features(pictures)
-    found = []
-    for window in (None, FACE):
-        network.window = window
-        found.append(torch.cat([_mean_and_deviation(each, network._share(each)) for each in maps], dim=1))
-    return torch.cat(found, dim=1)
+    return torch.cat(instruments(backbone).statistics_under((None, FACE), pictures), dim=1)

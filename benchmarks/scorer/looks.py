@@ -18,6 +18,8 @@ CHEEKS = ((0.39, 0.61), (0.61, 0.61))
 """Centres (x, y) of the cheeks in the aligned picture, in sides."""
 
 PATTERNS = ("coffee", "rocket", "chelsea", "texture", "stripes", "blur")
+BUSY = ("coffee", "rocket", "chelsea", "texture", "stripes", "spots")
+"""Names of scenery, and those of the busier ones."""
 
 _TOLERANCE, _EDGE = 8.0, 12.0
 """CIELAB distance up to which a pixel belongs to a plain background, and the width of the soft edge above it."""
@@ -46,6 +48,13 @@ def busyness(image: np.ndarray) -> float:
 def relit(image: np.ndarray, gamma: float, gain: float | np.ndarray) -> np.ndarray:
     """Another exposure: `image ** gamma * gain`, clipped; a gain for every channel is a cast."""
     return (image**gamma * gain).clip(0, 1).astype(np.float32)
+
+
+def exposed(image: np.ndarray, factor: float) -> np.ndarray:
+    """A picture with another exposure: its linear light times a factor; highlights roll off instead of clipping."""
+    linear = np.where(image <= 0.04045, image / 12.92, ((image + 0.055) / 1.055) ** 2.4) * factor
+    rolled = np.where(linear > 0.6, 0.6 + 0.4 * np.tanh((linear - 0.6) / 0.4), linear)
+    return np.where(rolled <= 0.0031308, rolled * 12.92, 1.055 * rolled ** (1 / 2.4) - 0.055).astype(np.float32)
 
 
 def side_lit(image: np.ndarray, angle: float, strength: float) -> np.ndarray:
@@ -89,11 +98,9 @@ def before(image: np.ndarray, scenery: np.ndarray, part: np.ndarray) -> np.ndarr
 
 
 def scenery(name: str, side: int, rng: Rng) -> np.ndarray:
-    """A background (side, side, 3): a crop of a photo, a texture, stripes, or a photo out of focus."""
-    if name == "texture":
-        return _texture(side, rng)
-    if name == "stripes":
-        return _stripes(side, rng)
+    """A background (side, side, 3): drawn, a crop of a photo, or a photo out of focus."""
+    if name in _DRAWN:
+        return _DRAWN[name](side, rng)
     crop = _crop(PATTERNS[rng.integers(3)] if name == "blur" else name, side, rng)
     return cv2.GaussianBlur(crop, (0, 0), side / 25) if name == "blur" else crop
 
@@ -129,3 +136,15 @@ def _stripes(side: int, rng: Rng) -> np.ndarray:
     wave = np.sin(2 * np.pi * waves * (np.cos(angle) * columns + np.sin(angle) * rows))
     mix = (1 / (1 + np.exp(-6 * wave)))[..., None]
     return (mix * rng.random(3) + (1 - mix) * rng.random(3)).astype(np.float32)
+
+
+def _spots(side: int, rng: Rng) -> np.ndarray:
+    """Spots of one size and two colours, like cells, pebbles or leaves."""
+    size = side * rng.uniform(0.004, 0.02)
+    noise = rng.standard_normal((side, side)).astype(np.float32)
+    spots = cv2.GaussianBlur(noise, (0, 0), size) - cv2.GaussianBlur(noise, (0, 0), 2 * size)
+    mix = (1 / (1 + np.exp(-rng.uniform(1, 5) * spots / spots.std())))[..., None]
+    return (mix * rng.random(3) + (1 - mix) * rng.random(3)).astype(np.float32)
+
+
+_DRAWN: dict[str, Callable[[int, Rng], np.ndarray]] = {"texture": _texture, "stripes": _stripes, "spots": _spots}

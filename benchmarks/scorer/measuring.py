@@ -1,4 +1,4 @@
-"""Pictures that are measured once: their samples are kept in a folder of the user's caches."""
+"""Where scorers' results are written, and pictures that are measured once, whose samples a cache of the user keeps."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks.common.results import RESULTS
 from iqp_adapter.store.files import atomic_path
 
 Samples = dict[str, Tensor]
+OUT = RESULTS / "scorer"
 STORE = Path.home() / ".cache" / "iqp_adapter" / "score-groups"
 
 

@@ -22,9 +22,8 @@ from benchmarks.scorer.distortions import SEEN as NUISANCES
 from benchmarks.scorer.distortions import as_tensor, distort, load_face
 from benchmarks.scorer.groups import statistics
 from benchmarks.scorer.heads import agreement, fit, of_levels
-from benchmarks.scorer.measuring import Samples, measured
+from benchmarks.scorer.measuring import OUT, Samples, measured
 from benchmarks.scorer.severities import SEVERITIES, follows, scores_on_ladders
-from benchmarks.scorer.train_lite import OUT
 from iqp_adapter.bench.intervals import Interval, person_of
 from iqp_adapter.bench.text import table as markdown
 from iqp_adapter.core.quality import ScoreScale

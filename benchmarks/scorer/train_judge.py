@@ -17,7 +17,8 @@ from benchmarks.common.results import provenance, write_json
 from benchmarks.scorer.distortions import UNSEEN
 from benchmarks.scorer.groups import Groups
 from benchmarks.scorer.heads import Target, fit_groups, grades
-from benchmarks.scorer.train_lite import OUT, FacesOption, Shape
+from benchmarks.scorer.measuring import OUT
+from benchmarks.scorer.train_lite import FacesOption, Shape
 from iqp_adapter.store.checkpoint import save
 
 SHAPE = Shape("lite2", where="whole")

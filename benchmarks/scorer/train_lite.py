@@ -4,14 +4,14 @@
         --output iqp_adapter/weights/iqp-lite-2 --twin TWIN
 
 Every --faces holds train/ and dev/; the first one is without degradation. Measuring takes an hour and is done once, a
-head then learns in a minute. It learns in rounds: what fools iqp-lite@1 is in the first one, and what fools the head of
-a round is in the next. Heads were chosen on dev by `python -m benchmarks.scorer.choose_head`.
+head then learns in half a minute. First come attacks: on iqp-lite@1, on heads that learned from ordinary groups, and on
+those that learned from the first attacks as well. Then the heads that ship learn from all of it, and from hard groups.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,23 +20,24 @@ import torch
 import typer
 from torch import Tensor, nn
 
-from benchmarks.common.results import RESULTS, provenance, write_json
+from benchmarks.common.results import provenance, write_json
 from benchmarks.scorer import generated
 from benchmarks.scorer.distortions import SEEN
-from benchmarks.scorer.groups import Groups
-from benchmarks.scorer.heads import Target, fit_groups, grades, merged, with_levels
+from benchmarks.scorer.groups import Groups, HardGroups
+from benchmarks.scorer.heads import Target, Weights, fit_groups, grades, merged, with_levels
 from benchmarks.scorer.make_scales import scores_of, targets_of
-from benchmarks.scorer.measuring import Samples
+from benchmarks.scorer.measuring import OUT, Samples
 from benchmarks.scorer.raising import Reward
 from iqp_adapter.core.quality import ScoreScale
 from iqp_adapter.scoring.lite import FACE, IqpLite, LiteHead, LiteHeads
 from iqp_adapter.scoring.scorer import reward_of
 from iqp_adapter.store.checkpoint import save
 
-OUT = RESULTS / "scorer"
-GROUPS = 1200
+GROUPS, HARD = 1200, 400
+"""How many groups are learned from: ordinary ones, on which the target is scaled, and hard ones."""
+
 ROUNDS, RAISED = 3, 60
-"""How often heads are attacked, and by how many pictures that are raised in a score."""
+"""How many attacks there are, and pictures of each that are raised in a score."""
 
 POOLED, DRAWS = "all", 512
 """The score scale of all sets together, each with the same share; and pictures that are drawn of a set."""
@@ -77,8 +78,14 @@ class Shape:
         } | window
 
 
-LITE, TWIN = Shape(heads=5), Shape("lite1", heads=5)
-"""The heads that ship, and others that are attacked in turn with them."""
+ATTACKED = Shape(), Shape("lite1")
+"""Heads that are attacked in turn; they learn from ordinary groups."""
+
+LITE, TWIN = Shape(width=256, heads=5), Shape("lite1", width=256, heads=5)
+"""The heads that ship, and others on a second backbone, which `gaming` compares."""
+
+SHIPPED: dict[str, Any] = {"weights": Weights(order=10, looks=0.1, slope=0), "batch": 64, "steps": 3000}
+"""How both are fitted."""
 
 BACKBONES = ("lite0", "lite1")
 
@@ -108,40 +115,53 @@ class Material:
         made = generated.raised(self.models, rewards, self.sources, RAISED, 30 + number)
         self.raised.append(generated.measured(made, self.sources, BACKBONES, RAISED, f"raised-{number}"))
 
+    def attacked(self, seed: int) -> list[Reward]:
+        """Heads that learned from what there is so far, as rewards."""
+        return [reward_by(shape.network(self.fit(shape, seed))) for shape in ATTACKED]
+
+    def harden(self) -> None:
+        """Adds the hard groups."""
+        hard = HardGroups(self.train, self.train[0], SEEN, BACKBONES, HARD, 4).measured("hard")
+        self.groups = merged([self.groups, hard])
+
     def recall(self) -> None:
-        """Adds what rose in the rewards of all rounds, as `train_lite` measured it."""
+        """Adds all that the heads that ship learn from, as `train_lite` measured it."""
         for number in range(1, ROUNDS + 1):
             self.attack(number, [])
+        self.harden()
 
-    def fit(self, shape: Shape, seed: int = 0, **options: Any) -> Head:
-        """The heads of a shape, each from a seed of its own; arguments as for `fit_one`."""
-        ones = [self.fit_one(shape, shape.heads * seed + place, **options) for place in range(shape.heads)]
-        if len(ones) == 1:
-            return ones[0]
-        heads = LiteHeads(ones[0].center.numel(), shape.width, len(ones))
-        for place, one in enumerate(ones):
-            heads[place] = one
-        return heads.eval()
+    def fit(self, shape: Shape, seed: int = 0, keep: Keep | None = None, **options: Any) -> Head:
+        """The heads of a shape, each from a seed of its own.
 
-    def fit_one(self, shape: Shape, seed: int, keep: Keep | None = None, **options: Any) -> LiteHead:
-        """A head of a shape; `keep` tells from the numbers of people (N,) who takes part."""
+        Args:
+            keep: tells from the numbers of people (N,) who takes part.
+            options: of `fit_groups`.
+        """
         groups, raised = self.groups, merged(self.raised) if self.raised else None
         if keep is not None:
             groups = some(groups, keep(groups["person"]))
             raised = raised and some(raised, keep(raised["person"]))
-        wanted, learn = self.target(groups), partial(fit_groups, width=shape.width, seed=seed, **options)
-        first = learn(shape.of(groups), wanted, torch.empty(0), torch.empty(0))
-        if raised is None:
-            return first
-        inputs = shape.of(raised)["statistics"]
-        worth = self.worth(first, inputs, raised)
-        return learn(shape.of(groups), wanted, inputs.flatten(0, 1), worth.flatten())
+        learn = partial(fit_groups, shape.of(groups), self.target(groups), width=shape.width, **options)
+        extras = torch.empty(0), torch.empty(0)
+        if raised is not None:
+            extras = self.worth(learn(*extras, seed=seed), shape.of(raised)["statistics"], raised)
+        ones = [learn(*extras, seed=shape.heads * seed + place) for place in range(shape.heads)]
+        return ones[0] if len(ones) == 1 else joined(ones)
 
     @torch.no_grad()
-    def worth(self, first: LiteHead, inputs: Tensor, raised: Samples) -> Tensor:
-        """Targets (N, S) of raised pictures, of which the first of each was not raised yet."""
+    def worth(self, first: LiteHead, inputs: Tensor, raised: Samples) -> tuple[Tensor, Tensor]:
+        """Statistics (NS, C) and targets (NS,) of pictures (N, S), of which the first of a row was not raised yet."""
         gained = self.target(raised)
-        return (first(inputs[:, 0])[:, None] + gained - gained[:, :1]).clamp(0, 100)
+        wanted = (first(inputs[:, 0])[:, None] + gained - gained[:, :1]).clamp(0, 100)
+        return inputs.flatten(0, 1), wanted.flatten()
+
+
+def joined(ones: Sequence[LiteHead]) -> LiteHeads:
+    """Heads of one width as one."""
+    heads = LiteHeads(ones[0].center.numel(), ones[0].layers[1].out_features, len(ones))
+    for place, one in enumerate(ones):
+        heads[place] = one
+    return heads.eval()
 
 
 def some(samples: Samples, kept: Tensor) -> Samples:
@@ -162,18 +182,18 @@ def main(
 ) -> None:
     torch.set_num_threads(1)  # the order of sums is part of the seed
     material = Material(faces, run)
+    untaught = material.attacked(seed)
     material.attack(1, [reward_of("iqp-lite@1", "cpu", differentiable=True)])
-    for number in range(2, ROUNDS + 1):
-        singles = [replace(shape, heads=1) for shape in (LITE, TWIN)]
-        networks = [shape.network(material.fit(shape, seed)) for shape in singles]
-        material.attack(number, [reward_by(network) for network in networks])
+    material.attack(2, untaught)
+    material.attack(3, material.attacked(seed))
+    material.harden()
     on_dev = {}
     for shape, folder in ((LITE, output), (TWIN, twin)):
-        head, groups = material.fit(shape, seed), material.on_dev()
+        head, groups = material.fit(shape, seed, **SHIPPED), material.on_dev()
         config = {"scorer": "iqp-lite", "version": 2, **shape.config, **scales(material, shape, head)}
         save(folder, head.state_dict(), config)
         on_dev[shape.backbone] = grades(head, shape.of(groups), material.target(groups))
-    facts = {"groups": GROUPS, "raised": ROUNDS * RAISED, "dev": on_dev}
+    facts = {"groups": GROUPS, "hard": HARD, "raised": ROUNDS * RAISED, "dev": on_dev}
     write_json(OUT / "train_lite.json", facts | provenance(seed, material.train))
 
 

@@ -20,15 +20,18 @@ class Window(NamedTuple):
     wide: float
     high: float
 
-    def weights(self, height: int, width: int) -> Tensor:
+    def weights(self, height: int, width: int, device: torch.device | None = None) -> Tensor:
         """(height, width), 1 in the middle."""
-        down = ((torch.arange(height) + 0.5) / height - self.y) / self.high
-        across = ((torch.arange(width) + 0.5) / width - self.x) / self.wide
+        down = ((torch.arange(height, device=device) + 0.5) / height - self.y) / self.high
+        across = ((torch.arange(width, device=device) + 0.5) / width - self.x) / self.wide
         return torch.exp(-0.5 * (down[:, None].square() + across.square()))
 
 
 FACE = Window(0.5, 0.56, 0.18, 0.22)
 """The face in an aligned picture."""
+
+Counts = Sequence[tuple[int, Tensor]]
+"""Levels, and how much every position of their maps counts (h, w)."""
 
 
 class IqpLite(nn.Module):
@@ -76,31 +79,26 @@ class IqpLite(nn.Module):
 
         Large images are read in tiles, so that memory does not grow with them; the result is the same up to rounding.
         """
+        return self.statistics_under([self.window], images)[0]
+
+    def statistics_under(self, windows: Sequence[Window | None], images: Tensor) -> list[Tensor]:
+        """The same under each of some windows, by one pass of the backbone."""
+        counts = [[(level, _count(window, images, level)) for level in self.levels] for window in windows]
         if not is_large(images):
             maps = self.features(images)
-            return torch.cat([_mean_and_deviation(maps[level], self._share(maps[level])) for level in self.levels], 1)
+            return [torch.cat([_mean_and_deviation(maps[level], of) for level, of in own], dim=1) for own in counts]
         margin = self.features.reach(max(self.levels))
-        tiles = [self._moments(images, tile) for tile in tiles_of(images, margin)]
-        return torch.cat([_pooled(torch.stack(level)) for level in zip(*tiles, strict=True)], dim=1).to(images)
+        tiles = [self._moments(images, tile, counts) for tile in tiles_of(images, margin)]
+        return [
+            torch.cat([_pooled(torch.stack(level)) for level in zip(*own, strict=True)], dim=1).to(images)
+            for own in zip(*tiles, strict=True)
+        ]
 
-    def _share(self, features: Tensor) -> Tensor:
-        """How much every position of a map counts (h, w), 1 in all."""
-        weights = self._weights(*features.shape[2:]).to(features)
-        return weights / weights.sum()
-
-    def _weights(self, height: int, width: int) -> Tensor:
-        return torch.ones(height, width) if self.window is None else self.window.weights(height, width)
-
-    def _moments(self, images: Tensor, tile: Tile) -> list[Tensor]:
-        """Weight, mean and variance of every channel in a tile: a tensor (3, B, C) for each level, float64."""
+    def _moments(self, images: Tensor, tile: Tile, counts: Sequence[Counts]) -> list[list[Tensor]]:
+        """Weight, mean and variance of every channel in a tile: for each window and level (3, B, C), float64."""
         maps = self.features(tile.read(images).clamp(0, 1))
-        found = []
-        for level in self.levels:
-            stride = 2 << level
-            weights = self._weights(*(-(-side // stride) for side in images.shape[2:]))
-            inner = tile.inner(maps[level], stride)
-            found.append(_moments(inner, tile.place(weights, stride)))
-        return found
+        inner = {level: tile.inner(maps[level], _stride(level)) for level in self.levels}
+        return [[_moments(inner[level], tile.place(of, _stride(level))) for level, of in own] for own in counts]
 
 
 class LiteHead(nn.Module):
@@ -133,12 +131,25 @@ class LiteHeads(nn.ModuleList):
         return torch.stack([head(statistics) for head in self]).mean(0)
 
 
-def _mean_and_deviation(features: Tensor, share: Tensor) -> Tensor:
+def _stride(level: int) -> int:
+    return 2 << level
+
+
+def _count(window: Window | None, images: Tensor, level: int) -> Tensor:
+    """How much every position of a level's map counts (h, w)."""
+    height, width = (-(-side // _stride(level)) for side in images.shape[2:])
+    if window is None:
+        return torch.ones(height, width, device=images.device)
+    return window.weights(height, width, images.device)
+
+
+def _mean_and_deviation(features: Tensor, count: Tensor) -> Tensor:
     """(B, C, H, W), (H, W) -> (B, 2C), with a finite gradient where a channel is constant."""
-    return _described(*_mean_and_variance(features, share))
+    return _described(*_mean_and_variance(features, count))
 
 
-def _mean_and_variance(features: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+def _mean_and_variance(features: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+    share = (count / count.sum()).to(features)
     mean = (features * share).sum((2, 3))
     return mean, ((features - mean[..., None, None]).square() * share).sum((2, 3))
 
@@ -147,10 +158,10 @@ def _described(mean: Tensor, variance: Tensor) -> Tensor:
     return torch.cat([mean, (variance + 1e-6).sqrt()], dim=1)
 
 
-def _moments(features: Tensor, weights: Tensor) -> Tensor:
-    """(B, C, H, W), weights (H, W) -> sum of weights, mean and variance (3, B, C)."""
-    mean, variance = _mean_and_variance(features, (weights / weights.sum()).to(features))
-    return torch.stack([torch.full_like(mean, float(weights.sum())), mean, variance]).cpu().double()
+def _moments(features: Tensor, count: Tensor) -> Tensor:
+    """(B, C, H, W), (H, W) -> sum of the counts, mean and variance (3, B, C)."""
+    mean, variance = _mean_and_variance(features, count)
+    return torch.stack([torch.full_like(mean, float(count.sum())), mean, variance]).cpu().double()
 
 
 def _pooled(tiles: Tensor) -> Tensor:
