@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from ..core.flags import Flags
+from .codes import HostCodes
+from .spec import HostSpec
 
-if TYPE_CHECKING:
-    from .wrapped import WrappedHost
 
-
-def leading_to_codes(model: WrappedHost) -> dict[str, nn.Parameter]:
+def leading_to_codes(host: nn.Module, spec: HostSpec) -> dict[str, nn.Parameter]:
     """The parameters by name, told by a dry run on a grey picture.
 
     Raises:
         ValueError: for a host without a single codebook.
     """
-    access, host = model.codes, model.bare
+    access = spec.codes(host) if spec.codes else None
     if access is None:
-        raise ValueError(f"{model.name} has no single codebook to decide from, so that nothing leads to its codes")
-    side, codebook = model.resolution or 64, access.codebook(host)
+        raise ValueError(f"{spec.name} has no single codebook to decide from, so that nothing leads to its codes")
+    side, codebook = spec.resolution(host) or 64, access.codebook(host)
     grey = torch.full((1, 3, side, side), 0.5).to(next(host.parameters()))
-    found = leading_to(model.codes_in(grey).logits, host)
+    found = leading_to(HostCodes(host, access, partial(spec.restore, host, grey)).logits, host)
     return {name: parameter for name, parameter in found.items() if parameter is not codebook}
 
 

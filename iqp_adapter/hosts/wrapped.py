@@ -221,7 +221,7 @@ class WrappedHost(Restorer, nn.Module):
             raise ValueError("a host is retrained once, with a single adapter; wrap it again for that")
         with self.as_given():
             [adapter] = self.adapters.values()
-            adapter.retrain(leading_to_codes(self))
+            adapter.retrain(leading_to_codes(self.bare, self.spec))
 
     def save_pretrained(
         self, folder: str | Path, adapter: str = DEFAULT, dtype: torch.dtype | None = None, **facts: Any
