@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
 
@@ -13,9 +13,12 @@ from ..native.iqpir import IQPIR, IQPIRConfig, IQPIRTokenizer
 from ..native.presets import Size
 from ..store.checkpoint import WEIGHTS
 from ..store.files import sha256_of
+from .config import TrainConfig
+from .staged_run import StagedRun
 from .stages import (
     CodebookStage,
     LatentQualityStage,
+    PredictionStage,
     QualityStage,
     ScorePredictionStage,
     Stage,
@@ -24,15 +27,20 @@ from .stages import (
 from .stages.score_prediction import WAYS
 from .target_codes import KeptCodes, TargetCodes
 
-if TYPE_CHECKING:
-    from .native_training import NativeTraining
-
 CODES = "codes"
 """Folder in that of the run for the codes of targets, in one folder for each tokenizer."""
 
 
 QUALITY: dict[str, type[QualityStage]] = {"logits": QualityStage, "latent": LatentQualityStage}
 """The kinds of stage 3 of our model, by `optimised` of the configuration; `WAYS` has those of the authors' model."""
+
+
+class NativeRun(StagedRun):
+    """A run of native training, as its stages see it."""
+
+    config: TrainConfig
+    prediction = PredictionStage
+    """Stage 2 of our model."""
 
 
 class NativeStages(Protocol):
@@ -52,7 +60,7 @@ class NativeStages(Protocol):
 class IQPFRStages:
     """Ours: codebooks, prediction of codes, optimisation of quality."""
 
-    def __init__(self, run: NativeTraining, size: IQPFRConfig):
+    def __init__(self, run: NativeRun, size: IQPFRConfig):
         self.run, self.size = run, size
 
     def kind(self, name: str) -> type[Stage]:
@@ -82,7 +90,7 @@ class IQPIRStages:
 
     kinds: dict[str, type[Stage]] = {"stage1": SummedCodebookStage, "stage2": ScorePredictionStage}
 
-    def __init__(self, run: NativeTraining, size: IQPIRConfig):
+    def __init__(self, run: NativeRun, size: IQPIRConfig):
         self.run, self.size = run, size
 
     def kind(self, name: str) -> type[Stage]:
@@ -118,5 +126,5 @@ def commonest(scale: ScoreScale, size: IQPIRConfig) -> float:
     return (int(shares.argmax()) + 0.5) / rows
 
 
-def stages_of(run: NativeTraining, size: Size) -> NativeStages:
+def stages_of(run: NativeRun, size: Size) -> NativeStages:
     return IQPIRStages(run, size) if isinstance(size, IQPIRConfig) else IQPFRStages(run, size)

@@ -8,12 +8,11 @@ from typing import Any
 from ..native import preset
 from .base_run import Folders
 from .config import TrainConfig
-from .native_stages import stages_of
-from .staged_run import StagedRun
-from .stages import PredictionStage, Stage
+from .native_stages import NativeRun, stages_of
+from .stages import Stage
 
 
-class NativeTraining(StagedRun):
+class NativeTraining(NativeRun):
     """The run of "stage1" (codebooks), "stage2" (prediction of codes) and "stage3" (optimisation of quality).
 
     The preset says which model it is: ours, IQPFR, or that of the paper's authors, IQPIR, which has no stage 3.
@@ -22,10 +21,6 @@ class NativeTraining(StagedRun):
         config: settings of the run.
         hq, folder, watch: as for `Run`.
     """
-
-    config: TrainConfig
-    prediction = PredictionStage
-    """Stage 2 of our model."""
 
     def __init__(self, config: TrainConfig, hq: Folders, folder: Path, watch: Path | None = None):
         self.size = preset(config.preset, **config.changes)
