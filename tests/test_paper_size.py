@@ -41,6 +41,7 @@ def test_every_restoration_runs(small, way):
 
 
 def test_stock_learns_codes_with_encoder_and_transformer_alone():
+    pytest.importorskip("spandrel_extra_arches")
     host = TINY_HOSTS["codeformer-spandrel"].build()
     stage = paper_size.StockPrediction(host, torch.randint(16, (1, 256)))
     pictures, scale = torch.rand(1, 3, 32, 32), SampleScales((), torch.zeros(1).long())
