@@ -16,23 +16,17 @@ from functools import partial
 from typing import Any
 
 import torch
-from iqp_adapter.adapters.codeformer import HOST as CODEFORMER
-from iqp_adapter.adapters.codeformer import LICENCE, adain_asked, codebook
+from iqp_adapter.adapters.codeformer import LICENCE, codebook
 from torch import Tensor, nn
 
+from iqp_adapter.adapters import codeformer
 from iqp_adapter.core.codes import Codes, with_moments_of
 from iqp_adapter.core.own_dial import OwnDial
-from iqp_adapter.core.sites import Site
 from iqp_adapter.hosts.spec import CodeAccess, Host, HostSpec, symmetric, to_unit
 from iqp_adapter.native.iqpir import IQPIR
 from iqp_adapter.native.iqpir.fidelity import paints_holes, refuse_untrained
 from iqp_adapter.native.iqpir.model import own_dial
 from iqp_adapter.pictures import as_unit
-
-
-def sites(host: Host) -> list[Site]:
-    dim = host.feat_emb.out_features
-    return [Site(f"ft_layers.{index}", dim, "LBC") for index in range(len(host.ft_layers))]
 
 
 def resolution(host: Host) -> int:
@@ -72,17 +66,8 @@ def dial(host: Host) -> OwnDial | None:
 
 
 def codes(host: Host) -> CodeAccess | None:
-    """None with two codebooks."""
-    if is_dual(host):
-        return None
-    entries, width = codebook(host).shape
-    return CodeAccess(
-        logits=Site("idx_pred_layer", int(entries), "LBC"),
-        entry=Site("generator.blocks.0", int(width), "BCHW", on="input"),
-        features=f"encoder.blocks.{len(host.encoder.blocks) - 1}",
-        codebook=codebook,
-        adain=adain_asked,
-    )
+    """As in CodeFormer; None with two codebooks."""
+    return None if is_dual(host) else codeformer.codes(host)
 
 
 def is_dual(host: Host) -> bool:
@@ -167,10 +152,10 @@ HOST = HostSpec(
     name="iqpir",
     source="https://github.com/fengyang1399-pixel/IQPIR",
     licence=LICENCE,
-    has=CODEFORMER.has,
+    has=codeformer.HOST.has,
     any_of=("quantize_aesthetic.", "score_embed."),
-    parts=(*CODEFORMER.parts, "quantize_aesthetic.", "score_embed."),
-    sites=sites,
+    parts=(*codeformer.HOST.parts, "quantize_aesthetic.", "score_embed."),
+    sites=codeformer.sites,
     resolution=resolution,
     restore=restore,
     build=build,

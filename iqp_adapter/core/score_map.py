@@ -90,6 +90,10 @@ class ScoreBins(ScoreMap):
     """
 
     def look_up(self, quality: Tensor) -> Tensor:
-        rows = self.table.shape[1]
-        row = (quality * rows).floor().long().clamp(0, rows - 1)  # (B, S)
+        row = bin_of(quality, self.table.shape[1])  # (B, S)
         return self.table[torch.arange(len(self.table), device=row.device), row]
+
+
+def bin_of(values: Tensor, bins: int) -> Tensor:
+    """Which of equal bins each value from 0 to 1 falls into, counted from 0; the last one has 1 too."""
+    return (values * bins).floor().long().clamp(0, bins - 1)

@@ -17,6 +17,7 @@ from ...core.injection import Scale
 from ...core.numbers import check_numbers
 from ...core.own_dial import OwnDial
 from ...core.quality import OWN, Asked, Quality, ScoreScale
+from ...core.score_map import bin_of
 from ...pictures import as_given, as_unit, fit
 from ...restorer import Decision, Restorer
 from ...scoring.scales import lite_scale, named_scale, read_scale
@@ -288,7 +289,7 @@ class IQPIR(Restorer, nn.Module):
             return None
         scores = self._scores(score, batch)
         tables: Any = [self.score_embed] if isinstance(self.score_embed, nn.Embedding) else self.score_embed
-        maps = [table(_rows(scores[:, place], table)) for place, table in enumerate(tables)]
+        maps = [table(bin_of(scores[:, place], table.num_embeddings)) for place, table in enumerate(tables)]
         return sum(maps[1:], maps[0]).unflatten(1, (-1, self.config.grid, self.config.grid))
 
     def _scores(self, score: Tensor | float | None, batch: int) -> Tensor:
@@ -372,12 +373,6 @@ def own_dial(score_scale: ScoreScale | None = None, any: float = COMMONEST) -> O
 def _keep(levels: dict[int, Tensor], level: int, x: Tensor) -> Tensor:
     levels[level] = x
     return x
-
-
-def _rows(scores: Tensor, table: nn.Embedding) -> Tensor:
-    """Scores (B,) from 0 to 1 -> rows of a table: as many equal bins."""
-    rows = table.num_embeddings
-    return (scores * rows).floor().clamp(0, rows - 1).long()
 
 
 def _column(fidelity: float | Tensor) -> float | Tensor:
