@@ -1,0 +1,141 @@
+"""Exported restorers: a folder with a program, which an engine runs without torch's help."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..core.codes import Codes
+from ..core.quality import OWN, Asked, as_quality
+from ..pictures import RINGING, as_given, check_images, fit
+from ..store.files import sha256_of
+from ..store.reading import Fields, json_file
+from .engine import Engine
+from .facts import Facts, rows_of
+from .formats import FORMATS, Arrays, Session, format_of
+from .graph import FIDELITY, LQ, QUALITY, SCALE, inputs_of
+
+CONFIG, KIND = "config.json", "engine"
+"""File of what is known of a program, and what its entry `kind` says."""
+
+LAYOUT = 1
+"""Of the folder; a later one is refused."""
+
+
+class Exported(Engine):
+    """A restorer that was exported: its dial is as it was, and nothing of it can be trained.
+
+    Args:
+        folder: as `export` writes it.
+        device: where it is to run.
+
+    Attributes:
+        config: all that the folder says, among it the self-check.
+
+    Raises:
+        ValueError: for a folder that is damaged, or written by a later version, and a program that cannot be run here.
+        ImportError: where the engine is not installed.
+    """
+
+    def __init__(self, folder: str | Path, device: torch.device | str = "cpu"):
+        folder, place = Path(folder), torch.device(device)
+        fields = _read(folder)
+        engine = fields.text("format", FORMATS)
+        precision = fields.text("precision", format_of(engine).PRECISIONS)
+        super().__init__(Facts.from_config(fields.inside("restorer")), engine, precision, place)
+        _check_files(folder, fields.inside("files"))
+        self.config: Mapping[str, Any] = fields.data
+        self._any_batch = fields.truth("any_batch")
+        self._inputs = inputs_of(self.facts)
+        self._session: Session = format_of(engine).open(folder, precision, place)
+        self._turn = Lock()
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {**super().settings, "files": self.config["files"]}
+
+    def check(self, arguments: Mapping[str, Any]) -> None:
+        asked = {name: value for name, value in arguments.items() if value is not None}
+        known = {QUALITY, SCALE, *({FIDELITY} & set(self._inputs))}
+        if unknown := sorted(asked.keys() - known):
+            raise ValueError(
+                f"an exported {self.name} takes no {unknown[0]}; it takes {', '.join(sorted(known))}; the model that it "
+                f"was made of may take more"
+            )
+        if self.takes_quality and not self.facts.guided and asked.get(SCALE, 1) != 1:
+            raise ValueError(f"scale is {asked[SCALE]}, but {self.name} has no guidance; leave it out, or 1")
+        super().check(asked)
+
+    def restore(
+        self, lq: Tensor, quality: Asked = OWN, scale: Any = None, fidelity: Any = None, **arguments: Any
+    ) -> Tensor:
+        self.check({QUALITY: quality, SCALE: scale, FIDELITY: fidelity, **arguments})
+        return self.restore_with_codes(lq, quality, scale, fidelity)[0]
+
+    @torch.no_grad()
+    def restore_with_codes(
+        self, lq: Tensor, quality: Asked = OWN, scale: Any = None, fidelity: Any = None
+    ) -> tuple[Tensor, Codes]:
+        pictures = fit(lq, self.resolution, like=torch.zeros((), dtype=torch.float32, device="cpu"))
+        check_images(pictures, "lq", beyond=RINGING)
+        restored, *codes = self._run(self._arrays(pictures, quality, scale, fidelity))
+        return as_given(torch.from_numpy(restored).to(lq.device), lq), tuple(map(torch.from_numpy, codes))
+
+    def _arrays(self, pictures: Tensor, quality: Asked, scale: Any, fidelity: Any) -> Arrays:
+        """The inputs. Where nothing is asked for, there is no preference, and nothing is added for it."""
+        batch = len(pictures)
+        wanted: Any = self.quality if quality is OWN else quality
+        strength = 0.0 if wanted is None else self.facts.scale if scale is None else scale
+        values = {
+            LQ: pictures,
+            QUALITY: as_quality("any" if wanted is None else wanted, batch, [QUALITY]),
+            SCALE: rows_of(strength, batch),
+            FIDELITY: rows_of(self.facts.fidelity or 0.0 if fidelity is None else fidelity, batch),
+        }
+        return {name: np.ascontiguousarray(values[name].numpy(), np.float32) for name in self._inputs}
+
+    def _run(self, inputs: Arrays) -> list[np.ndarray]:
+        with self._turn:
+            if self._any_batch:
+                return [each.copy() for each in self._session(inputs)]
+            single = [{name: rows[place : place + 1] for name, rows in inputs.items()} for place in range(len(inputs[LQ]))]
+            outputs = [[each.copy() for each in self._session(one)] for one in single]
+        return [np.concatenate(rows) for rows in zip(*outputs, strict=True)]
+
+
+def is_exported(folder: str | Path) -> bool:
+    """Whether a folder holds a program, whole or not; asked before any weights are looked for."""
+    config = Path(folder) / CONFIG
+    try:
+        return config.is_file() and json_file(config).get("kind") == KIND
+    except (OSError, ValueError):
+        return False
+
+
+def _read(folder: Path) -> Fields:
+    path = folder / CONFIG
+    if not path.is_file():
+        raise FileNotFoundError(f"no exported restorer in {folder}; it would be a folder with {CONFIG} and a program")
+    fields = Fields(json_file(path), str(path))
+    if fields.text("kind") != KIND:
+        raise ValueError(f"{path} is of kind {fields.data['kind']!r}; export writes kind {KIND!r}")
+    layout = fields.whole("layout", 1, 1000)
+    if layout > LAYOUT:
+        raise ValueError(f"{folder} was exported by iqp_adapter {fields.text('version')}, a later one; install that")
+    return fields
+
+
+def _check_files(folder: Path, files: Fields) -> None:
+    """Every file of the program is there and has the content that it was written with."""
+    for name in files.data:
+        path = folder / Path(name).name
+        if not path.is_file():
+            raise ValueError(f"{path} is missing; export it again")
+        if sha256_of(path) != files.text(name):
+            raise ValueError(f"{path} is damaged: its content does not have its own checksum; export it again")
