@@ -155,6 +155,7 @@ HOST = HostSpec(
     sites=sites,
     resolution=resolution,
     restore=restore,
+    any_layout=True,
     fidelity=usual_fidelity,
     build=build,
     classes={"spandrel_extra_arches": "pip install iqp_adapter[spandrel]"},

@@ -55,18 +55,25 @@ def restore(host: Host, lq: Tensor, randomize_noise: bool = False) -> Tensor:
 
 @contextmanager
 def traceable(host: Host) -> Iterator[None]:
-    """Within it styles multiply what enters a convolution and not its weights, so that one does for a whole batch.
+    """Within it styles multiply what enters a convolution and not its weights, so that one does for a whole batch, and
+    the deepest map lies as the host reads it, in a row.
 
     The numbers are the same but for their rounding.
     """
+    in_a_row = host.final_conv.register_forward_hook(contiguous)
     convolutions = [module for module in host.modules() if is_modulated(module)]
     for convolution in convolutions:
         convolution.forward = partial(modulated, convolution)
     try:
         yield
     finally:
+        in_a_row.remove()
         for convolution in convolutions:
             del convolution.forward
+
+
+def contiguous(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    return output.contiguous()
 
 
 def is_modulated(module: nn.Module) -> bool:
@@ -157,6 +164,7 @@ HOST = HostSpec(
     restore=restore,
     build=build,
     traceable=traceable,
+    any_layout=True,
     classes={"gfpgan": "pip install gfpgan", "spandrel": "pip install iqp_adapter[spandrel]"},
     swallowed=swallowed,
     weights={

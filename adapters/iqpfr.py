@@ -47,6 +47,7 @@ HOST = HostSpec(
     sites=sites,
     resolution=resolution,
     restore=restore,
+    any_layout=True,
     fidelity=usual_fidelity,
     decide=decide,
 )

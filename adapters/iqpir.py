@@ -167,6 +167,7 @@ HOST = HostSpec(
     sites=codeformer.sites,
     resolution=resolution,
     restore=restore,
+    any_layout=True,
     fidelity=usual_fidelity,
     build=build,
     codes=codes,

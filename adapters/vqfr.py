@@ -99,6 +99,7 @@ HOST = HostSpec(
     sites=sites,
     resolution=resolution,
     restore=restore,
+    any_layout=True,
     fidelity=usual_fidelity,
     build=build,
     codes=codes,

@@ -39,9 +39,13 @@ class Restorer:
 
     Attributes:
         quality: what a call asks for that names no quality.
+        engine: what runs it, see `engines`.
+        precision: of the numbers that it computes with.
     """
 
     quality: Any = None
+    engine: str = "torch"
+    precision: str = "fp32"
 
     @property
     def name(self) -> str:
@@ -144,8 +148,13 @@ class Restorer:
             check_numbers("scale", value)
         check_numbers("fidelity", asked.get("fidelity", 0.0), 0, 1)
 
+    @property
+    def any_layout(self) -> bool:
+        """Whether it also runs, within `traceable`, with its convolutions in the memory layout channels-last."""
+        return False
+
     def traceable(self) -> AbstractContextManager[None]:
-        """Within it the same pictures are made by operators that can be exported, where it would use others."""
+        """Within it the same pictures are made by operators that others have too, where it would use its own."""
         return nullcontext()
 
     def deciding(

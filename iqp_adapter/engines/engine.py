@@ -36,7 +36,7 @@ class Engine(Restorer):
         return self.facts.licence
 
     @property
-    def resolution(self) -> int:
+    def resolution(self) -> int | None:
         return self.facts.resolution
 
     @property

@@ -48,7 +48,7 @@ def export(
         The config that is written, with the self-check in it.
 
     Raises:
-        NotExportable: for a restorer of which an operator is missing in the format.
+        NotExportableError: for a restorer of which an operator is missing in the format.
         ValueError: for a folder that has something in it, an unknown format or precision, and a program that answers
             otherwise than torch.
         ImportError: where the format's packages are missing.
@@ -56,7 +56,7 @@ def export(
     kind, folder = format_of(format), Path(folder)
     if precision not in kind.PRECISIONS:
         raise ValueError(f"precision is {precision!r}; {format} has {', '.join(kind.PRECISIONS)}")
-    facts = Facts.of(restorer, size)
+    facts = Facts.of(restorer).of_side(size)
     examples = _examples(facts, calibrate) if precision == "int8" else []
     with atomic_folder(folder) as partial:
         program = trace(Graph(restorer, facts).eval())
@@ -106,5 +106,3 @@ def _example(facts: Facts, path: Path) -> Arrays:
         FIDELITY: rows_of(facts.fidelity or 0.0, 1),
     }
     return {name: values[name].numpy() for name in inputs_of(facts)}
-
-

@@ -33,7 +33,7 @@ class Exported(Engine):
 
     Args:
         folder: as `export` writes it.
-        device: where it is to run.
+        device: where it is to run; by default the CPU.
 
     Attributes:
         config: all that the folder says, among it the self-check.
@@ -43,8 +43,8 @@ class Exported(Engine):
         ImportError: where the engine is not installed.
     """
 
-    def __init__(self, folder: str | Path, device: torch.device | str = "cpu"):
-        folder, place = Path(folder), torch.device(device)
+    def __init__(self, folder: str | Path, device: torch.device | str | None = None):
+        folder, place = Path(folder), torch.device("cpu" if device is None else device)
         fields = _read(folder)
         engine = fields.text("format", FORMATS)
         precision = fields.text("precision", format_of(engine).PRECISIONS)
@@ -65,8 +65,8 @@ class Exported(Engine):
         known = {QUALITY, SCALE, *({FIDELITY} & set(self._inputs))}
         if unknown := sorted(asked.keys() - known):
             raise ValueError(
-                f"an exported {self.name} takes no {unknown[0]}; it takes {', '.join(sorted(known))}; the model that it "
-                f"was made of may take more"
+                f"an exported {self.name} takes no {unknown[0]}; it takes {', '.join(sorted(known))}, and the model that "
+                f"it was made of may take more"
             )
         if self.takes_quality and not self.facts.guided and asked.get(SCALE, 1) != 1:
             raise ValueError(f"scale is {asked[SCALE]}, but {self.name} has no guidance; leave it out, or 1")
@@ -104,7 +104,9 @@ class Exported(Engine):
         with self._turn:
             if self._any_batch:
                 return [each.copy() for each in self._session(inputs)]
-            single = [{name: rows[place : place + 1] for name, rows in inputs.items()} for place in range(len(inputs[LQ]))]
+            single = [
+                {name: rows[place : place + 1] for name, rows in inputs.items()} for place in range(len(inputs[LQ]))
+            ]
             outputs = [[each.copy() for each in self._session(one)] for one in single]
         return [np.concatenate(rows) for rows in zip(*outputs, strict=True)]
 
@@ -139,3 +141,16 @@ def _check_files(folder: Path, files: Fields) -> None:
             raise ValueError(f"{path} is missing; export it again")
         if sha256_of(path) != files.text(name):
             raise ValueError(f"{path} is damaged: its content does not have its own checksum; export it again")
+
+
+def as_asked(exported: Exported, engine: str | None, precision: str | None) -> Exported:
+    """The exported restorer itself.
+
+    Raises:
+        ValueError: where it is for another engine or precision than is asked for.
+    """
+    for name, wanted in {"engine": engine, "precision": precision}.items():
+        own = getattr(exported, name)
+        if wanted not in (None, "auto", own):
+            raise ValueError(f"{name} is {wanted!r}, but {exported.name} was exported for {own}; export it again")
+    return exported

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ class Facts:
     """What an engine knows of the restorer that it was made of, by the names of `Restorer`.
 
     Attributes:
-        resolution: side of the square faces, in pixels.
+        resolution: side of the square faces, in pixels; None for any size.
         scale: strength of the guidance where a call names none.
         guided: whether it takes another one.
         fingerprint: of the restorer.
@@ -30,7 +30,7 @@ class Facts:
 
     name: str
     licence: str
-    resolution: int
+    resolution: int | None
     takes_quality: bool
     guided: bool
     quality: float | str | None
@@ -42,18 +42,17 @@ class Facts:
     set_scales: Mapping[str, ScoreScale] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, restorer: Restorer, side: int | None = None) -> Facts:
-        """Those of a restorer; `side` is the resolution of one that takes any.
+    def of(cls, restorer: Restorer) -> Facts:
+        """Those of a restorer.
 
         Raises:
-            ValueError: for one that takes any size, without a side or with another one than it has, and for a quality
-                or scale of its own that is no single number.
+            ValueError: for a quality or scale of its own that is no single number.
         """
         scale = getattr(restorer, "scale", 1.0)
         return cls(
             name=restorer.name,
             licence=restorer.licence,
-            resolution=_resolution(restorer, side),
+            resolution=restorer.resolution,
             takes_quality=restorer.takes_quality,
             guided=restorer.takes_quality and _is_guided(restorer),
             quality=_single(restorer.quality),
@@ -64,6 +63,18 @@ class Facts:
             fingerprint=restorer.fingerprint(BEST if restorer.takes_quality else None),
             set_scales=dict(restorer.set_scales),
         )
+
+    def of_side(self, side: int | None) -> Facts:
+        """The same for pictures of one size: the restorer's, or of one that takes any the one that is given.
+
+        Raises:
+            ValueError: for a side that is missing, or another one than the restorer has.
+        """
+        if self.resolution is None and side is None:
+            raise ValueError(f"{self.name} takes pictures of any size; say for which side in pixels, such as size=512")
+        if self.resolution is not None and side not in (None, self.resolution):
+            raise ValueError(f"size is {side}, but {self.name} takes pictures of {self.resolution} px; leave it out")
+        return replace(self, resolution=self.resolution or side)
 
     def to_config(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -99,15 +110,6 @@ class Facts:
             fingerprint=fields.text("fingerprint"),
             set_scales=read_set_scales(fields, [scale.metric] if scale else []),
         )
-
-
-def _resolution(restorer: Restorer, side: int | None) -> int:
-    own = restorer.resolution
-    if own is None and side is None:
-        raise ValueError(f"{restorer.name} takes pictures of any size; say for which one by size=, such as 512")
-    if own is not None and side not in (None, own):
-        raise ValueError(f"size is {side}, but {restorer.name} takes pictures of {own} px; leave it out")
-    return own or side or 0
 
 
 def _is_guided(restorer: Restorer) -> bool:

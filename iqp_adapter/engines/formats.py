@@ -63,7 +63,7 @@ def format_of(name: str) -> Format:
     """
     if name not in FORMATS:
         raise ValueError(f"format is {name!r}; use {' or '.join(FORMATS)}")
-    found: Format = import_module(f".{name}", __package__)  # type: ignore[assignment]
+    found: Format = import_module(f".{name}", __package__)
     require(found, name)
     return found
 
@@ -78,5 +78,5 @@ def require(found: Format, name: str) -> None:
 
 def is_installed(name: str) -> bool:
     """Whether everything that a format needs is here."""
-    found: Format = import_module(f".{name}", __package__)  # type: ignore[assignment]
+    found: Format = import_module(f".{name}", __package__)
     return all(find_spec(package) for package in found.PACKAGES)

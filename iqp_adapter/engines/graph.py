@@ -24,7 +24,7 @@ MOST = 1024
 """Pictures in a batch, at most."""
 
 
-class NotExportable(ValueError):
+class NotExportableError(ValueError):
     """A restorer that cannot be exported; says what is in the way."""
 
 
@@ -47,6 +47,8 @@ class Graph(nn.Module):
         inputs: names of what it takes, in their order.
     """
 
+    restorer: Restorer
+
     def __init__(self, restorer: Restorer, facts: Facts):
         super().__init__()
         self.__dict__["restorer"] = restorer  # its modules are held below, once
@@ -62,7 +64,7 @@ class Graph(nn.Module):
 
     def example(self, batch: int) -> tuple[Tensor, ...]:
         """Inputs as they may be: seeded noise, half the quality, everything else as usual."""
-        side = self.facts.resolution
+        side = self.facts.resolution or 0
         values = {
             LQ: torch.rand(batch, 3, side, side, generator=torch.Generator().manual_seed(0)),
             QUALITY: torch.full((batch, 1), 0.5),
@@ -105,7 +107,7 @@ def trace(graph: Graph) -> Program:
     """Follows a restorer's tensors once.
 
     Raises:
-        NotExportable: names what cannot be followed.
+        NotExportableError: names what cannot be followed.
     """
     try:
         return _traced(graph, batch=2)
@@ -119,9 +121,7 @@ def _traced(graph: Graph, batch: int) -> Program:
     example, any_batch = graph.example(batch), batch > 1
     axes = {0: torch.export.Dim("batch", min=1, max=MOST)} if any_batch else {}
     with graph.restorer.traceable():
-        traced = torch.export.export(
-            graph, example, dynamic_shapes=(tuple(axes for _ in graph.inputs),), strict=False
-        )
+        traced = torch.export.export(graph, example, dynamic_shapes=(tuple(axes for _ in graph.inputs),), strict=False)
     return Program(traced, graph, example, any_batch)
 
 
@@ -130,7 +130,7 @@ def refused_as(name: str) -> Iterator[None]:
     """Turns whatever an exporter raises into one line, which names the operator where the error does.
 
     Raises:
-        NotExportable: in place of any error.
+        NotExportableError: in place of any error.
     """
     try:
         yield
@@ -138,7 +138,7 @@ def refused_as(name: str) -> Iterator[None]:
         raise
     except Exception as error:
         logger.debug("cannot export %s", name, exc_info=True)
-        raise NotExportable(f"{name} cannot be exported: {_reason(error)}; run it by the engine torch") from error
+        raise NotExportableError(f"{name} cannot be exported: {_reason(error)}; run it by the engine torch") from error
 
 
 _OPERATOR = re.compile(r"\b(?:aten|prims|torchvision|quantized)(?:::|\.)[a-z_]\w*")

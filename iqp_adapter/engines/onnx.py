@@ -59,7 +59,9 @@ def open(folder: Path, precision: str, device: torch.device) -> Session:
 
     provider, here = PROVIDERS.get(device.type), onnxruntime.get_available_providers()
     if provider not in here:
-        raise ValueError(f"this ONNX Runtime has no {device.type} ({', '.join(here)}); give device='cpu', or take torch")
+        raise ValueError(
+            f"this ONNX Runtime has no {device.type} ({', '.join(here)}); give device='cpu', or take torch"
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3

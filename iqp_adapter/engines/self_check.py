@@ -58,6 +58,6 @@ def refuse_far(name: str, check: dict[str, Any], far: float = FAR) -> None:
     differences = [each["mean difference"] for each in check.values()]
     if not all(each <= far for each in differences):
         raise ValueError(
-            f"the exported {name} differs from torch by {max(differences):.3g} on average, where {far:g} is allowed, so "
-            f"nothing was written; run it by the engine torch"
+            f"the exported {name} differs from torch by {max(differences):.3g} on average, where {far:g} is "
+            f"allowed, so nothing was written; run it by the engine torch"
         )

@@ -72,6 +72,8 @@ class HostSpec:
             for an instance that knows how to be asked. Arguments as for `restore`.
         traceable: within it an instance makes the same pictures by operators that can be exported; None where it always
             does.
+        any_layout: whether an instance also runs with the weights of its convolutions in the layout channels-last,
+            within `traceable` where that is given.
         dial: the dial that an instance has itself; None where it takes no score.
         swallowed: names of arguments that an instance takes and ignores -> what they do there, or what to use instead;
             None where it takes none in vain.
@@ -97,6 +99,7 @@ class HostSpec:
     codes: Callable[[nn.Module], CodeAccess | None] | None = None
     decide: Callable[..., tuple[Any, Any]] | None = None
     traceable: Callable[[nn.Module], AbstractContextManager[None]] | None = None
+    any_layout: bool = False
     dial: Callable[[nn.Module], OwnDial | None] | None = None
     swallowed: Callable[[nn.Module], Mapping[str, str]] | None = None
     weights: Mapping[str, WeightFile] = field(default_factory=dict)

@@ -333,6 +333,10 @@ class WrappedHost(Restorer, nn.Module):
                 raise ValueError(f"{name} is {value!r}, but {self.spec.name} has no {name}; it takes {takes}")
         super().check(arguments)
 
+    @property
+    def any_layout(self) -> bool:
+        return self.spec.any_layout
+
     def traceable(self) -> AbstractContextManager[None]:
         return self.spec.traceable(self.bare) if self.spec.traceable else nullcontext()
 

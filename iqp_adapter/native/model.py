@@ -42,7 +42,9 @@ class Prediction(NamedTuple):
 
     def guided(self, null: Prediction, scale: float | Tensor) -> Prediction:
         """Guidance away from what is said without a preference: in full on the logits, between both on the rest."""
-        strength = torch.as_tensor(scale, device=self.lq.device).to(self.lq).reshape(-1, 1, 1)  # () or (B,) -> (B, 1, 1)
+        strength = (
+            torch.as_tensor(scale, device=self.lq.device).to(self.lq).reshape(-1, 1, 1)
+        )  # () or (B,) -> (B, 1, 1)
         share = strength.clamp(0, 1)
         logits = tuple(guide(a, b, strength) for a, b in zip(null.code_logits, self.code_logits, strict=True))
         pairs = zip(null.features, self.features, strict=True)
@@ -122,6 +124,10 @@ class IQPFR(Restorer, nn.Module):
         return self._set_scales
 
     @property
+    def any_layout(self) -> bool:
+        return True
+
+    @property
     def own_fidelity(self) -> float | None:
         return self.fidelity
 
@@ -184,7 +190,7 @@ class IQPFR(Restorer, nn.Module):
         Returns:
             restored pictures (B, 3, R, R), not clamped, and the code logits of both codebooks.
         """
-        prediction = self.predict(self._pictures(lq), self._quality(quality, lq.shape[0]), check_numbers("scale", scale))
+        prediction = self._predicted(lq, quality, scale)
         code_tokens = self.books.lookup(*(x.argmax(-1) for x in prediction.code_logits))
         return self.decode(code_tokens, prediction, self._fidelity(fidelity)), prediction.code_logits
 
@@ -236,9 +242,12 @@ class IQPFR(Restorer, nn.Module):
         fidelity: float | Tensor | None = None,
     ) -> Decision:
         """What it decides in a call like that, and how other codes are decoded; arguments as for a call."""
-        prediction = self.predict(self._pictures(lq), self._quality(quality, lq.shape[0]), check_numbers("scale", scale))
+        prediction = self._predicted(lq, quality, scale)
         decode = partial(self._decoded, prediction=prediction, fidelity=self._fidelity(fidelity))
         return Decision(prediction.code_logits, decode)
+
+    def _predicted(self, lq: Tensor, quality: Asked, scale: float | Tensor) -> Prediction:
+        return self.predict(self._pictures(lq), self._quality(quality, lq.shape[0]), check_numbers("scale", scale))
 
     def _decoded(self, weights: Codes, prediction: Prediction, fidelity: float | Tensor) -> Tensor:
         return as_unit(self.decode(self.books.mix(*weights), prediction, fidelity))

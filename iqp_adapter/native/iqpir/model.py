@@ -139,6 +139,10 @@ class IQPIR(Restorer, nn.Module):
         return lite_scale()
 
     @property
+    def any_layout(self) -> bool:
+        return True
+
+    @property
     def own_fidelity(self) -> float | None:
         return float(self.paints_holes) if is_trained(self.fuse_convs_dict) else None
 
