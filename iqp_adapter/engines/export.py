@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,12 @@ from ..store.folders import atomic_folder
 from ..version import __version__
 from .exported import CONFIG, KIND, LAYOUT, Exported
 from .facts import Facts, rows_of
-from .formats import Arrays, format_of
-from .graph import FIDELITY, LQ, QUALITY, SCALE, Graph, Program, inputs_of, trace
+from .formats import Arrays, Format, format_of
+from .graph import FIDELITY, LQ, QUALITY, SCALE, Graph, NotExportableError, Program, inputs_of, trace
+from .quiet import quiet
 from .self_check import FAR, refuse_far, self_check
+
+logger = logging.getLogger(__name__)
 
 EXACT = "fp32"
 
@@ -58,15 +63,26 @@ def export(
         raise ValueError(f"precision is {precision!r}; {format} has {', '.join(kind.PRECISIONS)}")
     facts = Facts.of(restorer).of_side(size)
     examples = _examples(facts, calibrate) if precision == "int8" else []
-    with atomic_folder(folder) as partial:
-        program = trace(Graph(restorer, facts).eval())
-        kind.write(program, partial, precision, examples)
+    with atomic_folder(folder) as partial, quiet():
+        program = _written(Graph(restorer, facts).eval(), kind, partial, precision, examples)
         config = _config(program, format, precision, {name: sha256_of(partial / name) for name in kind.FILES})
         _write(partial, config)
         config["self_check"] = self_check(restorer, Exported(partial))
         refuse_far(facts.name, config["self_check"], FAR if precision == EXACT else math.inf)
         _write(partial, config)
     return config
+
+
+def _written(graph: Graph, kind: Format, folder: Path, precision: str, examples: Sequence[Arrays]) -> Program:
+    """The program that is written: for batches of any size, or where that cannot be, for single pictures."""
+    try:
+        program = trace(graph)
+        kind.write(program, folder, precision, examples)
+    except NotExportableError as error:
+        logger.debug("not for any batch: %s", error)
+        program = trace(graph, any_batch=False)
+        kind.write(program, folder, precision, examples)
+    return program
 
 
 def _config(program: Program, format: str, precision: str, files: dict[str, str]) -> dict[str, Any]:

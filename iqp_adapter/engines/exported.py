@@ -65,8 +65,8 @@ class Exported(Engine):
         known = {QUALITY, SCALE, *({FIDELITY} & set(self._inputs))}
         if unknown := sorted(asked.keys() - known):
             raise ValueError(
-                f"an exported {self.name} takes no {unknown[0]}; it takes {', '.join(sorted(known))}, and the model that "
-                f"it was made of may take more"
+                f"an exported {self.name} takes no {unknown[0]}, but {', '.join(sorted(known))}; the model that it was "
+                f"made of may take more"
             )
         if self.takes_quality and not self.facts.guided and asked.get(SCALE, 1) != 1:
             raise ValueError(f"scale is {asked[SCALE]}, but {self.name} has no guidance; leave it out, or 1")

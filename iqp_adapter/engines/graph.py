@@ -103,24 +103,18 @@ class Program:
 
 
 @torch.no_grad()
-def trace(graph: Graph) -> Program:
+def trace(graph: Graph, any_batch: bool = True) -> Program:
     """Follows a restorer's tensors once.
+
+    Args:
+        any_batch: for batches of any size, else for single pictures.
 
     Raises:
         NotExportableError: names what cannot be followed.
     """
-    try:
-        return _traced(graph, batch=2)
-    except Exception as error:  # tracing runs the host's own code, which may raise anything
-        logger.debug("no program of %s for any batch: %s", graph.facts.name, error)
-    with refused_as(graph.facts.name):
-        return _traced(graph, batch=1)
-
-
-def _traced(graph: Graph, batch: int) -> Program:
-    example, any_batch = graph.example(batch), batch > 1
+    example = graph.example(2 if any_batch else 1)
     axes = {0: torch.export.Dim("batch", min=1, max=MOST)} if any_batch else {}
-    with graph.restorer.traceable():
+    with refused_as(graph.facts.name), graph.restorer.traceable():
         traced = torch.export.export(graph, example, dynamic_shapes=(tuple(axes for _ in graph.inputs),), strict=False)
     return Program(traced, graph, example, any_batch)
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +24,7 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 def write(program: Program, folder: Path, precision: str, calibration: Iterable[Arrays]) -> None:
     import onnx
 
-    with refused_as(program.graph.facts.name), _quiet():
+    with refused_as(program.graph.facts.name):
         written = torch.onnx.export(
             program.traced,
             program.example,
@@ -40,18 +38,6 @@ def write(program: Program, folder: Path, precision: str, calibration: Iterable[
     if precision == "int8":
         model = quantised(model, [dict(inputs) for inputs in calibration])
     onnx.save_model(model, folder / FILES[0])
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Within it the exporter does not warn of what it did not optimise."""
-    logger = logging.getLogger("onnxscript")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def open(folder: Path, precision: str, device: torch.device) -> Session:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -56,7 +57,7 @@ def seeded_pictures(side: int, count: int = 2) -> Tensor:
 def refuse_far(name: str, check: dict[str, Any], far: float = FAR) -> None:
     """Raises ValueError where the mean difference at some quality is above `far`, or no number."""
     differences = [each["mean difference"] for each in check.values()]
-    if not all(each <= far for each in differences):
+    if not all(math.isfinite(each) and each <= far for each in differences):
         raise ValueError(
             f"the exported {name} differs from torch by {max(differences):.3g} on average, where {far:g} is "
             f"allowed, so nothing was written; run it by the engine torch"

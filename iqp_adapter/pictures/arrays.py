@@ -128,8 +128,11 @@ def fit(lq: Tensor, side: int | None, like: Tensor) -> Tensor:
 
 
 def as_given(restored: Tensor, lq: Tensor) -> Tensor:
-    """Restored pictures -> the size, dtype and device of `lq`, in [0, 1]; see `as_unit` for what is no number."""
-    return as_unit(resize(restored, tuple(lq.shape[-2:]))).to(lq)
+    """Restored pictures -> the size, dtype and device of `lq`, in [0, 1]; see `as_unit` for what is no number.
+
+    What overshoots is clamped before it is resized, too, so that it does not spread.
+    """
+    return as_unit(resize(as_unit(restored), tuple(lq.shape[-2:]))).to(lq)
 
 
 def as_unit(images: Tensor) -> Tensor:
