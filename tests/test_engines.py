@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 import torch
 from native_pieces import SMALL, Plain, acting
+from PIL import Image
+from skimage.data import astronaut
 from tiny_hosts import TINY_HOSTS
 from torch import Tensor, nn
 from typer.testing import CliRunner
@@ -445,6 +448,16 @@ class TestCommands:
         said = self.run("export", checkpoint, "-o", tmp_path / "out", "--format", "tflite", code=2)
         assert said.strip().splitlines() == ["iqp: format is 'tflite'; use openvino or onnx"]
 
+    def test_the_example_needs_nothing_of_ours(
+        self, folders: dict[str, Path], root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        Image.fromarray(astronaut()[:200, 130:330]).save(tmp_path / "face.png")
+        names = [str(folders["onnx"]), str(tmp_path / "face.png"), str(tmp_path / "out.png")]
+        monkeypatch.setattr("sys.argv", ["run_onnx.py", *names])
+        runpy.run_path(str(root / "examples" / "run_onnx.py"))
+        with Image.open(tmp_path / "out.png") as shown:
+            assert shown.size == (4 * 32, 32)
+
     def test_bench_knows_them_apart(self, checkpoint: Path, folders: dict[str, Path]):
         [exact] = candidates([str(checkpoint)], qualities=["best"])[1:]
         [other] = candidates([str(folders["onnx"])], qualities=["best"])[1:]
@@ -455,9 +468,6 @@ class TestCommands:
 @pytest.mark.parametrize("format", FORMATS)
 def test_eight_bits_find_their_ranges_in_pictures(tmp_path: Path, format: str):
     pytest.importorskip("nncf")
-    from PIL import Image
-    from skimage.data import astronaut
-
     (tmp_path / "faces").mkdir()
     for place in range(4):
         Image.fromarray(astronaut()[10 * place : 10 * place + 200, 130:330]).save(tmp_path / "faces" / f"{place}.png")

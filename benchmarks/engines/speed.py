@@ -117,7 +117,8 @@ def markdown(results: Mapping[str, Any]) -> str:
     """A table for every subject."""
     notes = (
         "Seconds for one face, medians over the rounds; speed as a multiple of the own script's, with its 95 % "
-        "interval; seconds to export once; seconds from nothing to the first face, and peak memory, each in a process of its own."
+        "interval; seconds to export once; seconds from nothing to the first face, and peak memory, each in a process "
+        "of its own."
     )
     parts = ["# Engines and precisions: speed", notes]
     for name, ways in results.items():
