@@ -61,6 +61,10 @@ def export(
     kind, folder = format_of(format), Path(folder)
     if precision not in kind.PRECISIONS:
         raise ValueError(f"precision is {precision!r}; {format} has {', '.join(kind.PRECISIONS)}")
+    if restorer.device.type != "cpu":
+        raise ValueError(
+            f"{restorer.name} is on {restorer.device}; restorers are exported on the CPU: load(..., device='cpu')"
+        )
     facts = Facts.of(restorer).of_side(size)
     examples = _examples(facts, calibrate) if precision == "int8" else []
     with atomic_folder(folder) as partial, quiet():

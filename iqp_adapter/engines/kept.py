@@ -8,6 +8,8 @@ import re
 import shutil
 from importlib import metadata
 
+import torch
+
 from ..restorer import Restorer
 from ..store.fetch import cache
 from ..version import __version__
@@ -19,7 +21,7 @@ from .formats import format_of
 logger = logging.getLogger(__name__)
 
 
-def kept_export(restorer: Restorer, format: str, precision: str) -> Exported:
+def kept_export(restorer: Restorer, format: str, precision: str, device: torch.device | None = None) -> Exported:
     """The restorer as a program, which is exported where the cache has none; that is said in one line.
 
     Raises:
@@ -34,7 +36,7 @@ def kept_export(restorer: Restorer, format: str, precision: str) -> Exported:
     folder = cache() / "engines" / _key(restorer, format, precision)
     if folder.exists():
         try:
-            return Exported(folder)
+            return Exported(folder, device)
         except (ValueError, OSError) as error:
             logger.warning("%s; it is made anew", error)
             shutil.rmtree(folder)
@@ -44,7 +46,7 @@ def kept_export(restorer: Restorer, format: str, precision: str) -> Exported:
     except OSError:
         if not folder.exists():  # by a process beside this one
             raise
-    return Exported(folder)
+    return Exported(folder, device)
 
 
 def _key(restorer: Restorer, format: str, precision: str) -> str:
