@@ -67,12 +67,15 @@ class CenterFace:
         import cv2
 
         size = frame.shape[:2]
-        if size not in self._nets:
-            if len(self._nets) == _MOST_NETS:
-                del self._nets[next(iter(self._nets))]
-            self._nets[size] = cv2.dnn.readNetFromONNX(str(_centerface_file()))
-        self._nets[size].setInput(cv2.dnn.blobFromImage(frame))
-        return tuple(self._nets[size].forward(["537", "538", "539", "540"]))
+        net = self._nets.pop(size, None)  # out of the others' reach: two threads never share a net
+        if net is None:
+            net = cv2.dnn.readNetFromONNX(str(_centerface_file()))
+        net.setInput(cv2.dnn.blobFromImage(frame))
+        found = tuple(net.forward(["537", "538", "539", "540"]))
+        if len(self._nets) >= _MOST_NETS:
+            self._nets.pop(next(iter(self._nets)), None)
+        self._nets[size] = net
+        return found
 
     def _look_again(self, rgb: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
         matrix = similarity(landmarks, _LOOK_POINTS)
