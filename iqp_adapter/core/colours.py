@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,13 +26,12 @@ def with_colours_of(lq: Tensor, restored: Tensor, strength: float | Tensor = 1.0
 def broad(images: Tensor) -> Tensor:
     """The broad colours of pictures (B, 3, R, R): three box filters, close to a Gaussian of half their width."""
     reach = images.shape[-1] // 20
-    down, across = (torch.from_numpy(_boxes(side, reach)).to(images) for side in images.shape[-2:])
+    down, across = (_boxes(side, reach, images) for side in images.shape[-2:])
     return down @ images @ across.T
 
 
-@cache
-def _boxes(side: int, reach: int) -> np.ndarray:
-    """Three box filters as a matrix (side, side); pictures times it take a tenth of the time of pooling."""
-    place = np.arange(side)
-    box = (np.abs(place[:, None] - place) <= reach).astype(float)
-    return np.linalg.matrix_power(box / box.sum(1, keepdims=True), 3).astype(np.float32)
+def _boxes(side: int, reach: int, like: Tensor) -> Tensor:
+    """Three box filters as a matrix (side, side); pictures times it take a fifth of the time of pooling, or less."""
+    place = torch.arange(side, device=like.device)
+    box = ((place[:, None] - place).abs() <= reach).to(like)
+    return torch.linalg.matrix_power(box / box.sum(1, keepdim=True), 3)

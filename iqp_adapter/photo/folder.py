@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -95,7 +95,7 @@ class _Run:
                 yield earlier
         with closing(self.pipeline.run(list(waiting.values()), self._source)) as done:
             for each in done:
-                yield self._write(each, waiting[each.photo.path]) if isinstance(each, Restored) else each
+                yield self._write(each, waiting) if isinstance(each, Restored) else each
 
     def _earlier(self, task: Task) -> PhotoReport | None:
         """The report of a run that completed this very task."""
@@ -129,7 +129,9 @@ class _Run:
         if not _holds(source, self.read[source]):
             raise OSError(f"{source} changed while it was restored; the same command takes it again")
 
-    def _write(self, restored: Restored, task: Task) -> PhotoReport:
+    def _write(self, restored: Restored, tasks: Mapping[Path, Task]) -> PhotoReport:
+        assert restored.photo.path is not None  # all of them were read from files
+        task = tasks[restored.photo.path]
         self.settings.refuse_changes()
         report = _report(restored, task)
         try:

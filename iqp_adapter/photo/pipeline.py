@@ -55,7 +55,7 @@ class Pipeline:
     ) -> None:
         self.model = model
         self.options = options
-        self.detector = detector
+        self.detector = _fitting(detector, options)
         self.scorers = scorers
         self.embedder = embedder
         self.batch = FaceBatch(model, options, scorers, embedder)
@@ -187,6 +187,18 @@ class Pipeline:
                 grain=grain and grain.field,
             )
         face.seconds += time.perf_counter() - started
+
+
+def _fitting(detector: Detector, options: Options) -> Detector:
+    """The detector, or what it offers where larger faces are wanted than by default.
+
+    Where one face is asked for by its index, all count that the detector can see.
+    """
+    at_least = getattr(detector, "at_least", None)
+    if at_least is None or options.min_face <= Options.min_face or options.faces not in ("all", "largest"):
+        return detector
+    fitting: Detector = at_least(options.min_face)
+    return fitting
 
 
 def check_size(photo: Photo, upscale: int) -> None:

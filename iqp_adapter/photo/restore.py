@@ -52,8 +52,8 @@ def restore_photos(
         photos: arrays, PIL images, paths, or what `open_photo` returned. Of a list the next ones are read, and looked
             at for faces by one more thread, while faces are restored; an iterator is asked for each in its turn.
         model: what `iqp_adapter.load` gives, native or wrapped, or a `Restorer` of your own.
-        detector: finds the faces, one photo at a time; `CenterFace()` by default, `GivenFaces(landmarks)` where you know
-            them.
+        detector: finds the faces, in one photo at a time; `CenterFace()` by default, `GivenFaces(landmarks)` where you
+            know them.
         scorers: score each face before and after, for the report.
         embedder: says how alike each face is before and after.
         options: the fields of `Options`.
