@@ -25,9 +25,9 @@ def with_colours_of(lq: Tensor, restored: Tensor, strength: float | Tensor = 1.0
 
 def broad(images: Tensor) -> Tensor:
     """The broad colours of pictures (B, 3, R, R): three box filters, close to a Gaussian of half their width."""
-    reach = images.shape[-1] // 20
-    down, across = (_boxes(side, reach, images) for side in images.shape[-2:])
-    return down @ images @ across.T
+    height, width = images.shape[-2:]
+    boxes = {side: _boxes(side, width // 20, images) for side in {height, width}}
+    return boxes[height] @ images @ boxes[width].T
 
 
 def _boxes(side: int, reach: int, like: Tensor) -> Tensor:
