@@ -146,6 +146,11 @@ def test_a_detector_that_lacks_a_package_raises_and_one_that_fails_is_reported()
     assert not looking_ahead()
 
 
+def test_a_detector_that_gives_nothing_has_failed() -> None:
+    [done] = restore_photos([photo()], Echo(), detector=lambda rgb: None)  # type: ignore[arg-type, return-value]
+    assert "looking for faces failed" in done.failure and not done.changed
+
+
 def test_a_failing_file_in_the_middle_is_reported_where_it_was_before(tmp_path: Path) -> None:
     folder = three_photos(tmp_path / "in", photo())
     (folder / "b.jpg").write_bytes(b"no picture")

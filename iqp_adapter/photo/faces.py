@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -107,12 +108,13 @@ class Face:
         return bool((one[:2] < two[2:]).all() and (two[:2] < one[2:]).all())
 
 
-def faces_of(pixels: np.ndarray, options: Options, seen: Faces | None, resolution: int) -> list[Face]:
-    """The faces that a detector saw in a photo (H, W, 3); without any the photo is one aligned face.
+def faces_of(pixels: np.ndarray, options: Options, seen: Any, resolution: int) -> list[Face]:
+    """The faces of a photo (H, W, 3); those that are to be restored have a crop, the others say why not.
 
-    Those that are to be restored have a crop, the others say why not.
+    Args:
+        seen: the `Faces` that the detector saw; an aligned photo needs none.
     """
-    faces = [whole(pixels, resolution)] if seen is None else found(pixels, options, seen, resolution)
+    faces = [whole(pixels, resolution)] if options.aligned else found(pixels, options, seen, resolution)
     for face in faces:
         if face.outcome is None:
             cut(face, resolution, options.force)

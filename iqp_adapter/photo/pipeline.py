@@ -19,7 +19,7 @@ from ..restorer import Restorer
 from .ahead import ahead
 from .attempts import reason
 from .batch import FaceBatch
-from .detect import Detector, Faces
+from .detect import Detector
 from .faces import Face, faces_of
 from .grain import missing_grain
 from .options import Embedder, FaceScorer, Options
@@ -37,7 +37,7 @@ HELD_MEGAPIXELS = 64
 class _Job:
     photo: Photo
     seconds: float
-    seen: Faces | None = None
+    seen: Any = None
     faces: list[Face] = field(default_factory=list)
     failure: str = ""
 
