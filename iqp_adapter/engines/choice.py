@@ -10,7 +10,7 @@ from ..restorer import Restorer
 from ..store.reading import json_file
 from .eager import Eager
 from .engine import Engine
-from .formats import FORMATS, format_of, is_installed
+from .formats import FORMATS, NotHereError, format_of, is_installed
 from .graph import NotExportableError
 from .kept import kept_export
 
@@ -63,6 +63,10 @@ def _table() -> dict[str, list[Way]]:
     return {name: [(engine, precision) for engine, precision in ways] for name, ways in data.items()}
 
 
+_PASSED_OVER = (NotExportableError, NotHereError, OSError, ImportError)
+"""An instance unlike those that were compared, another processor, a full disk, a package that is half installed."""
+
+
 def _fastest(restorer: Restorer, precision: str | None, compiled: bool) -> Restorer:
     for way in passed(restorer):
         engine, own = way
@@ -70,7 +74,7 @@ def _fastest(restorer: Restorer, precision: str | None, compiled: bool) -> Resto
             continue
         try:
             return _made(restorer, way, compiled)
-        except NotExportableError as error:  # an instance that is unlike those that were compared
+        except _PASSED_OVER as error:
             logger.warning("%s", error)
     if precision in (None, "fp32") and not compiled:
         return restorer

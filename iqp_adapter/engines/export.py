@@ -6,7 +6,6 @@ import json
 import logging
 import math
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from ..store.folders import atomic_folder
 from ..version import __version__
 from .exported import CONFIG, KIND, LAYOUT, Exported
 from .facts import Facts, rows_of
-from .formats import Arrays, Format, format_of
+from .formats import Arrays, Format, format_of, version_of
 from .graph import FIDELITY, LQ, QUALITY, SCALE, Graph, NotExportableError, Program, inputs_of, trace
 from .quiet import quiet
 from .self_check import FAR, refuse_far, self_check
@@ -61,6 +60,7 @@ def export(
     kind, folder = format_of(format), Path(folder)
     if precision not in kind.PRECISIONS:
         raise ValueError(f"precision is {precision!r}; {format} has {', '.join(kind.PRECISIONS)}")
+    kind.check(precision, torch.device("cpu"))  # before minutes are spent: the self-check runs it there
     facts = Facts.of(restorer).of_side(size)
     examples = _examples(facts, calibrate) if precision == "int8" else []
     with atomic_folder(folder) as partial, quiet():
@@ -98,7 +98,7 @@ def _config(program: Program, format: str, precision: str, files: dict[str, str]
         "outputs": list(program.outputs),
         "restorer": program.graph.facts.to_config(),
         "files": files,
-        "made_with": {name: metadata.version(name) for name in packages},
+        "made_with": {name: version_of(name) for name in packages},
     }
 
 
