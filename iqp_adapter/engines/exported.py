@@ -147,16 +147,20 @@ def _says_so(config: Path) -> bool:
         return False
 
 
+_LONGEST = 40
+"""Signs of a version that are shown."""
+
+
 def _read(folder: Path) -> Fields:
     path = folder / CONFIG
     if not path.is_file():
         raise FileNotFoundError(f"no exported restorer in {folder}; it would be a folder with {CONFIG} and a program")
     fields = Fields(json_file(path), str(path))
-    if fields.text("kind") != KIND:
-        raise ValueError(f"{path} is of kind {fields.data['kind']!r}; export writes kind {KIND!r}")
+    fields.text("kind", [KIND])
     layout = fields.whole("layout", 1, 1000)
     if layout > LAYOUT:
-        raise ValueError(f"{folder} was exported by iqp_adapter {fields.text('version')}, a later one; install that")
+        version = fields.text("version")[:_LONGEST]
+        raise ValueError(f"{folder} was exported by iqp_adapter {version}, a later one; install that")
     return fields
 
 
@@ -177,7 +181,7 @@ def _opened(kind: Format, folder: Path, config: Fields, precision: str, device: 
     except UnreadableError as error:
         made = config.inside("made_with").data
         others = [name for name in kind.PACKAGES if made.get(name) != version_of(name)]
-        wanted = ", ".join(f"{name} {made[name]}" for name in others if isinstance(made.get(name), str))
+        wanted = ", ".join(f"{name} {made[name][:_LONGEST]}" for name in others if isinstance(made.get(name), str))
         remedy = f"it was made with {wanted}: install that, or " if wanted else ""
         raise ValueError(f"{error}; {remedy}{AGAIN}") from None
 

@@ -58,7 +58,12 @@ def open(folder: Path, precision: str, device: torch.device) -> Session:
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4  # what fails is raised, too
     with unreadable(f"{name} cannot read {path}"):
-        session = onnxruntime.InferenceSession(os.fspath(path), options, providers=[PROVIDERS[device.type]])
+        session = onnxruntime.InferenceSession(
+            os.fspath(path),
+            options,
+            providers=[PROVIDERS[device.type]],
+            enable_fallback=False,  # which would print, and run elsewhere than asked for
+        )
 
     def run(inputs: Arrays) -> list[np.ndarray]:
         with unreadable(f"{name} cannot run {path}"):
