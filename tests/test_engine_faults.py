@@ -158,7 +158,7 @@ class TestSealed:
     def test_engines_print_nothing_themselves(self, program: Path, content: bytes, capfd: pytest.CaptureFixture[str]):
         program.write_bytes(content)
         seal(program.parent)
-        refused(program.parent, f"cannot read .*{program.name}.*export it again")
+        refused(program.parent, f"{program.name} .*export it again")
         assert capfd.readouterr() == ("", "")
 
     def test_onnx_runtime_does_not_print_bytes_of_a_file(
@@ -214,11 +214,10 @@ class TestVersions:
     """Exports of other releases, of this library and of the engines."""
 
     @pytest.mark.parametrize("entries", [{"version": "0.0.1", "made_with": {}}, {"version": "99.0"}])
-    def test_other_versions_of_the_same_layout_run(
-        self, exports: Any, copy: Path, lq: Tensor, format: str, entries: Any
-    ):
+    def test_other_versions_of_the_same_layout_run(self, copy: Path, lq: Tensor, entries: dict[str, Any]):
+        expected = iqp.load(copy).restore(lq, 0.3)
         change(copy, **entries)
-        assert torch.equal(iqp.load(copy).restore(lq, 0.3), iqp.load(exports[format]).restore(lq, 0.3))
+        assert torch.equal(iqp.load(copy).restore(lq, 0.3), expected)
 
     def test_a_later_engine_is_named(self, copy: Path, program: Path):
         from_the_future(program)
