@@ -334,6 +334,15 @@ class TestMachines:
         assert torch.equal(iqp.load(odd).restore(lq, 0.3), iqp.load(exports[format]).restore(lq, 0.3))
 
 
+def test_a_file_of_an_export_is_not_looked_for_elsewhere(program: Path):
+    refused(program, f"give its folder, {program.parent}")
+
+
+def test_an_export_is_not_exported_again(copy: Path, tmp_path: Path):
+    with pytest.raises(ValueError, match="run by .* already; give the model itself"):
+        export(iqp.load(copy), tmp_path / "again", "onnx")
+
+
 def load_kept(lq: Tensor) -> Tensor:
     return iqp.load(Plain(), engine="onnx").restore(lq, 0.3)
 

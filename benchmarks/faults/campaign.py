@@ -1,4 +1,4 @@
-"""Attacks the commands: kills at random moments, damaged pictures, checkpoints and configurations, faults of servers.
+"""Attacks the commands: kills at random moments, damaged pictures, weights, configurations and exports, bad servers.
 
     python -m benchmarks.faults.campaign --work WORK
 

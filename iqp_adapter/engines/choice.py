@@ -9,7 +9,7 @@ from pathlib import Path
 from ..restorer import Restorer
 from ..store.reading import json_file
 from .eager import Eager
-from .engine import Engine
+from .engine import refuse_engine
 from .formats import FORMATS, NotHereError, format_of, is_installed
 from .graph import NotExportableError
 from .kept import kept_export
@@ -39,10 +39,7 @@ def run_by(restorer: Restorer, engine: str = AUTO, precision: str | None = None,
     """
     if engine not in ENGINES:
         raise ValueError(f"engine is {engine!r}; use {', '.join(ENGINES)}")
-    if isinstance(restorer, Engine):
-        raise ValueError(
-            f"{restorer.name} is run by {restorer.engine} {restorer.precision} already; give the model itself"
-        )
+    refuse_engine(restorer)
     if compiled and engine not in (AUTO, TORCH):
         raise ValueError(f"engine {engine} compiles nothing; leave compile out, or take the engine torch")
     if engine == AUTO:

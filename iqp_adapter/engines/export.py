@@ -17,6 +17,7 @@ from ..restorer import Restorer
 from ..store.files import list_images, sha256_of
 from ..store.folders import atomic_folder
 from ..version import __version__
+from .engine import refuse_engine
 from .exported import CONFIG, KIND, LAYOUT, Exported
 from .facts import Facts, rows_of
 from .formats import Arrays, Format, format_of, version_of
@@ -60,6 +61,7 @@ def export(
     kind, folder = format_of(format), Path(folder)
     if precision not in kind.PRECISIONS:
         raise ValueError(f"precision is {precision!r}; {format} has {', '.join(kind.PRECISIONS)}")
+    refuse_engine(restorer)
     kind.check(precision, torch.device("cpu"))  # before minutes are spent: the self-check runs it there
     facts = Facts.of(restorer).of_side(size)
     examples = _examples(facts, calibrate) if precision == "int8" else []

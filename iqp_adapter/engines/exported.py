@@ -133,11 +133,11 @@ class Exported(Engine):
 
 
 def is_exported(folder: str | Path) -> bool:
-    """Whether a folder holds a program, whole or not; asked before any weights are looked for."""
+    """Whether a folder holds a program, whole or not, or is a file of one; asked before any weights are looked for."""
     folder = Path(folder)
-    return _says_so(folder / CONFIG) or (
-        not lexists(folder / WEIGHTS) and any(lexists(folder / name) for name in programs())
-    )
+    if _says_so(folder / CONFIG) or (folder.name in programs() and lexists(folder)):
+        return True
+    return not lexists(folder / WEIGHTS) and any(lexists(folder / name) for name in programs())
 
 
 def _says_so(config: Path) -> bool:
@@ -153,6 +153,8 @@ _LONGEST = 40
 
 def _read(folder: Path) -> Fields:
     path = folder / CONFIG
+    if folder.is_file():
+        raise ValueError(f"{folder} is a part of an export; give its folder, {folder.parent}")
     if not path.is_file():
         raise FileNotFoundError(f"no exported restorer in {folder}; it would be a folder with {CONFIG} and a program")
     fields = Fields(json_file(path), str(path))
