@@ -11,8 +11,8 @@ import torch
 from ..restorer import Restorer
 from ..store.reading import json_file
 from .eager import Eager
-from .engine import Engine
-from .formats import FORMATS, format_of, is_installed
+from .engine import refuse_engine
+from .formats import FORMATS, NotHereError, format_of, is_installed
 from .graph import NotExportableError
 from .kept import kept_export
 
@@ -48,10 +48,7 @@ def run_by(
     """
     if engine not in ENGINES:
         raise ValueError(f"engine is {engine!r}; use {', '.join(ENGINES)}")
-    if isinstance(restorer, Engine):
-        raise ValueError(
-            f"{restorer.name} is run by {restorer.engine} {restorer.precision} already; give the model itself"
-        )
+    refuse_engine(restorer)
     if compiled and engine not in (AUTO, TORCH):
         raise ValueError(f"engine {engine} compiles nothing; leave compile out, or take the engine torch")
     if engine == AUTO:
@@ -72,6 +69,10 @@ def _table() -> dict[str, list[Way]]:
     return {name: [(engine, precision) for engine, precision in ways] for name, ways in data.items()}
 
 
+_PASSED_OVER = (NotExportableError, NotHereError, OSError, ImportError)
+"""An instance unlike those that were compared, another processor, a full disk, a package that is half installed."""
+
+
 def _fastest(restorer: Restorer, precision: str | None, compiled: bool) -> Restorer:
     for way in passed(restorer):
         engine, own = way
@@ -79,7 +80,7 @@ def _fastest(restorer: Restorer, precision: str | None, compiled: bool) -> Resto
             continue
         try:
             return _made(restorer, way, compiled)
-        except NotExportableError as error:  # an instance that is unlike those that were compared
+        except _PASSED_OVER as error:
             logger.warning("%s", error)
     if precision in (None, "fp32") and not compiled:
         return restorer

@@ -67,3 +67,11 @@ class Engine(Restorer):
     def settings(self) -> Mapping[str, Any]:
         """Engine and precision among them, so that no result of one is taken for one of another."""
         return {"engine": self.engine, "precision": self.precision, "of": self.facts.fingerprint}
+
+
+def refuse_engine(restorer: Restorer) -> None:
+    """Raises ValueError for a restorer that is run by an engine already: of that, no other can be made."""
+    if isinstance(restorer, Engine):
+        raise ValueError(
+            f"{restorer.name} is run by {restorer.engine} {restorer.precision} already; give the model itself"
+        )

@@ -6,7 +6,6 @@ import json
 import logging
 import math
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,10 @@ from ..restorer import Restorer
 from ..store.files import list_images, sha256_of
 from ..store.folders import atomic_folder
 from ..version import __version__
+from .engine import refuse_engine
 from .exported import CONFIG, KIND, LAYOUT, Exported
 from .facts import Facts, rows_of
-from .formats import Arrays, Format, format_of
+from .formats import Arrays, Format, format_of, version_of
 from .graph import FIDELITY, LQ, QUALITY, SCALE, Graph, NotExportableError, Program, inputs_of, trace
 from .quiet import quiet
 from .self_check import FAR, refuse_far, self_check
@@ -61,10 +61,12 @@ def export(
     kind, folder = format_of(format), Path(folder)
     if precision not in kind.PRECISIONS:
         raise ValueError(f"precision is {precision!r}; {format} has {', '.join(kind.PRECISIONS)}")
+    refuse_engine(restorer)
     if restorer.device.type != "cpu":
         raise ValueError(
             f"{restorer.name} is on {restorer.device}; restorers are exported on the CPU: load(..., device='cpu')"
         )
+    kind.check(precision, torch.device("cpu"))  # before minutes are spent: the self-check runs it there
     facts = Facts.of(restorer).of_side(size)
     examples = _examples(facts, calibrate) if precision == "int8" else []
     with atomic_folder(folder) as partial, quiet():
@@ -102,7 +104,7 @@ def _config(program: Program, format: str, precision: str, files: dict[str, str]
         "outputs": list(program.outputs),
         "restorer": program.graph.facts.to_config(),
         "files": files,
-        "made_with": {name: metadata.version(name) for name in packages},
+        "made_with": {name: version_of(name) for name in packages},
     }
 
 

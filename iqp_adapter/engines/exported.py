@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from os.path import lexists
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -14,11 +15,12 @@ from torch import Tensor
 from ..core.codes import Codes
 from ..core.quality import OWN, Asked, as_quality
 from ..pictures import RINGING, as_given, check_images, fit
+from ..store.checkpoint import WEIGHTS
 from ..store.files import sha256_of
 from ..store.reading import Fields, json_file
 from .engine import Engine
 from .facts import Facts, rows_of
-from .formats import FORMATS, Arrays, Session, format_of
+from .formats import FORMATS, Arrays, Format, Session, Shape, UnreadableError, format_of, programs, version_of
 from .graph import FIDELITY, LQ, QUALITY, SCALE, inputs_of
 
 CONFIG, KIND = "config.json", "engine"
@@ -26,6 +28,9 @@ CONFIG, KIND = "config.json", "engine"
 
 LAYOUT = 1
 """Of the folder; a later one is refused."""
+
+AGAIN = "export it again"
+"""What helps against damage of any kind."""
 
 
 class Exported(Engine):
@@ -40,6 +45,7 @@ class Exported(Engine):
 
     Raises:
         ValueError: for a folder that is damaged, or written by a later version, and a program that cannot be run here.
+            NotHereError, one of them, where this machine lacks the precision or device.
         ImportError: where the engine is not installed.
     """
 
@@ -47,13 +53,16 @@ class Exported(Engine):
         folder, place = Path(folder), torch.device("cpu" if device is None else device)
         fields = _read(folder)
         engine = fields.text("format", FORMATS)
-        precision = fields.text("precision", format_of(engine).PRECISIONS)
+        kind = format_of(engine)
+        precision = fields.text("precision", kind.PRECISIONS)
         super().__init__(Facts.from_config(fields.inside("restorer")), engine, precision, place)
-        _check_files(folder, fields.inside("files"))
         self.config: Mapping[str, Any] = fields.data
         self._any_batch = fields.truth("any_batch")
         self._inputs = inputs_of(self.facts)
-        self._session: Session = format_of(engine).open(folder, precision, place)
+        _check_files(folder, fields.inside("files"), kind.FILES)
+        kind.check(precision, place)
+        self._session = _opened(kind, folder, fields, precision, place)
+        self._refuse_other(folder / kind.FILES[0])
         self._turn = Lock()
 
     @property
@@ -85,6 +94,8 @@ class Exported(Engine):
         pictures = fit(lq, self.resolution, like=torch.zeros((), dtype=torch.float32, device="cpu"))
         check_images(pictures, "lq", beyond=RINGING)
         restored, *codes = self._run(self._arrays(pictures, quality, scale, fidelity))
+        if restored.shape != pictures.shape:
+            raise ValueError(f"the exported {self.name} gave {restored.shape} for {tuple(pictures.shape)}; {AGAIN}")
         return as_given(torch.from_numpy(restored).to(lq.device), lq), tuple(map(torch.from_numpy, codes))
 
     def _arrays(self, pictures: Tensor, quality: Asked, scale: Any, fidelity: Any) -> Arrays:
@@ -103,44 +114,78 @@ class Exported(Engine):
     def _run(self, inputs: Arrays) -> list[np.ndarray]:
         with self._turn:
             if self._any_batch:
-                return [each.copy() for each in self._session(inputs)]
+                return [each.copy() for each in self._session.run(inputs)]
             single = [
                 {name: rows[place : place + 1] for name, rows in inputs.items()} for place in range(len(inputs[LQ]))
             ]
-            outputs = [[each.copy() for each in self._session(one)] for one in single]
+            outputs = [[each.copy() for each in self._session.run(one)] for one in single]
         return [np.concatenate(rows) for rows in zip(*outputs, strict=True)]
+
+    def _refuse_other(self, path: Path) -> None:
+        """Raises ValueError for a program that does not take what the config says: it is of another export."""
+        batch, side = None if self._any_batch else 1, self.resolution
+        shapes: dict[str, Shape] = {
+            LQ: (batch, 3, side, side), QUALITY: (batch, 1), SCALE: (batch,), FIDELITY: (batch,)
+        }  # fmt: skip
+        wanted, found = {name: shapes[name] for name in self._inputs}, dict(self._session.inputs)
+        if found != wanted:
+            raise ValueError(f"{path} takes {found}, but {CONFIG} beside it describes {wanted}; {AGAIN}")
 
 
 def is_exported(folder: str | Path) -> bool:
-    """Whether a folder holds a program, whole or not; asked before any weights are looked for."""
-    config = Path(folder) / CONFIG
+    """Whether a folder holds a program, whole or not, or is a file of one; asked before any weights are looked for."""
+    folder = Path(folder)
+    if _says_so(folder / CONFIG) or (folder.name in programs() and lexists(folder)):
+        return True
+    return not lexists(folder / WEIGHTS) and any(lexists(folder / name) for name in programs())
+
+
+def _says_so(config: Path) -> bool:
     try:
         return config.is_file() and json_file(config).get("kind") == KIND
     except (OSError, ValueError):
         return False
 
 
+_LONGEST = 40
+"""Signs of a version that are shown."""
+
+
 def _read(folder: Path) -> Fields:
     path = folder / CONFIG
+    if folder.is_file():
+        raise ValueError(f"{folder} is a part of an export; give its folder, {folder.parent}")
     if not path.is_file():
         raise FileNotFoundError(f"no exported restorer in {folder}; it would be a folder with {CONFIG} and a program")
     fields = Fields(json_file(path), str(path))
-    if fields.text("kind") != KIND:
-        raise ValueError(f"{path} is of kind {fields.data['kind']!r}; export writes kind {KIND!r}")
+    fields.text("kind", [KIND])
     layout = fields.whole("layout", 1, 1000)
     if layout > LAYOUT:
-        raise ValueError(f"{folder} was exported by iqp_adapter {fields.text('version')}, a later one; install that")
+        version = fields.text("version")[:_LONGEST]
+        raise ValueError(f"{folder} was exported by iqp_adapter {version}, a later one; install that")
     return fields
 
 
-def _check_files(folder: Path, files: Fields) -> None:
-    """Every file of the program is there and has the content that it was written with."""
-    for name in files.data:
-        path = folder / Path(name).name
+def _check_files(folder: Path, files: Fields, names: Sequence[str]) -> None:
+    """Every file of the program is there and has the content that it was written with; there are no others."""
+    for name in names:
+        path, checksum = folder / name, files.only(names).text(name)
         if not path.is_file():
-            raise ValueError(f"{path} is missing; export it again")
-        if sha256_of(path) != files.text(name):
-            raise ValueError(f"{path} is damaged: its content does not have its own checksum; export it again")
+            raise ValueError(f"{path} is missing; {AGAIN}")
+        if sha256_of(path) != checksum:
+            raise ValueError(f"{path} is damaged: its content does not have its own checksum; {AGAIN}")
+
+
+def _opened(kind: Format, folder: Path, config: Fields, precision: str, device: torch.device) -> Session:
+    """The program; where it cannot be read, the versions that could may be the remedy."""
+    try:
+        return kind.open(folder, precision, device)
+    except UnreadableError as error:
+        made = config.inside("made_with").data
+        others = [name for name in kind.PACKAGES if made.get(name) != version_of(name)]
+        wanted = ", ".join(f"{name} {made[name][:_LONGEST]}" for name in others if isinstance(made.get(name), str))
+        remedy = f"it was made with {wanted}: install that, or " if wanted else ""
+        raise ValueError(f"{error}; {remedy}{AGAIN}") from None
 
 
 def as_asked(exported: Exported, engine: str | None, precision: str | None) -> Exported:

@@ -103,7 +103,7 @@ class Facts:
             takes_quality=fields.truth("takes_quality"),
             guided=fields.truth("guided"),
             quality=_read_quality(fields),
-            scale=fields.number("scale"),
+            scale=fields.number("scale", -1e6, 1e6),
             fidelity=fields.number("fidelity", 0, 1) if has_fidelity else None,
             conditioned_on=fields.texts("conditioned_on", (0, 100)),
             score_scale=scale,

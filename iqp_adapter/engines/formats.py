@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib import import_module
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
@@ -16,8 +19,29 @@ from .graph import Program
 Arrays = Mapping[str, np.ndarray]
 """Inputs of a program by their names: lq (B, 3, R, R), quality (B, 1), scale (B,), fidelity (B,); float32."""
 
-Session = Callable[[Arrays], Sequence[np.ndarray]]
-"""Runs a program: its inputs -> its outputs in their order. One thread at a time."""
+Shape = tuple[int | None, ...]
+"""Sizes of an array; None for one that may have any."""
+
+
+class UnreadableError(ValueError):
+    """A program that the engine cannot read, or that fails in it; says why."""
+
+
+class NotHereError(ValueError):
+    """A precision or device that an engine does not have on this machine."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """A program that an engine has read.
+
+    Attributes:
+        inputs: what it takes, by name.
+        run: its inputs -> its outputs. One thread at a time. Raises UnreadableError.
+    """
+
+    inputs: Mapping[str, Shape]
+    run: Callable[[Arrays], Sequence[np.ndarray]]
 
 
 class Format(Protocol):
@@ -42,11 +66,14 @@ class Format(Protocol):
             calibration: inputs by which int8 finds its ranges; of no other precision.
         """
 
+    def check(self, precision: str, device: torch.device) -> None:
+        """Raises NotHereError for a precision or device that it does not have on this machine."""
+
     def open(self, folder: Path, precision: str, device: torch.device) -> Session:
-        """What runs the program in a folder.
+        """What runs the program in a folder, at a precision and on a device that it has here.
 
         Raises:
-            ValueError: for a file that the engine cannot read, and a precision or device that it has not here.
+            UnreadableError: for a file that it cannot read.
         """
 
 
@@ -63,7 +90,7 @@ def format_of(name: str) -> Format:
     """
     if name not in FORMATS:
         raise ValueError(f"format is {name!r}; use {' or '.join(FORMATS)}")
-    found: Format = import_module(f".{name}", __package__)
+    found = _module(name)
     require(found, name)
     return found
 
@@ -78,5 +105,46 @@ def require(found: Format, name: str) -> None:
 
 def is_installed(name: str) -> bool:
     """Whether everything that a format needs is here."""
+    return all(find_spec(package) for package in _module(name).PACKAGES)
+
+
+def programs() -> set[str]:
+    """Names of the files that a program of any format has."""
+    return {file for name in FORMATS for file in _module(name).FILES}
+
+
+def version_of(package: str) -> str:
+    """Of a package that is here, under whatever name it was installed: onnxruntime may come as onnxruntime-gpu."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return str(import_module(package).__version__)
+
+
+@contextmanager
+def unreadable(what: str) -> Iterator[None]:
+    """Turns whatever the binary part of an engine raises into one line; that no memory is left stays what it is.
+
+    Raises:
+        UnreadableError: says what cannot be done, and why.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise UnreadableError(f"{what} ({reason(error)})") from None
+
+
+def reason(error: Exception) -> str:
+    """Why an engine failed: the end of what it says, without the places in its source."""
+    return " ".join(_PLACE.sub(" ", str(error)).split())[-_LONGEST:] or type(error).__name__
+
+
+_PLACE = re.compile(r"(?:Exception from )?\S+\.(?:cc|cpp|h|hpp):\d+:?")
+_LONGEST = 200
+
+
+def _module(name: str) -> Format:
     found: Format = import_module(f".{name}", __package__)
-    return all(find_spec(package) for package in found.PACKAGES)
+    return found

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 import shutil
-from importlib import metadata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
 from ..restorer import Restorer
 from ..store.fetch import cache
+from ..store.temporary import temporary_name
 from ..version import __version__
 from .export import export
 from .exported import Exported
 from .facts import Facts
-from .formats import format_of
+from .formats import NotHereError, format_of, version_of
 
 logger = logging.getLogger(__name__)
+
+PATIENCE = 1800.0
+"""Seconds that a process waits for another one, which makes the same export."""
 
 
 def kept_export(restorer: Restorer, format: str, precision: str, device: torch.device | None = None) -> Exported:
@@ -26,7 +33,9 @@ def kept_export(restorer: Restorer, format: str, precision: str, device: torch.d
 
     Raises:
         NotExportableError: for a restorer that cannot be exported.
+        NotHereError: for a precision that this machine does not have.
         ValueError: for int8, which needs pictures.
+        OSError: where the cache cannot be written.
     """
     if precision == "int8":
         raise ValueError(
@@ -34,24 +43,63 @@ def kept_export(restorer: Restorer, format: str, precision: str, device: torch.d
             f"FOLDER', and load what it writes"
         )
     folder = cache() / "engines" / _key(restorer, format, precision)
-    if folder.exists():
-        try:
-            return Exported(folder, device)
-        except (ValueError, OSError) as error:
-            logger.warning("%s; it is made anew", error)
-            shutil.rmtree(folder)
-    logger.warning("exporting %s for %s once, which may take a minute; it is kept in %s", restorer.name, format, folder)
+    found = _found(folder, device)
+    if isinstance(found, Exported):
+        return found
     try:
+        return _made(restorer, folder, format, precision, device)
+    except OSError as error:
+        raise OSError(
+            f"cannot keep an export of {restorer.name} ({error}); set HF_HOME to a folder that can be written, or "
+            f"take the engine torch"
+        ) from error
+
+
+def _found(folder: Path, device: torch.device | None) -> Exported | Exception:
+    """What is kept there, or what is wrong with it."""
+    try:
+        return Exported(folder, device)
+    except NotHereError:  # nothing is wrong with it
+        raise
+    except (ValueError, FileNotFoundError) as error:
+        return error
+
+
+def _made(restorer: Restorer, folder: Path, format: str, precision: str, device: torch.device | None) -> Exported:
+    with _alone(folder):
+        found = _found(folder, device)  # a process that was faster may have made it
+        if isinstance(found, Exported):
+            return found
+        if folder.exists():
+            logger.warning("%s; it is made anew", found)
+            _remove(folder)
+        name = restorer.name
+        logger.warning("exporting %s for %s once, which may take a minute; it is kept in %s", name, format, folder)
         export(restorer, folder, format, precision)
-    except OSError:
-        if not folder.exists():  # by a process beside this one
-            raise
-    return Exported(folder, device)
+        return Exported(folder, device)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time makes an export; one that is killed keeps nobody waiting."""
+    from huggingface_hub.utils import WeakFileLock
+
+    locks = cache() / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with WeakFileLock(locks / f"{folder.name}.lock", timeout=PATIENCE):
+        yield
+
+
+def _remove(folder: Path) -> None:
+    """In one step for whoever looks; an engine that runs it keeps what it has read."""
+    aside = folder.with_name(temporary_name(folder.name))
+    os.replace(folder, aside)
+    shutil.rmtree(aside)
 
 
 def _key(restorer: Restorer, format: str, precision: str) -> str:
     """Name of the folder: weights and settings, and the versions of what writes and runs it."""
-    versions = [f"{name} {metadata.version(name)}" for name in ("torch", *format_of(format).PACKAGES)]
+    versions = [f"{name} {version_of(name)}" for name in ("torch", *format_of(format).PACKAGES)]
     facts = Facts.of(restorer)
     parts = [repr(facts.to_config()), format, precision, __version__, *versions]
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .formats import Arrays, Session
+from .formats import Arrays, NotHereError, Session, Shape, unreadable
 from .graph import Program, refused_as
 from .quantised import quantised
 
@@ -40,26 +40,37 @@ def write(program: Program, folder: Path, precision: str, calibration: Iterable[
     onnx.save_model(model, folder / FILES[0])
 
 
+def check(precision: str, device: torch.device) -> None:
+    import onnxruntime
+
+    here = onnxruntime.get_available_providers()
+    if PROVIDERS.get(device.type) not in here:
+        raise NotHereError(
+            f"this ONNX Runtime has no {device.type} ({', '.join(here)}); give device='cpu', or take torch"
+        )
+
+
 def open(folder: Path, precision: str, device: torch.device) -> Session:
     import onnxruntime
 
-    provider, here = PROVIDERS.get(device.type), onnxruntime.get_available_providers()
-    if provider not in here:
-        raise ValueError(
-            f"this ONNX Runtime has no {device.type} ({', '.join(here)}); give device='cpu', or take torch"
-        )
+    path, name = folder / FILES[0], f"ONNX Runtime {onnxruntime.__version__}"
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(os.fspath(folder / FILES[0]), options, providers=[provider])
-    except Exception as error:  # of a class that its binary part makes
-        raise ValueError(
-            f"ONNX Runtime {onnxruntime.__version__} cannot read {folder / FILES[0]} "
-            f"({' '.join(str(error).split())[:200]}); export it again"
-        ) from None
+    options.log_severity_level = 4  # what fails is raised, too
+    with unreadable(f"{name} cannot read {path}"):
+        session = onnxruntime.InferenceSession(
+            os.fspath(path),
+            options,
+            providers=[PROVIDERS[device.type]],
+            enable_fallback=False,  # which would print, and run elsewhere than asked for
+        )
 
     def run(inputs: Arrays) -> list[np.ndarray]:
-        return list(session.run(None, dict(inputs)))
+        with unreadable(f"{name} cannot run {path}"):
+            return list(session.run(None, dict(inputs)))
 
-    return run
+    return Session({each.name: _shape(each.shape) for each in session.get_inputs()}, run)
+
+
+def _shape(sizes: Iterable[int | str | None]) -> Shape:
+    return tuple(size if isinstance(size, int) else None for size in sizes)

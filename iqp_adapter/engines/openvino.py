@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .formats import Arrays, Session
+from .formats import Arrays, NotHereError, Session, Shape, reason, unreadable
 from .graph import Program, refused_as
 from .quantised import quantised
 
@@ -34,7 +34,10 @@ def write(program: Program, folder: Path, precision: str, calibration: Iterable[
     _name(model, program)
     if precision == "int8":
         model = quantised(model, [list(inputs.values()) for inputs in calibration])
-    openvino.save_model(model, folder / FILES[0], compress_to_fp16=precision in CAPABILITIES)
+    try:
+        openvino.save_model(model, folder / FILES[0], compress_to_fp16=precision in CAPABILITIES)
+    except RuntimeError as error:
+        raise OSError(f"cannot write {folder / FILES[0]} ({reason(error)}); is the disk full?") from None
 
 
 def _name(model: Any, program: Program) -> None:
@@ -50,25 +53,43 @@ def _name(model: Any, program: Program) -> None:
     model.validate_nodes_and_infer_types()
 
 
+def check(precision: str, device: torch.device) -> None:
+    if device.type != "cpu":
+        raise NotHereError(f"engine openvino runs on the CPU here, not on {device}; give device='cpu', or take torch")
+    able = capabilities()
+    if CAPABILITIES.get(precision, "FP32") not in able:
+        raise NotHereError(f"this machine's CPU has no {precision} ({', '.join(able)}); export with precision fp32")
+
+
+def capabilities() -> list[str]:
+    """What this machine's CPU can do."""
+    import openvino
+
+    return list(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+
 def open(folder: Path, precision: str, device: torch.device) -> Session:
     import openvino
 
-    if device.type != "cpu":
-        raise ValueError(f"engine openvino runs on the CPU here, not on {device}; give device='cpu', or take torch")
-    core = openvino.Core()
-    able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    if CAPABILITIES.get(precision, "FP32") not in able:
-        raise ValueError(f"this machine's CPU has no {precision} ({', '.join(able)}); export with precision fp32")
+    path, name = folder / FILES[0], f"OpenVINO {openvino.__version__.split('-')[0]}"
     settings = {"INFERENCE_PRECISION_HINT": HINTS[precision], "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-    try:
-        model = core.compile_model(core.read_model(folder / FILES[0]), "CPU", settings)
-    except RuntimeError as error:
-        raise ValueError(
-            f"OpenVINO {openvino.__version__.split('-')[0]} cannot read {folder / FILES[0]} "
-            f"({' '.join(str(error).split())[:200]}); export it again"
-        ) from None
+    with unreadable(f"{name} cannot read {path}"):
+        model = openvino.Core().compile_model(_read(path), "CPU", settings)
 
     def run(inputs: Arrays) -> list[np.ndarray]:
-        return list(model(dict(inputs)).values())
+        with unreadable(f"{name} cannot run {path}"):
+            return list(model(dict(inputs)).values())
 
-    return run
+    return Session({min(each.names, default=""): _shape(each.partial_shape) for each in model.inputs}, run)
+
+
+def _read(path: Path) -> Any:
+    """By the reader of OpenVINO's own format alone; others would try a damaged file as well, and print complaints."""
+    from openvino.frontend import FrontEndManager
+
+    reader = FrontEndManager().load_by_framework("ir")
+    return reader.convert(reader.load(path))
+
+
+def _shape(shape: Any) -> Shape:
+    return tuple(size.get_length() if size.is_static else None for size in shape) if shape.rank.is_static else ()

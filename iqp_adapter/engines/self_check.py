@@ -11,6 +11,7 @@ from torch.nn.functional import interpolate
 
 from ..core.quality import BEST
 from ..restorer import Restorer
+from .graph import NotExportableError
 
 LEVELS = (round(1 - BEST, 4), 0.5, BEST)
 """Qualities at which both are asked."""
@@ -55,10 +56,10 @@ def seeded_pictures(side: int, count: int = 2) -> Tensor:
 
 
 def refuse_far(name: str, check: dict[str, Any], far: float = FAR) -> None:
-    """Raises ValueError where the mean difference at some quality is above `far`, or no number."""
+    """Raises NotExportableError where the mean difference at some quality is above `far`, or no number."""
     differences = [each["mean difference"] for each in check.values()]
     if not all(math.isfinite(each) and each <= far for each in differences):
-        raise ValueError(
+        raise NotExportableError(
             f"the exported {name} differs from torch by {max(differences):.3g} on average, where {far:g} is "
             f"allowed, so nothing was written; run it by the engine torch"
         )

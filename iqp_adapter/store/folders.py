@@ -22,8 +22,7 @@ def atomic_folder(folder: str | Path) -> Iterator[Path]:
         FileExistsError: where there is something of that name already, but an empty folder.
     """
     folder = Path(folder)
-    if os.path.lexists(folder) and not _is_empty(folder):
-        raise FileExistsError(f"{folder} exists and is not empty; name a new folder")
+    _refuse_existing(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     remove_strays_once(folder.parent.resolve())
     partial = folder.with_name(temporary_name(folder.name))
@@ -32,9 +31,22 @@ def atomic_folder(folder: str | Path) -> Iterator[Path]:
         yield partial
         for file in partial.iterdir():
             _to_disk(file)
-        os.replace(partial, folder)
+        _put(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _put(partial: Path, folder: Path) -> None:
+    try:
+        os.replace(partial, folder)
+    except OSError:
+        _refuse_existing(folder)  # another process was faster
+        raise
+
+
+def _refuse_existing(folder: Path) -> None:
+    if os.path.lexists(folder) and not _is_empty(folder):
+        raise FileExistsError(f"{folder} exists and is not empty; name a new folder")
 
 
 def _is_empty(folder: Path) -> bool:
