@@ -12,6 +12,7 @@ from torch import nn
 from .core.device import device_of
 from .engines.choice import AUTO, TORCH, run_by
 from .engines.exported import Exported, as_asked, is_exported
+from .engines.formats import FORMATS
 from .hosts.loading import SUFFIXES, load_host
 from .hosts.wrap import wrap
 from .hosts.wrapped import WrappedHost
@@ -40,7 +41,7 @@ def load(
         adapter: folder or Hub id of a trained adapter for it.
         device: where it is to run; where it is loaded without one.
         engine, precision, compile: what runs it, as for `engines.choice.run_by`. Without them it is a module of torch,
-            which can be trained.
+            which can be trained. For an engine that it is exported for, it is brought to the CPU.
         wrapping: further arguments of `wrap`, such as `kind` or `sites`.
 
     Raises:
@@ -55,10 +56,10 @@ def load(
         return as_asked(Exported(source, place), engine, precision)
     restorer = _restorer(source, adapter, wrapping)
     if isinstance(restorer, nn.Module):
-        restorer.to(place or restorer.device).eval()
+        restorer.to("cpu" if engine in FORMATS else place or restorer.device).eval()
     if engine is None and precision is None and not compile:
         return restorer
-    return run_by(restorer, engine or (TORCH if compile else AUTO), precision, compile)
+    return run_by(restorer, engine or (TORCH if compile else AUTO), precision, compile, place)
 
 
 def _refuse_more(source: str | Path, asked: dict[str, Any]) -> None:

@@ -194,6 +194,16 @@ class TestHosts:
         assert all(each["max difference"] < EXACT for each in config["self_check"].values())
 
 
+def test_restorers_are_exported_on_the_cpu(tmp_path: Path):
+    class Elsewhere(Plain):
+        @property
+        def device(self) -> torch.device:
+            return torch.device("meta")
+
+    with pytest.raises(ValueError, match="is on meta; .*device='cpu'"):
+        export(Elsewhere(), tmp_path / "out", "onnx")
+
+
 class TestFolder:
     """What is written, and what becomes of it."""
 

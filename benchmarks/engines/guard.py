@@ -4,13 +4,15 @@ python -m benchmarks.engines.guard --subject tiny --subject codeformer:128:RUN -
     --calibrate FACES/train
 
 A way passes where no judge's interval of the difference leaves half a percent of the exact value, and the dial holds.
+Other subjects that were compared before keep their place in the result.
 """
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -25,7 +27,7 @@ from benchmarks.common.judges import panel_of
 from benchmarks.common.results import RESULTS, OutOption, provenance, write_json, write_text
 from benchmarks.engines.subjects import subject
 from iqp_adapter.bench.curves import dial_result
-from iqp_adapter.bench.intervals import People
+from iqp_adapter.bench.intervals import Interval, People
 from iqp_adapter.bench.panel import Panel, Scores
 from iqp_adapter.bench.text import table
 from iqp_adapter.core.quality import BEST
@@ -82,13 +84,14 @@ def main(
     """Compares every way with exact torch, and writes which passed."""
     torch.set_num_threads(threads)
     panel = panel_of(JUDGES)
-    found: dict[str, Any] = {}
+    found = json.loads((out / "guard.json").read_text())["subjects"] if (out / "guard.json").exists() else {}
     for name in subjects:
         restorer = subject(name)
         pictures = first(load_sets(faces, restorer.resolution or 0, seeds=1), limit)
-        found[restorer.name] = compared(name, pictures, panel, calibrate) | {"resolution": restorer.resolution}
-    write_json(out / "guard.json", {"subjects": found, "judges": panel.describe()} | provenance(0, faces))
-    write_text(out / "guard.md", markdown(found, panel))
+        result = compared(name, pictures, panel, calibrate) | {"resolution": restorer.resolution}
+        found[restorer.name] = result | {"judges": panel.describe()} | provenance(0, faces)
+        write_json(out / "guard.json", {"subjects": found})
+    write_text(out / "guard.md", markdown(json.loads((out / "guard.json").read_text())["subjects"], panel))
 
 
 def first(pictures: Pictures, limit: int | None) -> Pictures:
@@ -186,21 +189,24 @@ def markdown(found: Mapping[str, Any], panel: Panel) -> str:
 
 def rows(of: Mapping[str, Any], panel: Panel) -> Iterator[list[str]]:
     exact, judges = of["exact"], list(panel.judges)
-    yield ["", *map(panel.label, judges), *(f"dial, {judge}" for judge in exact["dial"]), "equal codes", "passed"]
-    spans = [str(dial["spearman"]) for dial in exact["dial"].values()]
-    yield ["exact: values", *(str(exact["best"][judge]) for judge in judges), *spans, "", ""]
-    yield [
-        "allowed: ±",
-        *(f"{next(iter(of['ways'].values()))['allowed'][judge]:.3g}" for judge in judges),
-        *("" for _ in spans),
-        "",
-        "",
-    ]
+    allowed = next(iter(of["ways"].values()))["allowed"]
+    dial = list(exact["dial"])
+    yield ["", *map(panel.label, judges), *(f"dial, {judge}" for judge in dial), "equal codes", "passed"]
+    yield ["exact: values", *(shown(exact["best"][judge]) for judge in judges), *spearmans(exact, dial), "", ""]
+    yield ["allowed: ±", *(f"{allowed[judge]:.3g}" for judge in judges), *("" for _ in dial), "", ""]
     for way, found in of["ways"].items():
         codes = "" if found["equal codes"] is None else f"{found['equal codes']:.4f}"
-        dial = [str(each["spearman"]) for each in found["dial"].values()]
-        differences = [str(found["difference"][judge]) for judge in judges]
-        yield [way, *differences, *dial, codes, "yes" if found["passed"] else "no"]
+        differences = [shown(found["difference"][judge]) for judge in judges]
+        yield [way, *differences, *spearmans(found, dial), codes, "yes" if found["passed"] else "no"]
+
+
+def spearmans(of: Mapping[str, Any], dial: Sequence[str]) -> list[str]:
+    return [shown(of["dial"][judge]["spearman"]) for judge in dial]
+
+
+def shown(values: Mapping[str, float]) -> str:
+    """A mean with its interval, as JSON has it."""
+    return str(Interval(**values))
 
 
 if __name__ == "__main__":

@@ -74,6 +74,7 @@ def restore(
     from rich.progress import Progress
 
     from ..core.device import device_of
+    from ..engines.formats import FORMATS
     from ..loader import load
     from ..photo import restore_files
     from ..photo.detectors import detector as named_detector
@@ -84,7 +85,8 @@ def restore(
     place = str(device_of(device))
     if optimise and engine == "auto":  # which only torch can do
         engine = "torch"
-    network = load(model, adapter=adapter, device=place, engine=engine, precision=precision, compile=compile)
+    where = device if engine in FORMATS else place
+    network = load(model, adapter=adapter, device=where, engine=engine, precision=precision, compile=compile)
     say_licence(network)
     runs = restore_files(
         sources,

@@ -6,6 +6,8 @@ import logging
 from functools import lru_cache
 from pathlib import Path
 
+import torch
+
 from ..restorer import Restorer
 from ..store.reading import json_file
 from .eager import Eager
@@ -24,7 +26,13 @@ Way = tuple[str, str]
 """An engine and a precision."""
 
 
-def run_by(restorer: Restorer, engine: str = AUTO, precision: str | None = None, compiled: bool = False) -> Restorer:
+def run_by(
+    restorer: Restorer,
+    engine: str = AUTO,
+    precision: str | None = None,
+    compiled: bool = False,
+    device: torch.device | None = None,
+) -> Restorer:
     """The restorer, run by an engine.
 
     Args:
@@ -32,6 +40,7 @@ def run_by(restorer: Restorer, engine: str = AUTO, precision: str | None = None,
             exact torch, for restorers of this kind; torch at fp32 for a kind that was not compared, and on GPUs.
         precision: "fp32", "bf16", "fp16" or "int8"; without one the fastest that passed, else "fp32".
         compiled: by `torch.compile`, with the engine "torch".
+        device: where an exported restorer is to run, the CPU by default; by the engine "torch" it runs where it is.
 
     Raises:
         ValueError: for an unknown engine or precision, and a restorer that the engine cannot run.
@@ -45,7 +54,7 @@ def run_by(restorer: Restorer, engine: str = AUTO, precision: str | None = None,
     if engine == AUTO:
         return _fastest(restorer, precision, compiled)
     chosen = precision or next((each for name, each in passed(restorer) if name == engine), "fp32")
-    return _made(restorer, (engine, chosen), compiled)
+    return _made(restorer, (engine, chosen), compiled, device)
 
 
 def passed(restorer: Restorer) -> list[Way]:
@@ -82,10 +91,10 @@ def _is_here(engine: str) -> bool:
     return engine == TORCH or is_installed(engine)
 
 
-def _made(restorer: Restorer, way: Way, compiled: bool) -> Restorer:
+def _made(restorer: Restorer, way: Way, compiled: bool, device: torch.device | None = None) -> Restorer:
     engine, precision = way
     if engine == TORCH:
         return Eager(restorer, precision, compiled)
     if precision not in format_of(engine).PRECISIONS:
         raise ValueError(f"precision is {precision!r}; {engine} has {', '.join(format_of(engine).PRECISIONS)}")
-    return kept_export(restorer, engine, precision)
+    return kept_export(restorer, engine, precision, device)

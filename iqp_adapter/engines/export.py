@@ -62,6 +62,10 @@ def export(
     if precision not in kind.PRECISIONS:
         raise ValueError(f"precision is {precision!r}; {format} has {', '.join(kind.PRECISIONS)}")
     refuse_engine(restorer)
+    if restorer.device.type != "cpu":
+        raise ValueError(
+            f"{restorer.name} is on {restorer.device}; restorers are exported on the CPU: load(..., device='cpu')"
+        )
     kind.check(precision, torch.device("cpu"))  # before minutes are spent: the self-check runs it there
     facts = Facts.of(restorer).of_side(size)
     examples = _examples(facts, calibrate) if precision == "int8" else []

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
+
 from ..restorer import Restorer
 from ..store.fetch import cache
 from ..store.temporary import temporary_name
@@ -26,7 +28,7 @@ PATIENCE = 1800.0
 """Seconds that a process waits for another one, which makes the same export."""
 
 
-def kept_export(restorer: Restorer, format: str, precision: str) -> Exported:
+def kept_export(restorer: Restorer, format: str, precision: str, device: torch.device | None = None) -> Exported:
     """The restorer as a program, which is exported where the cache has none; that is said in one line.
 
     Raises:
@@ -41,11 +43,11 @@ def kept_export(restorer: Restorer, format: str, precision: str) -> Exported:
             f"FOLDER', and load what it writes"
         )
     folder = cache() / "engines" / _key(restorer, format, precision)
-    found = _found(folder)
+    found = _found(folder, device)
     if isinstance(found, Exported):
         return found
     try:
-        return _made(restorer, folder, format, precision)
+        return _made(restorer, folder, format, precision, device)
     except OSError as error:
         raise OSError(
             f"cannot keep an export of {restorer.name} ({error}); set HF_HOME to a folder that can be written, or "
@@ -53,19 +55,19 @@ def kept_export(restorer: Restorer, format: str, precision: str) -> Exported:
         ) from error
 
 
-def _found(folder: Path) -> Exported | Exception:
+def _found(folder: Path, device: torch.device | None) -> Exported | Exception:
     """What is kept there, or what is wrong with it."""
     try:
-        return Exported(folder)
+        return Exported(folder, device)
     except NotHereError:  # nothing is wrong with it
         raise
     except (ValueError, FileNotFoundError) as error:
         return error
 
 
-def _made(restorer: Restorer, folder: Path, format: str, precision: str) -> Exported:
+def _made(restorer: Restorer, folder: Path, format: str, precision: str, device: torch.device | None) -> Exported:
     with _alone(folder):
-        found = _found(folder)  # a process that was faster may have made it
+        found = _found(folder, device)  # a process that was faster may have made it
         if isinstance(found, Exported):
             return found
         if folder.exists():
@@ -74,7 +76,7 @@ def _made(restorer: Restorer, folder: Path, format: str, precision: str) -> Expo
         name = restorer.name
         logger.warning("exporting %s for %s once, which may take a minute; it is kept in %s", name, format, folder)
         export(restorer, folder, format, precision)
-        return Exported(folder)
+        return Exported(folder, device)
 
 
 @contextmanager
