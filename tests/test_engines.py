@@ -338,6 +338,13 @@ class TestChoice:
         with pytest.raises(ImportError, match=r"pip install iqp_adapter\[openvino\]"):
             iqp.load(Plain(), engine="openvino")
 
+    def test_what_writes_onnx_is_not_needed_to_run_it(self, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch):
+        known = formats.find_spec
+        monkeypatch.setattr(formats, "find_spec", lambda name: None if name == "onnxscript" else known(name))
+        assert iqp.load(folders["onnx"]).engine == "onnx"
+        with pytest.raises(ImportError, match="needs onnxscript"):
+            iqp.load(Plain(), engine="onnx")
+
     def test_the_precision_of_a_named_engine_is_the_fastest_that_passed(self, monkeypatch: pytest.MonkeyPatch):
         self.told(monkeypatch, Plain=[("torch", "bf16")])
         assert iqp.load(Plain(), engine="torch").precision == "bf16"

@@ -20,7 +20,7 @@ from ..version import __version__
 from .engine import refuse_engine
 from .exported import CONFIG, KIND, LAYOUT, Exported
 from .facts import Facts, rows_of
-from .formats import Arrays, Format, format_of, version_of
+from .formats import Arrays, Format, format_of, version_of, writing_format_of
 from .graph import FIDELITY, LQ, QUALITY, SCALE, Graph, NotExportableError, Program, inputs_of, trace
 from .quiet import quiet
 from .self_check import FAR, refuse_far, self_check
@@ -58,7 +58,7 @@ def export(
             otherwise than torch.
         ImportError: where the format's packages are missing.
     """
-    kind, folder = format_of(format), Path(folder)
+    kind, folder = writing_format_of(format), Path(folder)
     if precision not in kind.PRECISIONS:
         raise ValueError(f"precision is {precision!r}; {format} has {', '.join(kind.PRECISIONS)}")
     refuse_engine(restorer)
@@ -92,7 +92,8 @@ def _written(graph: Graph, kind: Format, folder: Path, precision: str, examples:
 
 
 def _config(program: Program, format: str, precision: str, files: dict[str, str]) -> dict[str, Any]:
-    packages = ("torch", *format_of(format).PACKAGES)
+    kind = format_of(format)
+    packages = ("torch", *kind.PACKAGES, *kind.WRITERS)
     return {
         "kind": KIND,
         "layout": LAYOUT,

@@ -50,13 +50,15 @@ class Format(Protocol):
     Attributes:
         FILES: names of the files that it writes.
         PRECISIONS: which it can run, the exact one first.
-        PACKAGES: that it needs to write and to run.
+        PACKAGES: that it needs to run.
+        WRITERS: that it needs besides, to write.
         EXTRA: of this library, which installs them.
     """
 
     FILES: tuple[str, ...]
     PRECISIONS: tuple[str, ...]
     PACKAGES: tuple[str, ...]
+    WRITERS: tuple[str, ...]
     EXTRA: str
 
     def write(self, program: Program, folder: Path, precision: str, calibration: Iterable[Arrays]) -> None:
@@ -82,7 +84,7 @@ FORMATS = ("openvino", "onnx")
 
 
 def format_of(name: str) -> Format:
-    """The format of that name, whose packages are here.
+    """The format of that name, which can be run here.
 
     Raises:
         ValueError: for another name.
@@ -91,21 +93,33 @@ def format_of(name: str) -> Format:
     if name not in FORMATS:
         raise ValueError(f"format is {name!r}; use {' or '.join(FORMATS)}")
     found = _module(name)
-    require(found, name)
+    _require(found.PACKAGES, name)
     return found
 
 
-def require(found: Format, name: str) -> None:
-    """Raises ImportError where a package is missing, and says what to install."""
-    if missing := [package for package in found.PACKAGES if find_spec(package) is None]:
+def writing_format_of(name: str) -> Format:
+    """The format of that name, which can be written and run here.
+
+    Raises:
+        ValueError, ImportError: as `format_of`.
+    """
+    found = format_of(name)
+    _require(found.WRITERS, name)
+    return found
+
+
+def _require(packages: Sequence[str], name: str) -> None:
+    if missing := [package for package in packages if find_spec(package) is None]:
+        extra = _module(name).EXTRA
         raise ImportError(
-            f"engine {name} needs {', '.join(missing)}, which is not installed; pip install iqp_adapter[{found.EXTRA}]"
+            f"engine {name} needs {', '.join(missing)}, which is not installed; pip install iqp_adapter[{extra}]"
         )
 
 
 def is_installed(name: str) -> bool:
-    """Whether everything that a format needs is here."""
-    return all(find_spec(package) for package in _module(name).PACKAGES)
+    """Whether a restorer can be exported for a format and run here."""
+    found = _module(name)
+    return all(find_spec(package) for package in (*found.PACKAGES, *found.WRITERS))
 
 
 def programs() -> set[str]:

@@ -20,7 +20,7 @@ from ..version import __version__
 from .export import export
 from .exported import Exported
 from .facts import Facts
-from .formats import NotHereError, format_of, version_of
+from .formats import NotHereError, version_of, writing_format_of
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +99,8 @@ def _remove(folder: Path) -> None:
 
 def _key(restorer: Restorer, format: str, precision: str) -> str:
     """Name of the folder: weights and settings, and the versions of what writes and runs it."""
-    versions = [f"{name} {version_of(name)}" for name in ("torch", *format_of(format).PACKAGES)]
+    kind = writing_format_of(format)
+    versions = [f"{name} {version_of(name)}" for name in ("torch", *kind.PACKAGES, *kind.WRITERS)]
     facts = Facts.of(restorer)
     parts = [repr(facts.to_config()), format, precision, __version__, *versions]
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -15,7 +15,8 @@ from .quantised import quantised
 
 FILES = ("model.onnx",)
 PRECISIONS = ("fp32", "int8")
-PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+PACKAGES = ("onnxruntime",)
+WRITERS = ("onnx", "onnxscript")
 EXTRA = "onnx"
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}

@@ -16,6 +16,7 @@ from .quantised import quantised
 FILES = ("model.xml", "model.bin")
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 PACKAGES = ("openvino",)
+WRITERS: tuple[str, ...] = ()
 EXTRA = "openvino"
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
