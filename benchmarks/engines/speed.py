@@ -4,11 +4,12 @@ python -m benchmarks.engines.speed --threads 2
 
 Weights are random, which changes no cost; the dial acts in every way but the host's own. Ways are called in turn, and
 ratios are medians over the rounds. Each way's start and peak memory are of a process of its own. Nothing else should
-run meanwhile.
+run meanwhile; what was measured before with the same settings is kept.
 """
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -148,14 +149,22 @@ def main(
     threads: int = 2,
     out: OutOption = RESULTS / "engines",
 ) -> None:
-    """Measures and writes the table."""
+    """Measures the subjects that are missing, and writes all of them."""
     torch.set_num_threads(threads)
-    results: dict[str, Any] = {}
+    settings = {"threads": threads, "rounds": rounds}
+    results = known_subjects(out / "speed.json", settings)
     for name in subject:
-        with tempfile.TemporaryDirectory() as folder:
-            results[name] = measure(name, rounds, threads, Path(folder))
-        write_text(out / "speed.md", markdown(results))
-    write_json(out / "speed.json", {"threads": threads, "targets": TARGETS, "subjects": results} | provenance(0))
+        if name not in results:
+            with tempfile.TemporaryDirectory() as folder:
+                results[name] = measure(name, rounds, threads, Path(folder))
+            write_json(out / "speed.json", {"settings": settings, "subjects": results} | provenance(0))
+    write_text(out / "speed.md", markdown(results))
+
+
+def known_subjects(path: Path, settings: dict[str, int]) -> dict[str, Any]:
+    """What was measured before with these settings."""
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return known["subjects"] if known.get("settings") == settings else {}
 
 
 if __name__ == "__main__":
