@@ -18,7 +18,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from iqp_adapter.core.sites import Site
-from iqp_adapter.hosts.spec import CodeAccess, Host, HostSpec, symmetric, takes, to_unit
+from iqp_adapter.hosts.spec import CodeAccess, Host, HostSpec, symmetric, takes, to_unit, weight_of
 from iqp_adapter.store.fetch import WeightFile
 
 RELEASE = "https://github.com/sczhou/CodeFormer/releases/download/v0.1.0"
@@ -38,13 +38,17 @@ FIDELITY = {"restoration": 0.5, "colorization": 0.0, "inpainting": 1.0}
 """What the repository's script of each task calls the host with, where nothing is asked for."""
 
 
+def usual_fidelity(host: Host) -> float:
+    return FIDELITY[task(host)]
+
+
 def restore(host: Host, lq: Tensor, fidelity: float | None = None) -> Tensor:
     """As the repository's own script of the host's task calls it: colours adjusted to the input's, but in inpainting.
 
     Args:
         fidelity: by default 0.5, for weights of colorization 0, of inpainting 1.
     """
-    asked = FIDELITY[task(host)] if fidelity is None else fidelity
+    asked = usual_fidelity(host) if fidelity is None else weight_of(fidelity)
     adain = task(host) != "inpainting"
     if not takes_weight(host):
         return to_unit(symmetric(host, lq, w=asked, adain=adain)[0])
@@ -151,6 +155,8 @@ HOST = HostSpec(
     sites=sites,
     resolution=resolution,
     restore=restore,
+    any_layout=True,
+    fidelity=usual_fidelity,
     build=build,
     classes={"spandrel_extra_arches": "pip install iqp_adapter[spandrel]"},
     codes=codes,

@@ -71,6 +71,7 @@ HOST = HostSpec(
     sites=sites,
     resolution=resolution,
     restore=restore,
+    any_layout=True,
     build=build,
     classes={"DAEFR": WAY},
     codes=codes,

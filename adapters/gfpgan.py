@@ -11,10 +11,13 @@ decoder. Noise is random in every forward; `randomize_noise=False` makes two cal
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.functional import conv2d, interpolate
 
 from iqp_adapter.core.sites import Site
 from iqp_adapter.hosts.spec import Host, HostSpec, symmetric, takes_any_name, to_unit
@@ -48,6 +51,47 @@ def resolution(host: Host) -> int:
 
 def restore(host: Host, lq: Tensor, randomize_noise: bool = False) -> Tensor:
     return to_unit(symmetric(host, lq, return_rgb=False, randomize_noise=randomize_noise)[0])
+
+
+@contextmanager
+def traceable(host: Host) -> Iterator[None]:
+    """Within it styles multiply what enters a convolution and not its weights, so that one does for a whole batch, and
+    the deepest map lies as the host reads it, in a row.
+
+    The numbers are the same but for their rounding.
+    """
+    in_a_row = host.final_conv.register_forward_hook(contiguous)
+    convolutions = [module for module in host.modules() if is_modulated(module)]
+    for convolution in convolutions:
+        convolution.forward = partial(modulated, convolution)
+    try:
+        yield
+    finally:
+        in_a_row.remove()
+        for convolution in convolutions:
+            del convolution.forward
+
+
+def contiguous(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    return output.contiguous()
+
+
+def is_modulated(module: nn.Module) -> bool:
+    """Of the clean class alone: the original one has scaled linear layers, and blurs where it resizes."""
+    return hasattr(module, "sample_mode") and isinstance(getattr(module, "modulation", None), nn.Linear)
+
+
+def modulated(convolution: Any, x: Tensor, style: Tensor) -> Tensor:
+    """x (B, C, H, W) and style codes (B, D) -> (B, C', H', W'), as StyleGAN2's modulated convolution."""
+    [weight] = convolution.weight  # (1, C', C, k, k) -> (C', C, k, k)
+    styles = convolution.modulation(style)  # (B, C)
+    factor = {"upsample": 2.0, "downsample": 0.5}.get(convolution.sample_mode)
+    x = x if factor is None else interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+    result = conv2d(x * styles[..., None, None], weight, padding=convolution.padding)
+    if not convolution.demodulate:
+        return result
+    power = styles.square() @ weight.square().sum((2, 3)).T  # (B, C) and (C', C) -> (B, C')
+    return result * (power + convolution.eps).rsqrt()[..., None, None]
 
 
 def swallowed(host: Host) -> dict[str, str]:
@@ -119,6 +163,8 @@ HOST = HostSpec(
     resolution=resolution,
     restore=restore,
     build=build,
+    traceable=traceable,
+    any_layout=True,
     classes={"gfpgan": "pip install gfpgan", "spandrel": "pip install iqp_adapter[spandrel]"},
     swallowed=swallowed,
     weights={

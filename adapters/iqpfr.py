@@ -26,6 +26,10 @@ def resolution(host: Host) -> int:
     return int(host.resolution)
 
 
+def usual_fidelity(host: Host) -> float:
+    return float(host.fidelity)
+
+
 def restore(host: Host, lq: Tensor, fidelity: float | None = None) -> Tensor:
     return host(lq, fidelity=fidelity)[0]
 
@@ -43,5 +47,7 @@ HOST = HostSpec(
     sites=sites,
     resolution=resolution,
     restore=restore,
+    any_layout=True,
+    fidelity=usual_fidelity,
     decide=decide,
 )

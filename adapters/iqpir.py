@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from iqp_adapter.adapters import codeformer
 from iqp_adapter.core.codes import Codes, with_moments_of
 from iqp_adapter.core.own_dial import OwnDial
-from iqp_adapter.hosts.spec import CodeAccess, Host, HostSpec, symmetric, to_unit
+from iqp_adapter.hosts.spec import CodeAccess, Host, HostSpec, symmetric, to_unit, weight_of
 from iqp_adapter.native.iqpir import IQPIR
-from iqp_adapter.native.iqpir.fidelity import paints_holes, refuse_untrained
+from iqp_adapter.native.iqpir.fidelity import is_trained, paints_holes, refuse_untrained
 from iqp_adapter.native.iqpir.model import own_dial
 from iqp_adapter.pictures import as_unit
 
@@ -35,6 +35,15 @@ def resolution(host: Host) -> int:
     return round(len(host.position_emb) ** 0.5) << halvings
 
 
+def usual_fidelity(host: Host) -> float | None:
+    """No weight where the path was never trained."""
+    return float(for_holes(host)) if is_trained(host.fuse_convs_dict) else None
+
+
+def for_holes(host: Host) -> bool:
+    return paints_holes(map(int, host.fuse_convs_dict), resolution(host))
+
+
 def restore(host: Host, lq: Tensor, fidelity: float | None = None, score: float | Tensor | None = None) -> Tensor:
     """As the authors' commands call it: colours adjusted to the input's, but in inpainting, and no fidelity path.
 
@@ -42,15 +51,15 @@ def restore(host: Host, lq: Tensor, fidelity: float | None = None, score: float 
         fidelity: by default 0, of inpainting 1.
         score: of the wanted picture, in place of a quality: a number or (B,).
     """
-    return to_unit(symmetric(host, lq, **asked(host, len(lq), fidelity, score))[0])
+    return to_unit(symmetric(host, lq, **asked(host, lq.shape[0], fidelity, score))[0])
 
 
 def asked(host: Host, batch: int, fidelity: float | None, score: float | Tensor | None) -> dict[str, Any]:
     """The arguments of a host's call; without a score its dial gives one."""
-    holes = paints_holes(map(int, host.fuse_convs_dict), resolution(host))
+    holes = for_holes(host)
     fidelity = float(holes) if fidelity is None else fidelity
     refuse_untrained(host.fuse_convs_dict, fidelity)
-    arguments: dict[str, Any] = {"w": fidelity, "adain": not holes}
+    arguments: dict[str, Any] = {"w": weight_of(fidelity), "adain": not holes}
     if score is None and takes_score(host):
         return arguments
     wanted = torch.as_tensor(0.0 if score is None else score).to(host.position_emb)
@@ -158,6 +167,8 @@ HOST = HostSpec(
     sites=codeformer.sites,
     resolution=resolution,
     restore=restore,
+    any_layout=True,
+    fidelity=usual_fidelity,
     build=build,
     codes=codes,
     decide=decide,

@@ -101,6 +101,7 @@ HOST = HostSpec(
     sites=sites,
     resolution=resolution,
     restore=restore,
+    any_layout=True,
     build=build,
     classes={"gfpgan": "pip install gfpgan", "spandrel": "pip install iqp_adapter[spandrel]"},
     swallowed=swallowed,

@@ -74,6 +74,7 @@ HOST = HostSpec(
     sites=sites,
     resolution=resolution,
     restore=restore,
+    any_layout=True,
     build=build,
     classes={"spandrel": "pip install iqp_adapter[spandrel]"},
     weights={

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from iqp_adapter.core.sites import Site
-from iqp_adapter.hosts.spec import CodeAccess, Host, HostSpec, symmetric, to_unit
+from iqp_adapter.hosts.spec import CodeAccess, Host, HostSpec, symmetric, to_unit, weight_of
 from iqp_adapter.store.fetch import WeightFile
 
 LICENCE = "Apache-2.0"
@@ -65,8 +65,13 @@ def parts(state: Mapping[str, Tensor], path: str) -> int:
     return len({key.removeprefix(path).split(".")[1] for key in state if key.startswith(f"{path}.")})
 
 
-def restore(host: Host, lq: Tensor, fidelity: float = 0.1) -> Tensor:
-    return to_unit(symmetric(host, lq, fidelity_ratio=fidelity)["main_dec"])
+def usual_fidelity(host: Host) -> float:
+    return 0.1
+
+
+def restore(host: Host, lq: Tensor, fidelity: float | None = None) -> Tensor:
+    asked = usual_fidelity(host) if fidelity is None else weight_of(fidelity)
+    return to_unit(symmetric(host, lq, fidelity_ratio=asked)["main_dec"])
 
 
 def codes(host: Host) -> CodeAccess | None:
@@ -94,6 +99,8 @@ HOST = HostSpec(
     sites=sites,
     resolution=resolution,
     restore=restore,
+    any_layout=True,
+    fidelity=usual_fidelity,
     build=build,
     codes=codes,
     weights={

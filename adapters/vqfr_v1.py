@@ -78,6 +78,7 @@ HOST = HostSpec(
     sites=sites,
     resolution=resolution,
     restore=restore,
+    any_layout=True,
     build=build,
     swallowed=swallowed,
 )

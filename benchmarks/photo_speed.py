@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
-from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -24,10 +23,11 @@ import typer
 from PIL import Image
 from skimage.data import astronaut
 
+from benchmarks.common.facexlib_loop import FACE, face_helper
 from benchmarks.common.peak_memory import alone, peak_memory
 from benchmarks.common.results import RESULTS, provenance, write_json
-from benchmarks.common.timing import in_turn, ratio
-from iqp_adapter.native import IQPFR
+from benchmarks.common.timing import in_turn, noted, ratio
+from iqp_adapter import load
 from iqp_adapter.photo import CenterFace, Faces, restore_files
 from iqp_adapter.photo.align import align, similarity, template
 from iqp_adapter.photo.paste import enlarge, paste
@@ -38,9 +38,6 @@ SIZES = {"1 megapixel": (1000, 1000), "12 megapixels": (3000, 4000)}
 LANDMARKS = np.array([[203.0, 98.5], [247.0, 102.0], [223.0, 122.5], [201.5, 142.5], [241.0, 145.5]])
 CORNERS = np.array([[0, 0], [480, 0], [0, 480], [480, 480]])
 """Where the four astronauts are, left and top."""
-
-FACE = 512
-"""Side of the pasted faces; facexlib's helper is made for it."""
 
 
 def crowd(height: int, width: int) -> np.ndarray:
@@ -54,13 +51,7 @@ def crowd(height: int, width: int) -> np.ndarray:
 
 def facexlib_paste(photo: np.ndarray) -> Callable[[], Any]:
     """Facexlib's paste of the photo's own four faces, ready to be called."""
-    from facexlib.utils import face_restoration_helper as module
-
-    with (
-        patch.object(module, "init_detection_model", lambda *args, **options: None),
-        patch.object(module, "init_parsing_model", lambda *args, **options: None),
-    ):
-        helper = module.FaceRestoreHelper(1, face_size=FACE, device="cpu")
+    helper = face_helper()
     helper.read_image(np.ascontiguousarray(photo[..., ::-1]))
     helper.all_landmarks_5 = [LANDMARKS + corner for corner in CORNERS]
     helper.align_warp_face()
@@ -113,16 +104,17 @@ def restore_all(model: str, count: int, batch: int, threads: int) -> dict[str, f
     """A run from files to files: its time by part, after two photos that are not counted, and the peak memory."""
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
-    network, detector = Timed(IQPFR.from_pretrained(model).eval()), TimedDetector()
+    restorer, detector = load(model), TimedDetector()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "in").mkdir()
         files = write_photos(folder / "in", count)
-        list(restore_files(files[:2], folder / "warm", network, detector=detector, batch=batch))
-        network.seconds = detector.seconds = 0.0
-        before, started = peak_memory(), time.perf_counter()
-        done = list(restore_files(files, folder / "out", network, detector=detector, batch=batch))
-        whole = time.perf_counter() - started
+        list(restore_files(files[:2], folder / "warm", restorer, detector=detector, batch=batch))
+        detector.seconds = 0.0
+        with noted(restorer, "restore") as network:
+            before, started = peak_memory(), time.perf_counter()
+            done = list(restore_files(files, folder / "out", restorer, detector=detector, batch=batch))
+            whole = time.perf_counter() - started
     faces = sum(report.restored for report in done)
     return {
         "faces": faces,
@@ -132,22 +124,6 @@ def restore_all(model: str, count: int, batch: int, threads: int) -> dict[str, f
         "peak_MiB": peak_memory(),
         "peak_MiB_before": before,
     }
-
-
-class Timed(torch.nn.Module):
-    """A restorer that adds up its seconds."""
-
-    def __init__(self, model: IQPFR) -> None:
-        super().__init__()
-        self.model = model
-        self.seconds = 0.0
-        self.resolution = model.resolution
-
-    def restore(self, lq: torch.Tensor, **options: Any) -> torch.Tensor:
-        started = time.perf_counter()
-        restored = self.model.restore(lq, **options)
-        self.seconds += time.perf_counter() - started
-        return restored
 
 
 class TimedDetector(CenterFace):

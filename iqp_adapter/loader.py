@@ -10,6 +10,9 @@ import torch
 from torch import nn
 
 from .core.device import device_of
+from .engines.choice import AUTO, TORCH, run_by
+from .engines.exported import Exported, as_asked, is_exported
+from .engines.formats import FORMATS
 from .hosts.loading import SUFFIXES, load_host
 from .hosts.wrap import wrap
 from .hosts.wrapped import WrappedHost
@@ -19,16 +22,26 @@ from .store import hub
 
 
 def load(
-    source: Any, *, adapter: str | Path | None = None, device: torch.device | str | None = None, **wrapping: Any
+    source: Any,
+    *,
+    adapter: str | Path | None = None,
+    device: torch.device | str | None = None,
+    engine: str | None = None,
+    precision: str | None = None,
+    compile: bool = False,
+    **wrapping: Any,
 ) -> Restorer:
     """Loads a restorer, ready to restore.
 
     Args:
         source: "tiny", which ships with the library; a folder or "owner/name" on the Hugging Face Hub with a model of
-            this library; or what `wrap` takes: a module, a spandrel descriptor, a weight file, a published name
-            ("codeformer"), "owner/name/path/file" on the Hub. A restorer that is loaded already is taken as it is.
+            this library; a folder that `iqp export` wrote; or what `wrap` takes: a module, a spandrel descriptor, a
+            weight file, a published name ("codeformer"), "owner/name/path/file" on the Hub. A restorer that is loaded
+            already is taken as it is.
         adapter: folder or Hub id of a trained adapter for it.
         device: where it is to run; where it is loaded without one.
+        engine, precision, compile: what runs it, as for `engines.choice.run_by`. Without them it is a module of torch,
+            which can be trained. For an engine that it is exported for, it is brought to the CPU.
         wrapping: further arguments of `wrap`, such as `kind` or `sites`.
 
     Raises:
@@ -38,10 +51,22 @@ def load(
         ImportError: where a package is missing that has the host's class.
     """
     place = None if device is None else device_of(device)
+    if isinstance(source, (str, Path)) and is_exported(source):
+        _refuse_more(source, {"adapter": adapter, **wrapping, "compile": compile or None})
+        return as_asked(Exported(source, place), engine, precision)
     restorer = _restorer(source, adapter, wrapping)
     if isinstance(restorer, nn.Module):
-        restorer.to(place or restorer.device).eval()
-    return restorer
+        restorer.to("cpu" if engine in FORMATS else place or restorer.device).eval()
+    if engine is None and precision is None and not compile:
+        return restorer
+    return run_by(restorer, engine or (TORCH if compile else AUTO), precision, compile, place)
+
+
+def _refuse_more(source: str | Path, asked: dict[str, Any]) -> None:
+    if more := [name for name, value in asked.items() if value is not None]:
+        raise ValueError(
+            f"{source} was exported, with its adapter in it, and takes no {more[0]}; export it again with it"
+        )
 
 
 def _restorer(source: Any, adapter: str | Path | None, wrapping: dict[str, Any]) -> Restorer:

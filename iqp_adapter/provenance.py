@@ -16,7 +16,10 @@ import torch
 
 from .store.files import list_images, sha256_of
 
-_PACKAGES = ("torch", "torchvision", "numpy", "opencv-python", "pillow", "pyiqa", "basicsr", "timm", "accelerate")
+_PACKAGES = (
+    "torch", "torchvision", "numpy", "opencv-python", "pillow", "pyiqa", "basicsr", "timm", "accelerate", "openvino",
+    "onnxruntime", "onnx", "onnxscript", "nncf",
+)  # fmt: skip
 
 
 def dataset_hash(root: str | Path) -> str:

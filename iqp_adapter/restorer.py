@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -36,7 +36,16 @@ class Restorer:
 
     A class of your own needs `resolution` and `restore`; every other member has a default that claims nothing. The
     photo pipeline, the command line and the benchmark ask these members and nothing else.
+
+    Attributes:
+        quality: what a call asks for that names no quality.
+        engine: what runs it, see `engines`.
+        precision: of the numbers that it computes with.
     """
+
+    quality: Any = None
+    engine: str = "torch"
+    precision: str = "fp32"
 
     @property
     def name(self) -> str:
@@ -87,6 +96,11 @@ class Restorer:
         return {}
 
     @property
+    def own_fidelity(self) -> float | None:
+        """The fidelity of a call that names none; None for a model without a weight between detail and likeness."""
+        return None
+
+    @property
     def conditioned_on(self) -> tuple[str, ...]:
         """Metrics that the quality stands for; a benchmark marks them, since the model was made to raise them."""
         return ()
@@ -110,6 +124,12 @@ class Restorer:
         """
         raise NotImplementedError
 
+    def restore_with_codes(
+        self, lq: Tensor, quality: Asked = OWN, scale: Any = None, fidelity: Any = None
+    ) -> tuple[Tensor, Codes]:
+        """`restore`, and the indices (B, L) of the codes of each codebook; none where it does not tell them."""
+        return self.restore(lq, quality, scale, fidelity), ()
+
     def check(self, arguments: Mapping[str, Any]) -> None:
         """Refuses in one line what `restore` does not take, before any work is done.
 
@@ -127,6 +147,15 @@ class Restorer:
         for value in _strengths(asked.get("scale", 1.0)):
             check_numbers("scale", value)
         check_numbers("fidelity", asked.get("fidelity", 0.0), 0, 1)
+
+    @property
+    def any_layout(self) -> bool:
+        """Whether it also runs, within `traceable`, with its convolutions in the memory layout channels-last."""
+        return False
+
+    def traceable(self) -> AbstractContextManager[None]:
+        """Within it the same pictures are made by operators that others have too, where it would use its own."""
+        return nullcontext()
 
     def deciding(
         self, lq: Tensor, quality: Asked, scale: Scale | None, arguments: dict[str, Any]

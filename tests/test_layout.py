@@ -20,6 +20,7 @@ LAYERS = (
     {"degradations", "scoring"},
     {"restorer"},
     {"hosts", "native"},
+    {"engines"},
     {"loader"},
     {"__init__"},
     {"photo"},

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+from torch.nn.functional import avg_pool2d
 
-from iqp_adapter.core.colours import with_colours_of
+from iqp_adapter.core.colours import broad, with_colours_of
 from iqp_adapter.scoring.perceptual import PerceptualDistance, style_difference
 from iqp_adapter.training.losses import hinge_discriminator, hinge_generator
 
@@ -53,3 +55,12 @@ def test_colours_come_over_by_their_strength_and_detail_stays():
     assert torch.equal(kept, restored[0])
     torch.testing.assert_close(taken.mean((1, 2)), torch.full((3,), 0.6), atol=0.005, rtol=0)
     torch.testing.assert_close(taken - 0.6, detail[1], atol=0.04, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(96, 96), (48, 80), (16, 16)])
+def test_broad_colours_are_those_of_three_box_filters(size):
+    images, reach = noise(2, 3, *size), size[1] // 20
+    expected = images
+    for _ in range(3):
+        expected = avg_pool2d(expected, 2 * reach + 1, 1, reach, count_include_pad=False)
+    torch.testing.assert_close(broad(images), expected, atol=1e-5, rtol=1e-5)

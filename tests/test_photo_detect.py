@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from photo_standins import BOX, LANDMARKS, photo
+from photo_standins import BOX, LANDMARKS, Echo, photo
 from pytest import MonkeyPatch
 
-from iqp_adapter.photo import CenterFace, Faces, GivenFaces, RetinaFace
+from iqp_adapter.photo import CenterFace, Faces, GivenFaces, Options, RetinaFace
 from iqp_adapter.photo.align import similarity, square, template, transform
 from iqp_adapter.photo.detectors import DETECTORS, detector
+from iqp_adapter.photo.pipeline import Pipeline
 
 EYES = float(np.linalg.norm(LANDMARKS[1] - LANDMARKS[0]))
 
@@ -90,6 +92,86 @@ def test_the_second_look_halves_the_error_of_the_crop(centerface: CenterFace, fa
             errors.append(np.abs(transform(transform(corners, turn), matrix) - corners).mean())
     assert np.mean(second) < 0.65 * np.mean(first)
     assert np.mean(second) < 10  # of 512 pixels
+
+
+# -- the smallest face that is wanted
+
+
+class Framed(CenterFace):
+    """Remembers the sides of its frames."""
+
+    def __init__(self, threshold: float = 0.5, smallest: float = 0) -> None:
+        super().__init__(threshold, smallest)
+        self.sides: list[int] = []
+
+    def _detect(self, rgb: np.ndarray, side: int, threshold: float) -> Faces:
+        if side != 192:  # the second look at one face
+            self.sides.append(side)
+        return super()._detect(rgb, side, threshold)
+
+
+def scene(side: int, factor: float) -> np.ndarray:
+    """The astronaut, whose face is 90 px wide, reduced or enlarged on grey."""
+    picture = cv2.resize(photo(), None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    whole = np.full((side * 3 // 4, side, 3), 128, np.uint8)
+    part = whole[20:, 30:][: len(picture), : len(picture)]
+    part[...] = picture[: len(part)]
+    return whole
+
+
+@pytest.mark.parametrize(
+    ("side", "smallest", "frames"),
+    [
+        (1152, 0, [640]),
+        (1152, 48, [640]),
+        (1152, 96, [576]),
+        (1152, 128, [448]),
+        (400, 48, [448]),  # rounded up to what nets share
+        (2600, 0, [640, 1280]),
+        (2600, 150, [640, 1280]),
+        (2600, 200, [640]),
+    ],
+)
+def test_the_frame_is_as_small_as_the_wanted_faces_allow(side: int, smallest: int, frames: list[int]) -> None:
+    finder = Framed().at_least(smallest)
+    assert isinstance(finder, Framed)
+    finder._look(np.full((side * 3 // 4, side, 3), 128, np.uint8))
+    assert finder.sides == frames
+
+
+@pytest.mark.parametrize(("side", "face"), [(320, 48), (800, 112), (1600, 200)])
+def test_the_smallest_face_that_is_wanted_is_found_as_in_the_larger_frame(
+    centerface: CenterFace, side: int, face: int
+) -> None:
+    factor = 1.02 * face / 90
+    given = scene(side, factor)
+    finder = Framed(smallest=face)
+    found, today = finder(given), centerface(given)
+    assert max(finder.sides) < 640 and len(found.scores) == len(today.scores) == 1
+    expected = (LANDMARKS + 0.5) * factor - 0.5 + [30, 20]
+    assert largest_error(found, expected) < 0.12
+    here, there = (similarity(each.landmarks[0], template(512)) for each in (found, today))
+    assert here is not None and there is not None
+    corners = square(there, 512)
+    assert np.abs(transform(corners, here) - transform(corners, there)).mean() < 10  # of 512 pixels
+
+
+@pytest.mark.parametrize(
+    ("options", "smallest"),
+    [({}, 0), ({"min_face": 16}, 0), ({"min_face": 8}, 0), ({"min_face": 90}, 90), ({"min_face": 90, "faces": 0}, 0)],
+)
+def test_the_pipeline_says_how_large_the_wanted_faces_are(options: dict[str, Any], smallest: int) -> None:
+    given = CenterFace()
+    detector = Pipeline(Echo(), Options(**options), given).detector
+    assert isinstance(detector, CenterFace) and detector.smallest == smallest and given.smallest == 0
+    assert (detector is given) == (smallest == 0)
+
+
+def test_a_detector_that_takes_no_size_is_used_as_it_is() -> None:
+    def plain(rgb: np.ndarray) -> Faces:
+        return GivenFaces(LANDMARKS[None])(rgb)
+
+    assert Pipeline(Echo(), Options(min_face=60), plain).detector is plain
 
 
 def test_given_landmarks_are_taken_as_they_are() -> None:

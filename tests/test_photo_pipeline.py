@@ -115,7 +115,8 @@ def test_memory_does_not_grow_with_the_number_of_photos(batch: int, detector: An
     def stream() -> Iterator[np.ndarray]:
         nonlocal most
         for _ in range(12):
-            given = photo().view(Tracked)
+            given = Tracked((512, 512, 3), np.uint8)  # which owns its memory, so that views of it keep it alive
+            given[...] = photo()
             alive.append(weakref.ref(given))
             yield given
             del given

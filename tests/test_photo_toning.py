@@ -16,7 +16,7 @@ from skimage.color import rgb2lab
 from torch.nn.functional import avg_pool2d
 
 from iqp_adapter.photo import restore_photo, restore_photos
-from iqp_adapter.photo.toning import toning_of
+from iqp_adapter.photo.toning import LEVELS, Toning, toning_of
 
 SEPIA = np.array([[0.393, 0.769, 0.189], [0.349, 0.686, 0.168], [0.272, 0.534, 0.131]]) * 0.74
 LUMA = np.array([0.299, 0.587, 0.114])
@@ -143,6 +143,15 @@ def test_a_faint_tint_of_an_area_survives() -> None:
     ]
     redder = [t[0] - t[1] for t in tint]
     assert redder[1] > 0.6 * redder[0] > 4
+
+
+def test_the_tone_between_two_levels_is_interpolated() -> None:
+    rng = np.random.default_rng(0)
+    curve = rng.normal(0, 0.1, (LEVELS, 3))
+    brightness = rng.uniform(-0.05, 1.05, (40, 50)).astype(np.float32)
+    brightness[0, :2] = 0, 1
+    expected = [np.interp(brightness * 255, np.arange(LEVELS), channel) for channel in curve.T]
+    np.testing.assert_allclose(Toning(curve).of(brightness), brightness[..., None] + np.stack(expected, -1), atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (2, 2)])

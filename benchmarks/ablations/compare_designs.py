@@ -9,16 +9,15 @@ seeds that both have.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-import torch
 import typer
 
 from benchmarks.ablations.designs import DESIGNS, OURS, STAGES
-from benchmarks.common.inputs import Pictures, SeedsOption, load_model, load_pictures, restore
+from benchmarks.common.inputs import Pictures, SeedsOption, load_model, load_sets, restore
 from benchmarks.common.judges import panel_of
 from benchmarks.common.results import RESULTS, OutOption, provenance, write_json, write_text
 from iqp_adapter.bench.curves import dial_result
@@ -68,7 +67,7 @@ def main(
     models = {line: of for line, of in models.items() if of}
     if OURS not in models:
         raise typer.BadParameter(f"there is no trained {OURS} in {run}; use benchmarks.ablations.train_design")
-    pictures = pictures_of(faces, models[OURS][0], seeds)
+    pictures = load_sets(faces, models[OURS][0].resolution, seeds)
     people = People(pictures.people)
     seen = {line: {seed: look(model, pictures, panel) for seed, model in of.items()} for line, of in models.items()}
     rows = {line: row(line, seen, panel, people) for line in seen}
@@ -90,16 +89,6 @@ def trained(run: Path, design: str, stage: str) -> dict[int, IQPFR]:
     """The models that a stage of a design has left, by seed."""
     folders = {int(folder.name.rpartition("-")[2]): folder / stage / "model" for folder in run.glob(f"{design}-[0-9]*")}
     return {seed: load_model(folder) for seed, folder in sorted(folders.items()) if (folder / "config.json").exists()}
-
-
-def pictures_of(faces: Sequence[Path], model: IQPFR, seeds: int) -> Pictures:
-    """The pictures of all folders together."""
-    parts = [load_pictures(folder, model.resolution, seeds) for folder in faces]
-    return Pictures(
-        torch.cat([part.original for part in parts]),
-        torch.cat([part.degraded for part in parts]),
-        [person for part in parts for person in part.people],
-    )
 
 
 def look(model: IQPFR, pictures: Pictures, panel: Panel) -> Seen:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -48,6 +48,16 @@ def load_pictures(
     """
     changes = Degradation.for_resolution(256, **degradation)
     return degraded_by(changes, faces, resolution, seeds, ladder)
+
+
+def load_sets(folders: Sequence[Path], resolution: int, seeds: int) -> Pictures:
+    """The pictures of several folders, one after the other."""
+    parts = [load_pictures(folder, resolution, seeds) for folder in folders]
+    return Pictures(
+        torch.cat([part.original for part in parts]),
+        torch.cat([part.degraded for part in parts]),
+        [person for part in parts for person in part.people],
+    )
 
 
 def degraded_by(

@@ -1,4 +1,4 @@
-"""Attacks the commands: kills at random moments, damaged pictures, checkpoints and configurations, faults of servers.
+"""Attacks the commands: kills at random moments, damaged pictures, weights, configurations and exports, bad servers.
 
     python -m benchmarks.faults.campaign --work WORK
 
@@ -23,7 +23,7 @@ import typer  # noqa: E402
 from rich.progress import Progress  # noqa: E402
 
 from benchmarks.common.results import RESULTS, provenance, write_json  # noqa: E402
-from benchmarks.faults import kills, pictures, servers, weights  # noqa: E402
+from benchmarks.faults import exported, kills, pictures, servers, weights  # noqa: E402
 
 Part = Callable[[Path, int, int, int], Iterator[Counter[str]]]
 """Folder, kills, damaged files, seed -> counts, each time more of them are known."""
@@ -41,9 +41,20 @@ PARTS: dict[str, Part] = {
     "damaged pictures": lambda folder, killed, damaged, seed: pictures.campaign(damaged, folder, seed),
     "damaged weights and configurations": lambda folder, killed, damaged, seed: weights.campaign(damaged, folder, seed),
     "faults of servers": lambda folder, killed, damaged, seed: servers.campaign(folder),
+    "exported folders": lambda folder, killed, damaged, seed: exported.campaign(damaged, killed // 10, folder, seed),
 }
 
-MUST_BE_NONE = ("lost", "half-written", "wrong", "traces", "hangs", "unnamed", "left over", "failed afterwards")
+MUST_BE_NONE = (
+    "lost",
+    "half-written",
+    "wrong",
+    "traces",
+    "hangs",
+    "unnamed",
+    "left over",
+    "failed afterwards",
+    "crashes",
+)
 
 
 def main(

@@ -22,6 +22,9 @@ HANGS_AFTER = 120.0
 """Seconds after which a command hangs; every one here takes a few."""
 
 KILLED = -signal.SIGKILL
+TOLD_TO_END = (-signal.SIGTERM, 128 + signal.SIGTERM)
+"""Status of a command that got SIGTERM before it could clean up, and after."""
+
 _CHANGES = ("os.rename", "os.link", "os.remove", "os.mkdir", "os.truncate", "os.symlink", "os.rmdir")
 
 
@@ -35,22 +38,29 @@ class Ended:
 
     @property
     def traced(self) -> bool:
-        return "Traceback (most recent call last)" in self.output or (self.status or 0) not in (0, 1, 2, KILLED)
+        return "Traceback (most recent call last)" in self.output or (self.status or 0) not in (
+            0,
+            1,
+            2,
+            KILLED,
+            *TOLD_TO_END,
+        )
 
 
 @dataclass(frozen=True)
 class Kill:
-    """When a child is killed: by the clock, or just before its n-th change to a folder."""
+    """When a child is killed, by the clock or just before its n-th change to a folder, and by which signal."""
 
     after_seconds: float | None = None
     before_change: int | None = None
+    number: int = signal.SIGKILL
 
     @classmethod
-    def at_random(cls, rng: Random, seconds: float, changes: int) -> Kill:
+    def at_random(cls, rng: Random, seconds: float, changes: int, number: int = signal.SIGKILL) -> Kill:
         """Half of the kills by the clock; the other half where files change, which the clock seldom meets."""
         if rng.random() < 0.5:
-            return cls(after_seconds=rng.uniform(0, seconds))
-        return cls(before_change=rng.randint(1, max(1, changes)))
+            return cls(after_seconds=rng.uniform(0, seconds), number=number)
+        return cls(before_change=rng.randint(1, max(1, changes)), number=number)
 
 
 def run(work: Callable[[], object], log: Path, kill: Kill = Kill(), watched: Path | None = None) -> Ended:
@@ -61,11 +71,12 @@ def run(work: Callable[[], object], log: Path, kill: Kill = Kill(), watched: Pat
         _become(work, log, kill, watched)
     bound = HANGS_AFTER if kill.after_seconds is None else kill.after_seconds
     status = _wait(child, bound)
+    if status is None and kill.after_seconds is not None:
+        os.kill(child, kill.number)
+        status = _wait(child, HANGS_AFTER)
     if status is None:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        status = None if kill.after_seconds is None else KILLED
-    if status is None:
         shutil.copy(log, log.with_suffix(".hang"))  # says where it hung
     return Ended(status, log.read_text(errors="replace"), time.perf_counter() - started)
 
@@ -106,7 +117,7 @@ def _become(work: Callable[[], object], log: Path, kill: Kill, watched: Path | N
     try:
         if kill.before_change is not None and watched is not None:
             left = iter(range(kill.before_change - 1, -1, -1))
-            with _before_change(watched, lambda: next(left) or os.kill(os.getpid(), signal.SIGKILL)):
+            with _before_change(watched, lambda: next(left, 1) or os.kill(os.getpid(), kill.number)):
                 work()
         else:
             work()

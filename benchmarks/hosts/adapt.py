@@ -121,9 +121,10 @@ def main(
     host: str = "restoreformer",
     variant: Variant = Variant.ADAPTER,
     seed: int = 0,
+    side: Annotated[int, typer.Option(help="of the host's pictures, in pixels")] = small.RESOLUTION,
     watch: Path | None = None,
 ) -> None:
-    network, out, vqgan = load_host(host, run), run / f"{variant}-{seed}", vqgan_of(run)
+    network, out, vqgan = load_host(host, run, side=side), run / f"{variant}-{seed}", vqgan_of(run)
     settings: dict[str, Any] = {"seed": seed, "degradation": small.DEGRADATION}
     if variant in ADAPTED:
         config = AdapterConfig(**settings, judges=("niqe", "piqe"), **ADAPTED[variant])

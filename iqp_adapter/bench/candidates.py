@@ -84,6 +84,8 @@ def candidates(
     scale: float = 1.0,
     fidelity: float | None = None,
     seconds: float = SECONDS,
+    engine: str | None = None,
+    precision: str | None = None,
 ) -> list[Candidate]:
     """The bare input, and every model at every quality that it knows.
 
@@ -94,19 +96,22 @@ def candidates(
         qualities: "best", "any" or numbers from 0 to 1.
         scale, fidelity: for every model that takes them.
         seconds: for every command, see `command`.
+        engine, precision: what runs the models, as for `load`.
 
     Raises:
         ValueError: for an adapter without a host, a name that two rows would have, and what models refuse.
         OSError: where a model cannot be fetched.
     """
     waiting, found = list(adapters), [the_input()]
+    running = partial(load, engine=engine, precision=precision)
     for model, title in zip(models, names_apart([_named_by(model) for model in models]), strict=True):
         if model.startswith(COMMAND):
             found.append(command(model.removeprefix(COMMAND).strip(), title, seconds))
         elif model.startswith(FOLDER):
             found.append(outputs(Path(model.removeprefix(FOLDER).strip()), title))
         else:
-            found += _restorers(model, title, waiting, qualities, device, {"scale": scale, "fidelity": fidelity})
+            dial = {"scale": scale, "fidelity": fidelity}
+            found += _restorers(model, title, waiting, qualities, device, running, dial)
     if waiting:
         raise ValueError(f"no host for the adapter {waiting[0]}; name its host by --model")
     return _unlike(found)
@@ -195,18 +200,26 @@ def _restorers(
     adapters: list[str],
     qualities: Sequence[str],
     device: torch.device | str,
+    running: Callable[[Restorer], Restorer],
     dial: dict[str, Any],
 ) -> list[Candidate]:
-    """A model at every quality; one that takes an adapter gets the next that waits, and is there bare as well."""
+    """A model at every quality; one that takes an adapter gets the next that waits, and is there bare as well.
+
+    Args:
+        running: gives a loaded model to its engine.
+    """
     model = load(name, device=device)
     if not (adapters and model.takes_adapter):
-        return [_row(title, model, quality, dial) for quality in (qualities if model.takes_quality else [None])]
+        run = running(model)
+        return [_row(title, run, quality, dial) for quality in (qualities if model.takes_quality else [None])]
     adapter, weights = adapters.pop(0), model.fingerprint(None)
     adapted = load(model, adapter=adapter)
     if not adapted.takes_quality:
         raise ValueError(f"the adapter {adapter} has learned nothing, so it restores as {title} does; leave it out")
-    with_adapter = [_row(f"{title}{ADAPTED}", adapted, quality, dial) for quality in qualities]
-    bare = adapted if adapted.fingerprint(None) == weights else load(name, device=device)  # a retrained host is none
+    run = running(adapted)
+    with_adapter = [_row(f"{title}{ADAPTED}", run, quality, dial) for quality in qualities]
+    is_bare = adapted.fingerprint(None) == weights  # a retrained host is none
+    bare = run if is_bare else running(load(name, device=device))
     return [_row(title, bare, None, dial), *with_adapter]
 
 
@@ -229,7 +242,13 @@ def _row(title: str, model: Restorer, quality: str | None, dial: dict[str, Any])
         digest(weights, __version__, repr(sorted(settings.items()))),
         partial(one_by_one, restored),
         conditioned_on=() if quality is None else model.conditioned_on,
-        facts={"weights": weights, "parameters": _parameters(model, asked), **_licence(model), **settings},
+        facts={
+            "weights": weights,
+            "engine": f"{model.engine} {model.precision}",
+            "parameters": _parameters(model, asked),
+            **_licence(model),
+            **settings,
+        },
     )
 
 

@@ -77,6 +77,10 @@ def bench(
     ] = 60,
     limit: Annotated[int | None, typer.Option(min=1, help="Use only so many pictures of every test set.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; by default the best one available.")] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="What runs the models: torch, openvino, onnx, auto; by default exact torch.")
+    ] = None,
+    precision: Annotated[str | None, typer.Option(help="Of the models: fp32, bf16, fp16, int8.")] = None,
     title: Annotated[str, typer.Option(help="Of the report.")] = "Face restoration",
     pictures: Annotated[bool, typer.Option(help="Show pictures in the report.")] = True,
     listing: Annotated[bool, typer.Option("--list", help="Show protocols and test sets, and run nothing.")] = False,
@@ -98,7 +102,8 @@ def bench(
         samples = _samples(hq or [], lq or [], gt or [], out, limit, degrading)
         levels = [f"{step / max(dial - 1, 1):g}" for step in range(dial)]
         qualities = list(dict.fromkeys([*(quality or ["best", "any"]), *levels]))
-        found = candidates(model or ["tiny"], adapter or [], qualities, where, scale, fidelity, timeout)
+        how = {"engine": engine, "precision": precision}
+        found = candidates(model or ["tiny"], adapter or [], qualities, where, scale, fidelity, timeout, **how)
         raised = {name for one in found for name in one.conditioned_on} | set(optimised or [])
         protocols = select(metric or [], protocol or [], raised, any(sample.original for sample in samples))
         benchmark = Benchmark(

@@ -53,6 +53,15 @@ def restore(
     force: Annotated[bool, typer.Option("--force", help="Restore faces too large for the model as well.")] = False,
     detector: Annotated[str, typer.Option(help="centerface, or retinaface, which is downloaded.")] = "centerface",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; by default the best there is.")] = None,
+    engine: Annotated[
+        str, typer.Option(help="torch, openvino, onnx; auto takes the fastest that was shown to be as good.")
+    ] = "auto",
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, bf16, fp16, int8; by default the fastest that was shown to be as good.")
+    ] = None,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Compile the model by torch; pays for many faces.")
+    ] = False,
     report: Annotated[
         Path | None, typer.Option(help="Write what was done to each face here, with scores, as JSON.")
     ] = None,
@@ -65,6 +74,7 @@ def restore(
     from rich.progress import Progress
 
     from ..core.device import device_of
+    from ..engines.formats import FORMATS
     from ..loader import load
     from ..photo import restore_files
     from ..photo.detectors import detector as named_detector
@@ -73,7 +83,10 @@ def restore(
     if not sources:
         _end(unread)
     place = str(device_of(device))
-    network = load(model, adapter=adapter, device=place)
+    if optimise and engine == "auto":  # which only torch can do
+        engine = "torch"
+    where = device if engine in FORMATS else place
+    network = load(model, adapter=adapter, device=where, engine=engine, precision=precision, compile=compile)
     say_licence(network)
     runs = restore_files(
         sources,

@@ -38,10 +38,10 @@ class Injection:
         Raises:
             ValueError: where qualities or strengths were given for another number of images.
         """
-        batch = len(features)
-        rows = max(len(self.kept[0]), len(self.strength))
-        if rows not in (1, batch):
-            raise ValueError(f"quality or scale has {rows} rows, the batch has {batch} pictures; give one for each")
+        batch = features.shape[0]
+        for rows in (self.kept[0].shape[0], self.strength.shape[0]):
+            if rows != batch and rows != 1:  # noqa: PLR1714 - in this order, a traced batch of any size is not asked
+                raise ValueError(f"quality or scale has {rows} rows, the batch has {batch} pictures; give one for each")
         kept = tuple(x.expand(batch, *x.shape[1:]) for x in self.kept)
         return self.block.delta(features.to(self.block.dtype), kept, self.strength * self.asked)
 

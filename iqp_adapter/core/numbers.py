@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
+from .tracing import is_traced
+
 
 def check_number(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> Any:
     """The value itself, if it is a finite number in [low, high].
@@ -31,7 +33,7 @@ def check_numbers(name: str, value: Any, low: float = -math.inf, high: float = m
         return check_number(name, value, low, high)
     if value.ndim > 1 or not value.numel() or value.dtype.is_complex or str(value.dtype) == "torch.bool":
         raise ValueError(f"{name} is {_shown(value)}; use {_range(low, high)}, or a tensor (B,) of such")
-    if not bool((value.isfinite() & (value >= low) & (value <= high)).all()):
+    if not is_traced() and not bool((value.isfinite() & (value >= low) & (value <= high)).all()):
         raise ValueError(f"{name} is {value.flatten().tolist()}; use for each {_range(low, high)}")
     return value
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .metrics import as_saved, canonical, members
+from .tracing import is_traced
 
 BEST = 0.95
 """The quality that "best" stands for: a high quantile of the scores seen in training, never an extrapolation."""
@@ -260,7 +261,7 @@ def as_quality(quality: Quality, batch: int, metrics: Sequence[str], device: tor
         raise ValueError(
             f"quality has shape {tuple(values.shape)}, expected {shape}: image by metric, {', '.join(metrics)}"
         )
-    if bool(((values < 0) | (values > 1)).any()):
+    if not is_traced() and bool(((values < 0) | (values > 1)).any()):
         raise ValueError(f"quality must lie in [0, 1], got {values.flatten().tolist()}; 1 is the best seen in training")
     return values.expand(shape)
 
@@ -271,7 +272,7 @@ def as_rows(quality: Quality, metrics: Sequence[str], device: torch.device | str
     Raises:
         ValueError: as `as_quality`.
     """
-    rows = len(quality) if isinstance(quality, Tensor) and quality.ndim else 1
+    rows = quality.shape[0] if isinstance(quality, Tensor) and quality.ndim else 1
     return as_quality(quality, rows, metrics, device)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from ..core.own_dial import OwnDial
 from ..core.sites import Site
+from ..core.tracing import Weight
 from ..store.fetch import WeightFile
 from .keys import LORA, first, is_aside
 
@@ -56,6 +58,8 @@ class HostSpec:
         sites: the places of injection, read off an instance's modules.
         restore: (host, lq, **arguments) -> restored, both (B, 3, R, R) RGB in [0, 1]; calls the host its own way. It
             takes the host's weight between detail (0) and likeness (1), if there is one, as `fidelity`.
+        fidelity: the weight between detail and likeness of a call of `restore` that names none; None for a host, or an
+            instance, that has no such weight.
         resolution: side R of the square pictures that an instance takes, in pixels; None for any size.
         multiple: what the sides of pictures must be a multiple of, where any size will do.
         build: makes an instance of the sizes of a state dict; None where no package has the class.
@@ -66,6 +70,10 @@ class HostSpec:
         codes: where an instance decides its codes; None where it has none, or more than one codebook.
         decide: (host, lq, **arguments) -> code logits and what decodes other codes, as `restorer.Decision` has them;
             for an instance that knows how to be asked. Arguments as for `restore`.
+        traceable: within it an instance makes the same pictures by operators that can be exported; None where it always
+            does.
+        any_layout: whether an instance also runs with the weights of its convolutions in the layout channels-last,
+            within `traceable` where that is given.
         dial: the dial that an instance has itself; None where it takes no score.
         swallowed: names of arguments that an instance takes and ignores -> what they do there, or what to use instead;
             None where it takes none in vain.
@@ -79,6 +87,7 @@ class HostSpec:
     sites: Callable[[nn.Module], Sequence[Site]]
     restore: Callable[..., Tensor]
     resolution: Callable[[nn.Module], int | None]
+    fidelity: Callable[[nn.Module], float | None] | None = None
     any_of: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
     multiple: int = 1
@@ -89,6 +98,8 @@ class HostSpec:
     surplus: tuple[str, ...] = ()
     codes: Callable[[nn.Module], CodeAccess | None] | None = None
     decide: Callable[..., tuple[Any, Any]] | None = None
+    traceable: Callable[[nn.Module], AbstractContextManager[None]] | None = None
+    any_layout: bool = False
     dial: Callable[[nn.Module], OwnDial | None] | None = None
     swallowed: Callable[[nn.Module], Mapping[str, str]] | None = None
     weights: Mapping[str, WeightFile] = field(default_factory=dict)
@@ -121,6 +132,11 @@ def _starts(keys: Collection[str], start: str) -> bool:
 def symmetric(host: Callable[..., Any], lq: Tensor, **arguments: Any) -> Any:
     """Calls a host that works in [-1, 1], as most do, on pictures in [0, 1]; its own returns."""
     return host(2 * lq - 1, **arguments)
+
+
+def weight_of(fidelity: float | Tensor) -> Any:
+    """A fidelity as hosts take it, who compare and multiply it: a number, or one for each picture (B,)."""
+    return Weight(fidelity.reshape(-1, 1, 1, 1)) if isinstance(fidelity, Tensor) else fidelity  # (B,) -> (B, 1, 1, 1)
 
 
 def takes(host: nn.Module, name: str) -> bool:

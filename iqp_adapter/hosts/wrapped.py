@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from ..core.adapter import Adapter
+from ..core.codes import Codes
 from ..core.flags import fixed
 from ..core.injection import Scale
 from ..core.quality import OWN, Asked, Quality, ScoreScale
 from ..core.sites import Site
+from ..core.tracing import is_traced
 from ..pictures import RINGING, as_given, check_images, fit
 from ..restorer import Decision, Restorer
 from ..scoring.scales import lite_scale
@@ -24,7 +26,7 @@ from .attached import Attached, Call
 from .card import describe
 from .codes import HostCodes
 from .dial import DEFAULT, Dial
-from .hooks import check_sites, uncompiled
+from .hooks import check_sites, tapped, uncompiled
 from .notices import Notices
 from .retraining import leading_to_codes
 from .saved import host_entry, load_adapter, push_adapter, save_adapter
@@ -130,6 +132,10 @@ class WrappedHost(Restorer, nn.Module):
     def set_scales(self) -> Mapping[str, ScoreScale]:
         """Those of the adapter that `score_scale` is of."""
         return next((adapter.set_scales for adapter in self.adapters.values() if adapter.scales), {})
+
+    @property
+    def own_fidelity(self) -> float | None:
+        return self.spec.fidelity(self.bare) if self.spec.fidelity else None
 
     @property
     def conditioned_on(self) -> tuple[str, ...]:
@@ -306,6 +312,19 @@ class WrappedHost(Restorer, nn.Module):
             )
         return as_given(restored.float(), lq)
 
+    def restore_with_codes(
+        self, lq: Tensor, quality: Asked = OWN, scale: Scale | None = None, fidelity: float | None = None
+    ) -> tuple[Tensor, Codes]:
+        """Of a host with a single codebook."""
+        decided: list[Tensor] = []
+
+        def look(site: Site, logits: Tensor) -> None:
+            decided[:] = [site.tokens(logits).argmax(-1)]  # (B, L)
+
+        with tapped(self.bare, self.codes.logits, look) if self.codes else nullcontext():
+            restored = self.restore(lq, quality, scale, fidelity)
+        return restored, tuple(decided)
+
     def check(self, arguments: Mapping[str, Any]) -> None:
         known = list(inspect.signature(self.spec.restore).parameters)[2:]
         for name, value in arguments.items():
@@ -313,6 +332,13 @@ class WrappedHost(Restorer, nn.Module):
                 takes = ", ".join(known) or "nothing"
                 raise ValueError(f"{name} is {value!r}, but {self.spec.name} has no {name}; it takes {takes}")
         super().check(arguments)
+
+    @property
+    def any_layout(self) -> bool:
+        return self.spec.any_layout
+
+    def traceable(self) -> AbstractContextManager[None]:
+        return self.spec.traceable(self.bare) if self.spec.traceable else nullcontext()
 
     # -- codes
 
@@ -395,7 +421,7 @@ class WrappedHost(Restorer, nn.Module):
     @uncompiled
     def _called(self, quality: Asked, scale: Scale | None) -> Call:
         setting = self.dial.setting(quality, self.scale if scale is None else scale)
-        if setting is not None:
+        if setting is not None and not is_traced():
             training = self.training and torch.is_grad_enabled()
             self._notices.of_condition(self.bare, learned=training or self.dial.learned)
         return Call(setting, learns=setting is not None and torch.is_grad_enabled())

@@ -16,7 +16,7 @@ from ..core.colours import with_colours_of
 from ..core.embedding import ScoreEmbedding
 from ..core.flags import fixed
 from ..core.injection import Scale
-from ..core.numbers import check_number, check_numbers
+from ..core.numbers import check_numbers
 from ..core.quality import ANY, OWN, Asked, Quality, ScoreScale, as_quality, set_scales_entry
 from ..core.score_map import ScoreBins
 from ..pictures import RINGING, as_given, as_unit, check_images, fit
@@ -40,11 +40,15 @@ class Prediction(NamedTuple):
     features: list[Tensor]
     tokens: Tensor | None
 
-    def guided(self, null: Prediction, scale: float) -> Prediction:
+    def guided(self, null: Prediction, scale: float | Tensor) -> Prediction:
         """Guidance away from what is said without a preference: in full on the logits, between both on the rest."""
-        logits = tuple(guide(a, b, scale) for a, b in zip(null.code_logits, self.code_logits, strict=True))
-        share = min(max(scale, 0.0), 1.0)
-        features = [a if a is b else a.lerp(b, share) for a, b in zip(null.features, self.features, strict=True)]
+        strength = (
+            torch.as_tensor(scale, device=self.lq.device).to(self.lq).reshape(-1, 1, 1)
+        )  # () or (B,) -> (B, 1, 1)
+        share = strength.clamp(0, 1)
+        logits = tuple(guide(a, b, strength) for a, b in zip(null.code_logits, self.code_logits, strict=True))
+        pairs = zip(null.features, self.features, strict=True)
+        features = [a if a is b else a.lerp(b, share[..., None]) for a, b in pairs]
         tokens = None if self.tokens is None or null.tokens is None else null.tokens.lerp(self.tokens, share)
         return Prediction(self.lq, logits, features, tokens)
 
@@ -120,6 +124,14 @@ class IQPFR(Restorer, nn.Module):
         return self._set_scales
 
     @property
+    def any_layout(self) -> bool:
+        return True
+
+    @property
+    def own_fidelity(self) -> float | None:
+        return self.fidelity
+
+    @property
     def conditioned_on(self) -> tuple[str, ...]:
         return (self.score_scale.metric,) if self.takes_quality and self.score_scale else ()
 
@@ -132,11 +144,11 @@ class IQPFR(Restorer, nn.Module):
         """The parts that say what a quality means."""
         return [part for part in (self.embedding, self.score_map) if part is not None]
 
-    def predict(self, lq: Tensor, quality: Tensor, scale: float = 1.0) -> Prediction:
+    def predict(self, lq: Tensor, quality: Tensor, scale: float | Tensor = 1.0) -> Prediction:
         """lq (B, 3, R, R) in [0, 1] and quality (B, 1) -> code logits; `scale` is the guidance on them."""
         features = self.encoder(lq)
         prediction = self._conditioned(lq, features, quality)
-        if scale == 1 or not self.takes_quality:
+        if not self.takes_quality or (not isinstance(scale, Tensor) and scale == 1):
             return prediction
         return prediction.guided(self._conditioned(lq, features, torch.full_like(quality, ANY)), scale)
 
@@ -165,7 +177,7 @@ class IQPFR(Restorer, nn.Module):
         self,
         lq: Tensor,
         quality: Asked = OWN,
-        scale: float = 1.0,
+        scale: float | Tensor = 1.0,
         fidelity: float | Tensor | None = None,
     ) -> tuple[Tensor, Codes]:
         """
@@ -178,7 +190,7 @@ class IQPFR(Restorer, nn.Module):
         Returns:
             restored pictures (B, 3, R, R), not clamped, and the code logits of both codebooks.
         """
-        prediction = self.predict(self._pictures(lq), self._quality(quality, len(lq)), check_number("scale", scale))
+        prediction = self._predicted(lq, quality, scale)
         code_tokens = self.books.lookup(*(x.argmax(-1) for x in prediction.code_logits))
         return self.decode(code_tokens, prediction, self._fidelity(fidelity)), prediction.code_logits
 
@@ -187,20 +199,30 @@ class IQPFR(Restorer, nn.Module):
         self,
         lq: Tensor,
         quality: Asked = OWN,
-        scale: float | None = None,
+        scale: float | Tensor | None = None,
         fidelity: float | Tensor | None = None,
         **arguments: Any,
     ) -> Tensor:
         self.check(arguments)
+        return self.restore_with_codes(lq, quality, scale, fidelity)[0]
+
+    @torch.no_grad()
+    def restore_with_codes(
+        self,
+        lq: Tensor,
+        quality: Asked = OWN,
+        scale: float | Tensor | None = None,
+        fidelity: float | Tensor | None = None,
+    ) -> tuple[Tensor, Codes]:
         fitted = fit(lq, self.resolution, self.books.null)
-        restored, _ = self(fitted, quality, 1.0 if scale is None else scale, fidelity)
-        return as_given(restored, lq)
+        restored, logits = self(fitted, quality, 1.0 if scale is None else scale, fidelity)
+        return as_given(restored, lq), tuple(each.argmax(-1) for each in logits)
 
     def check(self, arguments: Mapping[str, Any]) -> None:
         asked = {name for name, value in arguments.items() if value is not None}
         if unknown := asked - {"quality", "scale", "fidelity"}:
             raise ValueError(f"IQPFR has no {', '.join(sorted(unknown))}; it takes fidelity")
-        check_number("scale", 1.0 if arguments.get("scale") is None else arguments["scale"])
+        check_numbers("scale", 1.0 if arguments.get("scale") is None else arguments["scale"])
         super().check(arguments)
 
     @contextmanager
@@ -210,19 +232,22 @@ class IQPFR(Restorer, nn.Module):
         self.check(arguments)
         with fixed(self):
             fitted = fit(lq, self.resolution, self.books.null)
-            yield self.decision(fitted, quality, check_number("scale", 1.0 if scale is None else scale), **arguments)
+            yield self.decision(fitted, quality, check_numbers("scale", 1.0 if scale is None else scale), **arguments)
 
     def decision(
         self,
         lq: Tensor,
         quality: Asked = OWN,
-        scale: float = 1.0,
+        scale: float | Tensor = 1.0,
         fidelity: float | Tensor | None = None,
     ) -> Decision:
         """What it decides in a call like that, and how other codes are decoded; arguments as for a call."""
-        prediction = self.predict(self._pictures(lq), self._quality(quality, len(lq)), check_number("scale", scale))
+        prediction = self._predicted(lq, quality, scale)
         decode = partial(self._decoded, prediction=prediction, fidelity=self._fidelity(fidelity))
         return Decision(prediction.code_logits, decode)
+
+    def _predicted(self, lq: Tensor, quality: Asked, scale: float | Tensor) -> Prediction:
+        return self.predict(self._pictures(lq), self._quality(quality, lq.shape[0]), check_numbers("scale", scale))
 
     def _decoded(self, weights: Codes, prediction: Prediction, fidelity: float | Tensor) -> Tensor:
         return as_unit(self.decode(self.books.mix(*weights), prediction, fidelity))
@@ -283,8 +308,7 @@ class IQPFR(Restorer, nn.Module):
 
     def _pictures(self, lq: Tensor) -> Tensor:
         """Pictures that it takes as they are; compiled code does not look at numbers."""
-        if not torch.compiler.is_compiling():
-            check_images(lq, "lq", beyond=RINGING)
+        check_images(lq, "lq", beyond=RINGING)
         if tuple(lq.shape[-2:]) != (self.resolution, self.resolution):
             raise ValueError(f"lq are {tuple(lq.shape)}, this IQPFR takes {self.resolution} px a side; use restore")
         return lq

@@ -31,7 +31,11 @@ class Faces(NamedTuple):
 
 
 class Detector(Protocol):
-    """Anything that finds faces in a photo."""
+    """Anything that finds faces in a photo.
+
+    One that is quicker where only large faces are wanted may have a second method, `at_least(pixels) -> Detector`: the
+    detector for faces whose box is at least that wide and high.
+    """
 
     def __call__(self, rgb: np.ndarray) -> Faces:
         """

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..pictures import eight_bit, peak
+from ..pictures import peak
 from .align import align, region, similarity, square, template, zoom
-from .detect import Detector
+from .detect import Faces
 from .options import Options
 from .outcomes import FaceReport, Outcome
 from .toning import Toning, toning_of
@@ -107,9 +108,13 @@ class Face:
         return bool((one[:2] < two[2:]).all() and (two[:2] < one[2:]).all())
 
 
-def faces_of(pixels: np.ndarray, options: Options, detector: Detector, resolution: int) -> list[Face]:
-    """The faces of a photo (H, W, 3); those that are to be restored have a crop, the others say why not."""
-    faces = [whole(pixels, resolution)] if options.aligned else found(pixels, options, detector, resolution)
+def faces_of(pixels: np.ndarray, options: Options, seen: Any, resolution: int) -> list[Face]:
+    """The faces of a photo (H, W, 3); those that are to be restored have a crop, the others say why not.
+
+    Args:
+        seen: the `Faces` that the detector saw; an aligned photo needs none.
+    """
+    faces = [whole(pixels, resolution)] if options.aligned else found(pixels, options, seen, resolution)
     for face in faces:
         if face.outcome is None:
             cut(face, resolution, options.force)
@@ -127,9 +132,8 @@ def whole(pixels: np.ndarray, resolution: int) -> Face:
     return face
 
 
-def found(pixels: np.ndarray, options: Options, detector: Detector, resolution: int) -> list[Face]:
-    """The faces that the detector sees, those that are not wanted being left alone."""
-    seen = detector(eight_bit(pixels))
+def found(pixels: np.ndarray, options: Options, seen: Faces, resolution: int) -> list[Face]:
+    """The faces that the detector saw, those that are not wanted being left alone."""
     matrices = [similarity(landmarks, template(resolution)) for landmarks in seen.landmarks]
     faces = [
         Face(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -92,12 +93,9 @@ class _Run:
                 waiting[task.source] = task
             else:
                 yield earlier
-        aside: list[PhotoReport] = []
-        for restored in self.pipeline.run(self._photos(waiting.values(), aside)):
-            yield from _emptied(aside)
-            assert restored.photo.path is not None  # all of them were read from files
-            yield self._write(restored, waiting[restored.photo.path])
-        yield from _emptied(aside)
+        with closing(self.pipeline.run(list(waiting.values()), self._source)) as done:
+            for each in done:
+                yield self._write(each, waiting) if isinstance(each, Restored) else each
 
     def _earlier(self, task: Task) -> PhotoReport | None:
         """The report of a run that completed this very task."""
@@ -110,19 +108,12 @@ class _Run:
             return None
         return replace(entry.report, source=str(task.source), output=str(task.target), status="complete")
 
-    def _photos(self, tasks: Iterable[Task], aside: list[PhotoReport]) -> Iterator[Photo]:
-        """Reads the sources one by one; those that need no restoring or cannot be restored become reports."""
-        for task in tasks:
-            try:
-                earlier = self._earlier(task)  # by a run beside this one
-                photo = self._opened(task) if earlier is None else None
-            except (OSError, ValueError) as error:
-                aside.append(_failed(task, error))
-            else:
-                if earlier is not None:
-                    aside.append(earlier)
-                if photo is not None:
-                    yield photo
+    def _source(self, task: Task) -> Photo | PhotoReport:
+        """Reads a source; one that needs no restoring or cannot be restored becomes a report."""
+        try:
+            return self._earlier(task) or self._opened(task)  # by a run beside this one
+        except (OSError, ValueError) as error:
+            return _failed(task, error)
 
     def _opened(self, task: Task) -> Photo:
         self.journal.refuse_foreign(task.target, Result)
@@ -138,7 +129,9 @@ class _Run:
         if not _holds(source, self.read[source]):
             raise OSError(f"{source} changed while it was restored; the same command takes it again")
 
-    def _write(self, restored: Restored, task: Task) -> PhotoReport:
+    def _write(self, restored: Restored, tasks: Mapping[Path, Task]) -> PhotoReport:
+        assert restored.photo.path is not None  # all of them were read from files
+        task = tasks[restored.photo.path]
         self.settings.refuse_changes()
         report = _report(restored, task)
         try:
@@ -191,11 +184,6 @@ def _failed(task: Task, error: OSError | ValueError) -> PhotoReport:
     return PhotoReport(
         str(task.source), str(task.target), "failed", f"{task.target}: {reason}" if reason else str(error)
     )
-
-
-def _emptied(reports: list[PhotoReport]) -> Iterator[PhotoReport]:
-    while reports:
-        yield reports.pop(0)
 
 
 def _holds(path: Path, digest: str) -> bool:

@@ -41,7 +41,7 @@ class Options:
         force: restore faces, too, that are so large that they lose detail.
         aligned: every picture is one aligned face; no detection, no pasting.
         upscale: 1, 2 or 4, the size of the result in units of the photo's.
-        batch: faces restored at once; about as many photos are in memory.
+        batch: faces restored at once; about as many photos are in memory, and of a list as many again.
         optimise: updates of test-time optimisation of the codes, see `optimise` of the model; 0 for none.
         min_identity: cosine to the face before, below which a face is restored again at half the scale, then without
             the prior; needs an embedder.

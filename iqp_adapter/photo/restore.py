@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +45,15 @@ def restore_photos(
     scorers: Sequence[FaceScorer] = (),
     embedder: Embedder | None = None,
     **options: Any,
-) -> Iterator[Restored]:
+) -> Generator[Restored, None, None]:
     """Restores photos one after the other while their faces share batches.
 
     Args:
-        photos: arrays, PIL images, paths, or what `open_photo` returned; read when their turn comes.
+        photos: arrays, PIL images, paths, or what `open_photo` returned. Of a list the next ones are read, and looked
+            at for faces by one more thread, while faces are restored; an iterator is asked for each in its turn.
         model: what `iqp_adapter.load` gives, native or wrapped, or a `Restorer` of your own.
-        detector: finds the faces; `CenterFace()` by default, `GivenFaces(landmarks)` where you know them.
+        detector: finds the faces, in one photo at a time; `CenterFace()` by default, `GivenFaces(landmarks)` where you
+            know them.
         scorers: score each face before and after, for the report.
         embedder: says how alike each face is before and after.
         options: the fields of `Options`.

@@ -33,10 +33,12 @@ class RetinaFace:
         network: str = "retinaface_resnet50",
         threshold: float = 0.97,
     ) -> None:
+        import torch
+
         from ..compat import make_importable
         from ..core.device import device_of
 
-        place = str(device_of(device))
+        place = str(torch.empty(0, device=device_of(device)).device)  # with its index, as threads have one of their own
         make_importable()
         from facexlib.detection import init_detection_model
 

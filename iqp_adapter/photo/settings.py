@@ -32,6 +32,7 @@ class Settings:
             **asked,
             "model": pipeline.model.name,
             "weights": self._fingerprint(),
+            "engine": f"{pipeline.model.engine} {pipeline.model.precision}",
             "detector": type(pipeline.detector).__name__,
             "metrics": [scorer.metric for scorer in pipeline.scorers],
             "identity": pipeline.embedder is not None,

@@ -47,9 +47,14 @@ class Toning:
 
     def of(self, brightness: np.ndarray) -> np.ndarray:
         """Brightness (H, W) in [0, 1] -> RGB (H, W, 3), not clipped."""
-        levels = brightness * (LEVELS - 1)
-        added = [np.interp(levels, np.arange(LEVELS), channel) for channel in self.curve.T]
-        return (brightness[..., None] + np.stack(added, -1)).astype(np.float32)
+        levels = (brightness * (LEVELS - 1)).clip(0, LEVELS - 1)
+        below = levels.astype(int)
+        beyond = levels - below
+        toned = np.empty((*brightness.shape, 3), np.float32)
+        for index, channel in enumerate(self.curve.astype(np.float32).T):  # np.interp would take ten times as long
+            step = np.diff(channel, append=channel[-1])
+            toned[..., index] = brightness + channel[below] + beyond * step[below]
+        return toned
 
     def apply(self, lq: Tensor, restored: Tensor) -> Tensor:
         """A restored face (3, R, R) in the tone of its input `lq` (3, R, R), both in [0, 1]."""

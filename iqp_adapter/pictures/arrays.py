@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from ..core.tracing import is_traced
+
 LUMA = np.array([0.299, 0.587, 0.114])
 """Shares of red, green and blue in brightness (ITU-R BT.601), as in JPEG and in the metrics of the field."""
 
@@ -108,6 +110,8 @@ def check_images(images: Tensor, name: str = "images", beyond: float = 1e-3) -> 
         raise ValueError(f"{name} are {given}, expected float (B, 3, H, W) in [0, 1]; divide 8-bit values by 255")
     if not images.numel():
         raise ValueError(f"{name} are empty, {tuple(images.shape)}; give one picture or more")
+    if is_traced():
+        return
     low, high = (float(bound) for bound in images.detach().aminmax())
     if not (low >= -beyond and high <= 1 + beyond):
         raise ValueError(f"{name} span [{low:.3g}, {high:.3g}], expected [0, 1]; clamp or rescale them")
@@ -124,8 +128,11 @@ def fit(lq: Tensor, side: int | None, like: Tensor) -> Tensor:
 
 
 def as_given(restored: Tensor, lq: Tensor) -> Tensor:
-    """Restored pictures -> the size, dtype and device of `lq`, in [0, 1]; see `as_unit` for what is no number."""
-    return as_unit(resize(restored, tuple(lq.shape[-2:]))).to(lq)
+    """Restored pictures -> the size, dtype and device of `lq`, in [0, 1]; see `as_unit` for what is no number.
+
+    What overshoots is clamped before it is resized, too, so that it does not spread.
+    """
+    return as_unit(resize(as_unit(restored), tuple(lq.shape[-2:]))).to(lq)
 
 
 def as_unit(images: Tensor) -> Tensor:

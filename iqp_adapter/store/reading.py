@@ -135,6 +135,11 @@ class Fields:
         numbers = self._list(name, "numbers", count)
         return tuple(numbers.number(entry) for entry in numbers.data)
 
+    def texts(self, name: str, count: tuple[int, int]) -> tuple[str, ...]:
+        """A list of texts; `count` is the least and the greatest length."""
+        texts = self._list(name, "texts", count)
+        return tuple(texts.text(entry) for entry in texts.data)
+
     def inside(self, name: str) -> Fields:
         """The entries of an object."""
         value = self._value(name, "an object", REQUIRED)

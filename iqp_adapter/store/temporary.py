@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import secrets
+import shutil
 import time
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +26,7 @@ def temporary_name(name: str) -> str:
 
 
 def remove_strays(folder: Path) -> None:
-    """Removes the temporary files that killed processes left in a folder.
+    """Removes the temporary files and folders that killed processes left in a folder.
 
     What a living process of this machine writes stays, as does what another machine wrote in the last day.
     """
@@ -33,7 +34,11 @@ def remove_strays(folder: Path) -> None:
         match = _OURS.fullmatch(path.name)
         if match is not None:
             with contextlib.suppress(FileNotFoundError):  # it has got its name, or another process was faster
-                if path.is_file() and not path.is_symlink() and _is_left(path, match):
+                if path.is_symlink() or not _is_left(path, match):
+                    continue
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.is_file():
                     path.unlink()
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from ...core.tracing import is_traced
+
 
 def paints_holes(fused: Iterable[int], resolution: int) -> bool:
     """Whether the sizes are those for inpainting, which fuse at no side above a quarter of the picture's.
@@ -30,7 +32,7 @@ def is_trained(fusions: nn.Module) -> bool:
 
 def refuse_untrained(fusions: nn.Module, fidelity: float | Tensor) -> None:
     """Raises ValueError for a fidelity above 0 where the fidelity path was never trained."""
-    if bool((torch.as_tensor(fidelity) > 0).any()) and not is_trained(fusions):
+    if not is_traced() and bool((torch.as_tensor(fidelity) > 0).any()) and not is_trained(fusions):
         raise ValueError(
             f"fidelity is {fidelity}, but the fidelity path of this IQPIR was never trained (its norms are as they "
             f"were initialised), so that it would add noise; leave it out, or 0"

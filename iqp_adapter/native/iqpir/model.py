@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from ...scoring.scales import lite_scale, named_scale, read_scale
 from ...store import checkpoint, hub
 from ...store.reading import Fields
 from .codebooks import Book
-from .fidelity import paints_holes, refuse_untrained
+from .fidelity import is_trained, paints_holes, refuse_untrained
 from .predictor import layers
 from .sizes import MAP, NONE, IQPIRConfig
 from .tokenizer import IQPIRTokenizer
@@ -139,6 +139,14 @@ class IQPIR(Restorer, nn.Module):
         return lite_scale()
 
     @property
+    def any_layout(self) -> bool:
+        return True
+
+    @property
+    def own_fidelity(self) -> float | None:
+        return float(self.paints_holes) if is_trained(self.fuse_convs_dict) else None
+
+    @property
     def conditioned_on(self) -> tuple[str, ...]:
         return (self.dial.scale.metric,) if self.takes_quality else ()
 
@@ -200,7 +208,7 @@ class IQPIR(Restorer, nn.Module):
         features = self.encoder(
             x, {encoder_place(self.config, n): partial(_keep, levels, n) for n in self.levels.values()}
         )
-        score_map = self._score_map(score, len(x))
+        score_map = self._score_map(score, x.shape[0])
         if self.config.score == MAP and score_map is not None:
             features = features + score_map
         tokens = self.feat_emb(features.flatten(2).permute(2, 0, 1))  # (B, D, h, w) -> (L, B, C)
@@ -211,7 +219,7 @@ class IQPIR(Restorer, nn.Module):
         books = logits.unflatten(2, (-1, self.config.books)).unbind(3)[::-1]
         return Prediction(tuple(books), features, levels)
 
-    def look_up(self, codes: list[Tensor]) -> Tensor:
+    def look_up(self, codes: Sequence[Tensor]) -> Tensor:
         """Code indices (B, L) of each codebook, common first -> the sum of their entries (B, D, h, w)."""
         return self._as_grid([book.embedding(each) for (book, _), each in zip(self.books, codes, strict=True)])
 
@@ -241,8 +249,18 @@ class IQPIR(Restorer, nn.Module):
     ) -> Tensor:
         """As every restorer; `score` is the model's own, in place of a quality."""
         asked = {"quality": quality, "scale": scale, "fidelity": fidelity, "score": score, **arguments}
+        return self._restored(lq, asked)[0]
+
+    @torch.no_grad()
+    def restore_with_codes(
+        self, lq: Tensor, quality: Asked = OWN, scale: Any = None, fidelity: Any = None
+    ) -> tuple[Tensor, Codes]:
+        return self._restored(lq, {"quality": quality, "scale": scale, "fidelity": fidelity})
+
+    def _restored(self, lq: Tensor, asked: Mapping[str, Any]) -> tuple[Tensor, Codes]:
         prediction, picture = self._prepared(lq, asked)
-        return as_given(picture(self.look_up([each.argmax(-1) for each in prediction.logits])), lq)
+        codes = tuple(each.argmax(-1) for each in prediction.logits)
+        return as_given(picture(self.look_up(codes)), lq), codes
 
     def check(self, arguments: Mapping[str, Any]) -> None:
         asked = {name: value for name, value in arguments.items() if value is not None}

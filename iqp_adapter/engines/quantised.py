@@ -1,0 +1,27 @@
+"""Weights and activations of 8 bits, whose ranges are those of example pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any
+
+
+def quantised(model: Any, examples: Sequence[Any]) -> Any:
+    """A model of OpenVINO or ONNX with its convolutions and matrix products in 8 bits.
+
+    Args:
+        examples: inputs, as the model takes them; some dozens of faces such as will be restored.
+
+    Raises:
+        ImportError: without NNCF.
+        ValueError: without examples.
+    """
+    if find_spec("nncf") is None:
+        raise ImportError("precision int8 needs the package nncf; pip install iqp_adapter[int8]")
+    if not examples:
+        raise ValueError("precision int8 needs pictures to find its ranges; give a folder of faces by calibrate=")
+    import nncf
+
+    dataset = nncf.Dataset(examples)
+    return nncf.quantize(model, dataset, preset=nncf.QuantizationPreset.MIXED, subset_size=len(examples))

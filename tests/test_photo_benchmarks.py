@@ -1,0 +1,60 @@
+"""The benchmarks of photos: what is measured, what is kept, and the loop that stands for the hosts' own scripts."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from photo_standins import Echo, psnr
+from PIL import Image
+
+from benchmarks import photo_pipeline
+from benchmarks.common.facexlib_loop import restore_one_by_one
+from benchmarks.common.timing import noted
+from iqp_adapter.photo import CenterFace
+
+
+def test_models_that_were_measured_are_kept_unless_the_settings_differ(tmp_path, monkeypatch):
+    asked = []
+
+    def alone(measure, name, photos, rounds, threads):
+        asked.append((name, photos))
+        times = {"ours": np.array([4.0, 5.0]), "network": np.array([3.0, 4.0])}
+        return photo_pipeline.summary(8, times | ({} if name == "tiny" else {"loop": np.array([8.0, 10.0])}))
+
+    monkeypatch.setattr(photo_pipeline, "alone", alone)
+    photo_pipeline.main(["tiny"], 40, 2, 1, tmp_path)
+    photo_pipeline.main(["tiny", "gfpgan"], 40, 2, 1, tmp_path)
+    assert asked == [("tiny", 40), ("gfpgan", 40)]
+    found = json.loads((tmp_path / "photo_pipeline.json").read_text())["models"]
+    assert found["tiny"]["share_outside_network"] == pytest.approx(1 - (0.75 + 0.8) / 2)
+    assert found["gfpgan"]["loop"]["ours_over_loop"]["ratio"] == 0.5
+    assert "| gfpgan | 1.78 | 22.5% [20.0%, 25.0%] | 0.89 | 0.50" in (tmp_path / "photo_pipeline.md").read_text()
+    photo_pipeline.main(["tiny"], 10, 2, 1, tmp_path)
+    assert asked[2:] == [("tiny", 10)]
+
+
+def test_every_photo_has_one_face_that_is_found_and_they_differ():
+    detector, photos = CenterFace(), [photo_pipeline.photo(seed) for seed in range(3)]
+    for photo in photos:
+        [box] = detector(photo).boxes
+        assert photo.shape == (864, 1152, 3) and (box[2:] - box[:2]).min() >= photo_pipeline.MIN_FACE
+    assert not np.array_equal(photos[0], photos[1])
+
+
+def test_the_calls_of_a_model_are_noted_and_can_be_made_again(tmp_path):
+    model, files = Echo(), photo_pipeline.write_photos(tmp_path / "photos", 3)
+    with noted(model, "restore") as network:
+        assert photo_pipeline.run(model, CenterFace(), files, tmp_path / "out") == 3
+    assert len(network.again) == 1 and network.seconds > 0
+    assert network.again[0]().shape == (3, 3, 256, 256) and model.batches == [3, 3]
+    assert model.restore.__self__ is model  # as before
+
+
+def test_the_loop_of_the_scripts_restores_and_pastes_each_face(tmp_path):
+    files = photo_pipeline.write_photos(tmp_path / "photos", 2)
+    assert restore_one_by_one(files, tmp_path / "same", lambda faces: faces, CenterFace()) == 2
+    assert restore_one_by_one(files[:1], tmp_path / "other", lambda faces: -faces, CenterFace()) == 1
+    given, same, other = (np.asarray(Image.open(tmp_path / place / "000.jpg")) for place in ("photos", "same", "other"))
+    assert psnr(same, given) > 30 > psnr(other, given)
