@@ -112,6 +112,12 @@ def full_disk() -> Callable[[int], AbstractContextManager[None]]:
 
 
 @pytest.fixture(autouse=True)
+def exact_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands run exact torch unless a test asks for another engine, for which a model is exported first."""
+    monkeypatch.setattr("iqp_adapter.engines.choice._table", dict)
+
+
+@pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A test that reaches for another machine fails at once, with or without a network."""
     connect = socket.socket.connect

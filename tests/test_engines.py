@@ -23,7 +23,7 @@ from iqp_adapter.cli import app
 from iqp_adapter.compat import make_importable
 from iqp_adapter.core.quality import ScoreScale
 from iqp_adapter.engines import choice, formats, kept
-from iqp_adapter.engines.eager import Eager
+from iqp_adapter.engines.eager import PRECISIONS, Eager
 from iqp_adapter.engines.export import export
 from iqp_adapter.engines.exported import Exported
 from iqp_adapter.engines.formats import FORMATS
@@ -399,6 +399,15 @@ class TestChoice:
         monkeypatch.setattr(choice, "kept_export", refuse)
         model = Plain()
         assert iqp.load(model, engine="auto") is model and "cannot be exported" in caplog.text
+
+
+def test_the_table_that_ships_names_ways_that_there_are():
+    table = json.loads((Path(choice.__file__).parent / "passed.json").read_text())
+    assert {"IQPFR", "codeformer", "restoreformer"} <= table.keys()
+    for ways in table.values():
+        assert ways[-1] == ["torch", "fp32"]
+        for engine, precision in ways:
+            assert precision in (PRECISIONS if engine == "torch" else formats.format_of(engine).PRECISIONS)
 
 
 class TestEager:
