@@ -316,7 +316,8 @@ class TestMachines:
             return export(*arguments)
 
         monkeypatch.setattr(kept, "export", counted)
-        threads = [Thread(target=lambda: restored.append(load_kept(lq))) for _ in range(2)]
+        models = Plain(), Plain()  # here, since threads share the generator of their numbers
+        threads = [Thread(target=lambda each=model: restored.append(load_kept(each, lq))) for model in models]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -343,8 +344,8 @@ def test_an_export_is_not_exported_again(copy: Path, tmp_path: Path):
         export(iqp.load(copy), tmp_path / "again", "onnx")
 
 
-def load_kept(lq: Tensor) -> Tensor:
-    return iqp.load(Plain(), engine="onnx").restore(lq, 0.3)
+def load_kept(model: Plain, lq: Tensor) -> Tensor:
+    return iqp.load(model, engine="onnx").restore(lq, 0.3)
 
 
 def test_the_folder_of_a_faster_process_stays(tmp_path: Path):

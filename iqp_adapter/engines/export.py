@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -28,6 +30,9 @@ from .self_check import FAR, refuse_far, self_check
 logger = logging.getLogger(__name__)
 
 EXACT = "fp32"
+
+_TURN = Lock()
+"""Tracing changes torch for the whole process, so that one thread at a time exports."""
 
 
 def export(
@@ -69,9 +74,11 @@ def export(
     kind.check(precision, torch.device("cpu"))  # before minutes are spent: the self-check runs it there
     facts = Facts.of(restorer).of_side(size)
     examples = _examples(facts, calibrate) if precision == "int8" else []
-    with atomic_folder(folder) as partial, quiet():
+    with _TURN, atomic_folder(folder) as partial, quiet():
         program = _written(Graph(restorer, facts).eval(), kind, partial, precision, examples)
         config = _config(program, format, precision, {name: sha256_of(partial / name) for name in kind.FILES})
+        del program
+        gc.collect()  # a traced program holds itself and copies of weights in cycles
         _write(partial, config)
         config["self_check"] = self_check(restorer, Exported(partial))
         refuse_far(facts.name, config["self_check"], FAR if precision == EXACT else math.inf)
