@@ -2,17 +2,12 @@
 
 import pytest
 import torch
+from native_pieces import SMALL, acting
 
-from iqp_adapter.core.quality import ScoreScale
 from iqp_adapter.native import IQPFR, PRESETS, IQPFRConfig, Tokenizer, preset
 from iqp_adapter.native.codebook import Codebook, MovingCodebook
 from iqp_adapter.native.tokenizer import NULL
 from iqp_adapter.store import checkpoint
-
-SMALL = IQPFRConfig(
-    resolution=32, patch=2, widths=(16, 24), encoder_blocks=1, decoder_blocks=1, common_codes=12, plus_codes=6,
-    code_dim=8, dim=32, layers=2, heads=4, fused_levels=(0,), token_dim=16,
-)  # fmt: skip
 
 
 @pytest.fixture
@@ -23,11 +18,7 @@ def tokenizer():
 
 @pytest.fixture
 def model():
-    torch.manual_seed(0)
-    built = IQPFR(SMALL, ScoreScale.fit("iqp-lite", False, torch.linspace(0, 100, 11)))
-    for layer in (built.transformer.refine, *(fusion.modulate for fusion in built.fusions.values())):
-        torch.nn.init.normal_(layer.weight, std=0.1)
-    return built.eval()
+    return acting(SMALL)
 
 
 @pytest.fixture

@@ -51,6 +51,14 @@ def write_text(path: Path, content: str) -> None:
     typer.echo(content)
 
 
+def page(title: str, notes: str, tables: Mapping[str, Sequence[Sequence[str]]]) -> str:
+    """Markdown with a table under each heading."""
+    parts = [f"# {title}", notes]
+    for heading, lines in tables.items():
+        parts += [f"## {heading}", text.table(lines)]
+    return "\n\n".join(parts) + "\n"
+
+
 def _module() -> str:
     """The name of the module that is running."""
     script = Path(sys.argv[0]).resolve()

@@ -24,12 +24,11 @@ from torch import Tensor
 
 from benchmarks.common.inputs import Pictures, load_pictures, load_sets
 from benchmarks.common.judges import panel_of
-from benchmarks.common.results import RESULTS, OutOption, provenance, write_json, write_text
+from benchmarks.common.results import RESULTS, OutOption, page, provenance, write_json, write_text
 from benchmarks.engines.subjects import subject
 from iqp_adapter.bench.curves import dial_result
 from iqp_adapter.bench.intervals import Interval, People
 from iqp_adapter.bench.panel import Panel, Scores
-from iqp_adapter.bench.text import table
 from iqp_adapter.core.quality import BEST
 from iqp_adapter.engines.choice import Way
 from iqp_adapter.engines.eager import Eager
@@ -88,7 +87,7 @@ def main(
     for name in subjects:
         restorer = subject(name)
         pictures = first(load_sets(faces, restorer.resolution or 0, seeds=1), limit)
-        result = compared(name, pictures, panel, calibrate) | {"resolution": restorer.resolution}
+        result = compared(name, restorer, pictures, panel, calibrate) | {"resolution": restorer.resolution}
         found[restorer.name] = result | {"judges": panel.describe()} | provenance(0, faces)
         write_json(out / "guard.json", {"subjects": found})
     write_text(out / "guard.md", markdown(json.loads((out / "guard.json").read_text())["subjects"], panel))
@@ -98,9 +97,9 @@ def first(pictures: Pictures, limit: int | None) -> Pictures:
     return Pictures(*(part[:limit] for part in (pictures.original, pictures.degraded, pictures.people)))
 
 
-def compared(name: str, pictures: Pictures, panel: Panel, calibrate: Path) -> dict[str, Any]:
+def compared(name: str, restorer: Restorer, pictures: Pictures, panel: Panel, calibrate: Path) -> dict[str, Any]:
     """One subject by every way, as differences to exact torch."""
-    people, exact = People(pictures.people), look(subject(name), pictures, panel)
+    people, exact = People(pictures.people), look(restorer, pictures, panel)
     ways = {
         " ".join(way): against(look(engine, pictures, panel), exact, panel, people)
         for way, engine in engines(name, calibrate)
@@ -181,10 +180,8 @@ def markdown(found: Mapping[str, Any], panel: Panel) -> str:
         "[95 % interval over people]. A way passes where no interval leaves half a percent of the exact value and the "
         "dial's rank correlation falls by no more than 0.02. † trained on."
     )
-    parts = ["# Engines and precisions against exact torch", notes]
-    for name, of in found.items():
-        parts += [f"## {name}, {of['resolution']} px", table(list(rows(of, panel)))]
-    return "\n\n".join(parts) + "\n"
+    tables = {f"{name}, {of['resolution']} px": list(rows(of, panel)) for name, of in found.items()}
+    return page("Engines and precisions against exact torch", notes, tables)
 
 
 def rows(of: Mapping[str, Any], panel: Panel) -> Iterator[list[str]]:

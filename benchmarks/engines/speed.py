@@ -23,10 +23,9 @@ from torch import Tensor
 
 import iqp_adapter as iqp
 from benchmarks.common.peak_memory import alone, peak_memory
-from benchmarks.common.results import RESULTS, OutOption, provenance, write_json, write_text
+from benchmarks.common.results import RESULTS, OutOption, page, provenance, write_json, write_text
 from benchmarks.common.timing import in_turn, ratio
 from benchmarks.wrap import full_size
-from iqp_adapter.bench.text import table
 from iqp_adapter.engines.choice import Way
 from iqp_adapter.engines.eager import Eager
 from iqp_adapter.engines.export import export
@@ -66,11 +65,10 @@ def made(name: str, way: Way, folder: Path) -> Callable[[Tensor], Any]:
 
 
 def exported(name: str, way: Way, folder: Path) -> float:
-    """Seconds to export; none for torch."""
+    """Seconds to export."""
     started = time.perf_counter()
-    if way[0] != "torch":
-        export(restorer_of(name), folder / " ".join(way), *way)
-    return time.perf_counter() - started if way[0] != "torch" else 0.0
+    export(restorer_of(name), folder / " ".join(way), *way)
+    return time.perf_counter() - started
 
 
 def face(name: str) -> Tensor:
@@ -93,7 +91,7 @@ def start(name: str, way: Way | None, folder: Path, threads: int) -> dict[str, f
 @torch.no_grad()
 def measure(name: str, rounds: int, threads: int, folder: Path) -> dict[str, Any]:
     """Seconds of every way, ratios to the own script, starts and memory."""
-    exports = {" ".join(way): alone(exported, name, way, folder) for way in WAYS}
+    exports = {" ".join(way): alone(exported, name, way, folder) for way in WAYS if way[0] != "torch"}
     starts = {label: alone(start, name, way, folder, threads) for label, way in labelled()}
     lq = face(name)
     runs = {label: own(name) if way is None else made(name, way, folder) for label, way in labelled()}
@@ -121,12 +119,9 @@ def markdown(results: Mapping[str, Any]) -> str:
         "interval; seconds to export once; seconds from nothing to the first face, and peak memory, each in a process "
         "of its own."
     )
-    parts = ["# Engines and precisions: speed", notes]
-    for name, ways in results.items():
-        lines = [["", "seconds", "speed", "target", "export", "first face", "peak, MiB"]]
-        lines += [row(label, of) for label, of in ways.items()]
-        parts += [f"## {name}", table(lines)]
-    return "\n\n".join(parts) + "\n"
+    head = ["", "seconds", "speed", "target", "export", "first face", "peak, MiB"]
+    tables = {name: [head, *(row(label, of) for label, of in ways.items())] for name, ways in results.items()}
+    return page("Engines and precisions: speed", notes, tables)
 
 
 def row(label: str, of: Mapping[str, Any]) -> list[str]:

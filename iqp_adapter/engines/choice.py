@@ -11,7 +11,7 @@ import torch
 from ..restorer import Restorer
 from ..store.reading import json_file
 from .eager import Eager
-from .engine import refuse_engine
+from .engine import refuse_engine, refuse_precision
 from .formats import FORMATS, NotHereError, format_of, is_installed
 from .graph import NotExportableError
 from .kept import kept_export
@@ -64,7 +64,7 @@ def passed(restorer: Restorer) -> list[Way]:
 
 @lru_cache(maxsize=1)
 def _table() -> dict[str, list[Way]]:
-    """Written by `benchmarks.engines.guard`."""
+    """Written by `benchmarks.engines.make_table`."""
     data = json_file(Path(__file__).with_name("passed.json"))
     return {name: [(engine, precision) for engine, precision in ways] for name, ways in data.items()}
 
@@ -95,6 +95,5 @@ def _made(restorer: Restorer, way: Way, compiled: bool, device: torch.device | N
     engine, precision = way
     if engine == TORCH:
         return Eager(restorer, precision, compiled)
-    if precision not in format_of(engine).PRECISIONS:
-        raise ValueError(f"precision is {precision!r}; {engine} has {', '.join(format_of(engine).PRECISIONS)}")
+    refuse_precision(engine, precision, format_of(engine).PRECISIONS)
     return kept_export(restorer, engine, precision, device)

@@ -13,7 +13,7 @@ from ..core.codes import Codes
 from ..core.injection import Scale
 from ..core.quality import BEST, OWN, Asked
 from ..restorer import Decision, Restorer
-from .engine import Engine
+from .engine import Engine, refuse_precision
 from .facts import Facts
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -33,8 +33,7 @@ class Eager(Engine):
     """
 
     def __init__(self, restorer: Restorer, precision: str = "fp32", compiled: bool = False):
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision is {precision!r}; engine torch has {', '.join(PRECISIONS)}")
+        refuse_precision("torch", precision, PRECISIONS)
         super().__init__(Facts.of(restorer), "torch", precision, restorer.device)
         self.restorer, self.compiled = restorer, compiled
         for part in restorer.parts(BEST):

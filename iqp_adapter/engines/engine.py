@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -67,6 +67,12 @@ class Engine(Restorer):
     def settings(self) -> Mapping[str, Any]:
         """Engine and precision among them, so that no result of one is taken for one of another."""
         return {"engine": self.engine, "precision": self.precision, "of": self.facts.fingerprint}
+
+
+def refuse_precision(engine: str, precision: str, known: Collection[str]) -> None:
+    """Raises ValueError for a precision that an engine does not know."""
+    if precision not in known:
+        raise ValueError(f"precision is {precision!r}; {engine} has {', '.join(known)}")
 
 
 def refuse_engine(restorer: Restorer) -> None:

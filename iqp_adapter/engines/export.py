@@ -19,11 +19,11 @@ from ..restorer import Restorer
 from ..store.files import list_images, sha256_of
 from ..store.folders import atomic_folder
 from ..version import __version__
-from .engine import refuse_engine
+from .engine import refuse_engine, refuse_precision
 from .exported import CONFIG, KIND, LAYOUT, Exported
-from .facts import Facts, rows_of
+from .facts import Facts
 from .formats import Arrays, Format, format_of, version_of, writing_format_of
-from .graph import FIDELITY, LQ, QUALITY, SCALE, Graph, NotExportableError, Program, inputs_of, trace
+from .graph import Graph, NotExportableError, Program, inputs_for, trace
 from .quiet import quiet
 from .self_check import FAR, refuse_far, self_check
 
@@ -64,8 +64,7 @@ def export(
         ImportError: where the format's packages are missing.
     """
     kind, folder = writing_format_of(format), Path(folder)
-    if precision not in kind.PRECISIONS:
-        raise ValueError(f"precision is {precision!r}; {format} has {', '.join(kind.PRECISIONS)}")
+    refuse_precision(format, precision, kind.PRECISIONS)
     refuse_engine(restorer)
     if restorer.device.type != "cpu":
         raise ValueError(
@@ -129,10 +128,4 @@ def _examples(facts: Facts, folder: str | Path | None) -> list[Arrays]:
 
 def _example(facts: Facts, path: Path) -> Arrays:
     lq = fit(read_tensor(path)[None], facts.resolution, like=torch.zeros(()))  # (3, H, W) -> (1, 3, R, R)
-    values = {
-        LQ: lq,
-        QUALITY: torch.full((1, 1), BEST),
-        SCALE: torch.ones(1),
-        FIDELITY: rows_of(facts.fidelity or 0.0, 1),
-    }
-    return {name: values[name].numpy() for name in inputs_of(facts)}
+    return {name: value.numpy() for name, value in inputs_for(facts, lq, torch.full((1, 1), BEST)).items()}

@@ -19,9 +19,9 @@ from ..store.checkpoint import WEIGHTS
 from ..store.files import sha256_of
 from ..store.reading import Fields, json_file
 from .engine import Engine
-from .facts import Facts, rows_of
+from .facts import Facts
 from .formats import FORMATS, Arrays, Format, Session, Shape, UnreadableError, format_of, programs, version_of
-from .graph import FIDELITY, LQ, QUALITY, SCALE, inputs_of
+from .graph import FIDELITY, LQ, QUALITY, SCALE, inputs_for, inputs_of
 
 CONFIG, KIND = "config.json", "engine"
 """File of what is known of a program, and what its entry `kind` says."""
@@ -100,16 +100,11 @@ class Exported(Engine):
 
     def _arrays(self, pictures: Tensor, quality: Asked, scale: Any, fidelity: Any) -> Arrays:
         """The inputs. Where nothing is asked for, there is no preference, and nothing is added for it."""
-        batch = len(pictures)
         wanted: Any = self.quality if quality is OWN else quality
         strength = 0.0 if wanted is None else self.facts.scale if scale is None else scale
-        values = {
-            LQ: pictures,
-            QUALITY: as_quality("any" if wanted is None else wanted, batch, [QUALITY]),
-            SCALE: rows_of(strength, batch),
-            FIDELITY: rows_of(self.facts.fidelity or 0.0 if fidelity is None else fidelity, batch),
-        }
-        return {name: np.ascontiguousarray(values[name].numpy(), np.float32) for name in self._inputs}
+        rows = as_quality("any" if wanted is None else wanted, len(pictures), [QUALITY])
+        values = inputs_for(self.facts, pictures, rows, strength, fidelity)
+        return {name: np.ascontiguousarray(value.numpy(), np.float32) for name, value in values.items()}
 
     def _run(self, inputs: Arrays) -> list[np.ndarray]:
         with self._turn:

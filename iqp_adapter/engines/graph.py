@@ -65,19 +65,31 @@ class Graph(nn.Module):
     def example(self, batch: int) -> tuple[Tensor, ...]:
         """Inputs as they may be: seeded noise, half the quality, everything else as usual."""
         side = self.facts.resolution or 0
-        values = {
-            LQ: torch.rand(batch, 3, side, side, generator=torch.Generator().manual_seed(0)),
-            QUALITY: torch.full((batch, 1), 0.5),
-            SCALE: torch.ones(batch),
-            FIDELITY: rows_of(self.facts.fidelity or 0.0, batch).clone(),
-        }
-        return tuple(values[name].to(self.restorer.device) for name in self.inputs)
+        lq = torch.rand(batch, 3, side, side, generator=torch.Generator().manual_seed(0))
+        values = inputs_for(self.facts, lq, torch.full((batch, 1), 0.5))
+        return tuple(value.clone().to(self.restorer.device) for value in values.values())
 
 
 def inputs_of(facts: Facts) -> tuple[str, ...]:
     """Names of what the program of a restorer takes."""
     has = {LQ: True, QUALITY: facts.takes_quality, SCALE: facts.guided, FIDELITY: facts.fidelity is not None}
     return tuple(name for name, there in has.items() if there)
+
+
+def inputs_for(
+    facts: Facts, lq: Tensor, quality: Tensor, scale: float | Tensor = 1.0, fidelity: float | Tensor | None = None
+) -> dict[str, Tensor]:
+    """What the program of a restorer takes, by its names in their order.
+
+    Args:
+        lq: pictures (B, 3, R, R) in [0, 1].
+        quality: (B, 1), NaN for no preference.
+        scale, fidelity: a number, or one for each picture (B,); by default the restorer's own fidelity.
+    """
+    weight = facts.fidelity or 0.0 if fidelity is None else fidelity
+    batch = len(lq)
+    values = {LQ: lq, QUALITY: quality, SCALE: rows_of(scale, batch), FIDELITY: rows_of(weight, batch)}
+    return {name: values[name] for name in inputs_of(facts)}
 
 
 @dataclass(frozen=True)
