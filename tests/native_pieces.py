@@ -17,11 +17,14 @@ SMALL = IQPFRConfig(
 )  # fmt: skip
 
 
-def acting(config: IQPFRConfig, seed: int = 0) -> IQPFR:
+SCALE = ScoreScale.fit("iqp-lite", False, torch.linspace(0, 100, 11))
+
+
+def acting(config: IQPFRConfig, seed: int = 0, scale: ScoreScale = SCALE) -> IQPFR:
     """What starts at zero is drawn, so that quality and fidelity change pictures."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        built = IQPFR(config, ScoreScale.fit("iqp-lite", False, torch.linspace(0, 100, 11)))
+        built = IQPFR(config, scale)
         for layer in (built.transformer.refine, *(fusion.modulate for fusion in built.fusions.values())):
             torch.nn.init.normal_(layer.weight, std=0.1)
     return built.eval()

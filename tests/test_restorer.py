@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import stand_ins
 import torch
+from native_pieces import acting
 from photo_standins import FACE, embed, photo
 from PIL import Image
 from tiny_hosts import TINY_HOSTS, TinyHost
@@ -34,12 +35,7 @@ SMALL = IQPFRConfig(
 
 
 def native() -> IQPFR:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = IQPFR(SMALL, SCALE)
-        for layer in (model.transformer.refine, *(fusion.modulate for fusion in model.fusions.values())):
-            nn.init.normal_(layer.weight, std=0.1)
-    return model.eval()
+    return acting(SMALL, scale=SCALE)
 
 
 HOSTS = {
