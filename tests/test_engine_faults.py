@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -333,6 +335,29 @@ class TestMachines:
     def test_an_odd_name_of_a_folder(self, copy: Path, exports: dict[str, Path], format: str, lq: Tensor):
         odd = copy.rename(copy.with_name("\u00fc \u202e\x1b[31m [1]"))
         assert torch.equal(iqp.load(odd).restore(lq, 0.3), iqp.load(exports[format]).restore(lq, 0.3))
+
+
+SIGNALLED = """
+import signal, sys
+from threading import Thread
+import iqp_adapter as iqp
+
+for end in ("in the order they came", "in another thread"):
+    engines = [iqp.load(sys.argv[1]) for _ in range(2)]
+    if end == "in another thread":
+        thread = Thread(target=engines.clear)
+        thread.start()
+        thread.join()
+    while engines:
+        engines.pop(0)
+    signal.signal(signal.SIGINT, lambda number, frame: print(end))
+    signal.raise_signal(signal.SIGINT)
+"""
+
+
+def test_signals_are_handled_after_engines_are_gone(copy: Path):
+    done = subprocess.run([sys.executable, "-c", SIGNALLED, copy], capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["in the order they came", "in another thread"], (done.returncode, done.stderr)
 
 
 def test_a_file_of_an_export_is_not_looked_for_elsewhere(program: Path):

@@ -22,7 +22,7 @@ from iqp_adapter.bench.candidates import candidates
 from iqp_adapter.cli import app
 from iqp_adapter.compat import make_importable
 from iqp_adapter.core.quality import ScoreScale
-from iqp_adapter.engines import choice, formats, kept
+from iqp_adapter.engines import choice, formats, kept, openvino
 from iqp_adapter.engines.eager import PRECISIONS, Eager
 from iqp_adapter.engines.export import export
 from iqp_adapter.engines.exported import Exported
@@ -508,7 +508,7 @@ def test_a_precision_that_the_processor_lacks_is_refused(
     copy = shutil.copytree(folders["openvino"], tmp_path / "copy")
     config = json.loads((copy / "config.json").read_text()) | {"precision": precision}
     (copy / "config.json").write_text(json.dumps(config))
-    able = precision.upper() in _capabilities()
+    able = precision.upper() in openvino.capabilities()
     if able:
         assert iqp.load(copy).precision == precision
     else:
@@ -516,11 +516,5 @@ def test_a_precision_that_the_processor_lacks_is_refused(
             iqp.load(copy)
 
 
-def _capabilities() -> list[str]:
-    import openvino
-
-    return openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
 def _has_bf16() -> bool:
-    return "BF16" in _capabilities()
+    return "BF16" in openvino.capabilities()

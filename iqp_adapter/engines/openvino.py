@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -64,9 +66,28 @@ def check(precision: str, device: torch.device) -> None:
 
 def capabilities() -> list[str]:
     """What this machine's CPU can do."""
+    return list(_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+
+_TURN = Lock()
+"""Two threads that want the first core at once would make two."""
+
+
+def _core() -> Any:
+    """One for the process, never freed.
+
+    A core gives its thread a stack for signal handlers, and unmaps it at its end. Where that comes in another thread,
+    or before the end of an earlier core, the thread keeps the address, and the next signal ends the process.
+    """
+    with _TURN:
+        return _made_core()
+
+
+@cache
+def _made_core() -> Any:
     import openvino
 
-    return list(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    return openvino.Core()
 
 
 def open(folder: Path, precision: str, device: torch.device) -> Session:
@@ -75,7 +96,7 @@ def open(folder: Path, precision: str, device: torch.device) -> Session:
     path, name = folder / FILES[0], f"OpenVINO {openvino.__version__.split('-')[0]}"
     settings = {"INFERENCE_PRECISION_HINT": HINTS[precision], "INFERENCE_NUM_THREADS": torch.get_num_threads()}
     with unreadable(f"{name} cannot read {path}"):
-        model = openvino.Core().compile_model(_read(path), "CPU", settings)
+        model = _core().compile_model(_read(path), "CPU", settings)
 
     def run(inputs: Arrays) -> list[np.ndarray]:
         with unreadable(f"{name} cannot run {path}"):
