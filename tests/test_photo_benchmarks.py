@@ -30,7 +30,7 @@ def test_models_that_were_measured_are_kept_unless_the_settings_differ(tmp_path,
     found = json.loads((tmp_path / "photo_pipeline.json").read_text())["models"]
     assert found["tiny"]["share_outside_network"] == pytest.approx(1 - (0.75 + 0.8) / 2)
     assert found["gfpgan"]["loop"]["ours_over_loop"]["ratio"] == 0.5
-    assert "| gfpgan | 1.78 | 22.5% [20.0%, 25.0%] | 0.89 | 0.50" in (tmp_path / "photo_pipeline.md").read_text()
+    assert "| gfpgan | 0.89 | 22.5% [20.0%, 25.0%] | 0.44 | 0.50" in (tmp_path / "photo_pipeline.md").read_text()
     photo_pipeline.main(["tiny"], 10, 2, 1, tmp_path)
     assert asked[2:] == [("tiny", 10)]
 
