@@ -22,7 +22,8 @@ from iqp_adapter.bench.candidates import candidates
 from iqp_adapter.cli import app
 from iqp_adapter.compat import make_importable
 from iqp_adapter.core.quality import ScoreScale
-from iqp_adapter.engines import choice, formats, kept, openvino
+from iqp_adapter.engines import choice, formats, kept, openvino, quantised
+from iqp_adapter.engines import export as exporting
 from iqp_adapter.engines.eager import PRECISIONS, Eager
 from iqp_adapter.engines.export import export
 from iqp_adapter.engines.exported import Exported
@@ -436,6 +437,15 @@ class TestEager:
         with pytest.raises(ValueError, match="IQPFR has no score"):
             Eager(acting(SMALL)).restore(lq, score=0.5)
 
+    def test_a_change_of_its_weights_is_noticed(self):
+        model = acting(SMALL)
+        engine = Eager(model)
+        before = engine.fingerprint()
+        assert engine.parts() == model.parts()
+        with torch.no_grad():
+            next(model.parameters()).add_(1)
+        assert engine.fingerprint() != before
+
     @pytest.mark.slow
     def test_compiled(self, lq: Tensor):
         model = acting(SMALL)
@@ -488,6 +498,14 @@ class TestCommands:
         [exact] = candidates([str(checkpoint)], qualities=["best"])[1:]
         [other] = candidates([str(folders["onnx"])], qualities=["best"])[1:]
         assert exact.key != other.key and other.facts["engine"] == "onnx fp32"
+
+
+def test_eight_bits_without_their_package_cost_no_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(quantised, "find_spec", lambda name: None)
+    monkeypatch.setattr(exporting, "trace", lambda *arguments: pytest.fail("it was traced"))
+    with pytest.raises(ImportError, match=r"pip install iqp_adapter\[int8\]"):
+        export(Plain(), tmp_path / "out", "openvino", "int8", calibrate=tmp_path)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -49,6 +49,9 @@ class Eager(Engine):
     @property
     def settings(self) -> Mapping[str, Any]:
         return {**super().settings, "compiled": self.compiled}
+
+    def parts(self, quality: Asked = OWN) -> Sequence[nn.Module]:
+        return self.restorer.parts(quality)
 
     def check(self, arguments: Mapping[str, Any]) -> None:
         self.restorer.check(arguments)

@@ -24,6 +24,7 @@ from .exported import CONFIG, KIND, LAYOUT, Exported
 from .facts import Facts
 from .formats import Arrays, Format, format_of, version_of, writing_format_of
 from .graph import Graph, NotExportableError, Program, inputs_for, trace
+from .quantised import require
 from .quiet import quiet
 from .self_check import FAR, refuse_far, self_check
 
@@ -123,6 +124,7 @@ def _examples(facts: Facts, folder: str | Path | None) -> list[Arrays]:
     """Inputs of single pictures, at the best quality."""
     if folder is None:
         raise ValueError("precision int8 needs pictures to find its ranges; give a folder of degraded faces: calibrate")
+    require()
     return [_example(facts, path) for path in list_images([folder])]
 
 

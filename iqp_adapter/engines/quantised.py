@@ -12,16 +12,14 @@ def quantised(model: Any, examples: Sequence[Any]) -> Any:
 
     Args:
         examples: inputs, as the model takes them; some dozens of faces such as will be restored.
-
-    Raises:
-        ImportError: without NNCF.
-        ValueError: without examples.
     """
-    if find_spec("nncf") is None:
-        raise ImportError("precision int8 needs the package nncf; pip install iqp_adapter[int8]")
-    if not examples:
-        raise ValueError("precision int8 needs pictures to find its ranges; give a folder of faces by calibrate=")
     import nncf
 
     dataset = nncf.Dataset(examples)
     return nncf.quantize(model, dataset, preset=nncf.QuantizationPreset.MIXED, subset_size=len(examples))
+
+
+def require() -> None:
+    """Raises ImportError without NNCF; asked before minutes are spent."""
+    if find_spec("nncf") is None:
+        raise ImportError("precision int8 needs the package nncf; pip install iqp_adapter[int8]")
