@@ -508,6 +508,21 @@ def test_eight_bits_without_their_package_cost_no_minute(tmp_path: Path, monkeyp
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_model_without_eight_bits_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str
+):
+    def failing(model: Any, examples: Any) -> None:
+        raise AttributeError("'NoneType' object has no attribute 'data_type'")
+
+    monkeypatch.setattr(exporting, "require", lambda: None)
+    monkeypatch.setattr(f"iqp_adapter.engines.{format}.quantised", failing)
+    Image.fromarray(astronaut()[:16, :16]).save(tmp_path / "face.png")
+    with pytest.raises(NotExportableError, match="Plain in 8 bits cannot be exported: 'NoneType'.*torch$"):
+        export(Plain(), tmp_path / "out", format, "int8", calibrate=tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
 def test_eight_bits_find_their_ranges_in_pictures(tmp_path: Path, format: str):

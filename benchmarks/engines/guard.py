@@ -13,6 +13,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -34,6 +35,7 @@ from iqp_adapter.engines.choice import Way
 from iqp_adapter.engines.eager import Eager
 from iqp_adapter.engines.export import export
 from iqp_adapter.engines.exported import Exported
+from iqp_adapter.engines.graph import NotExportableError
 from iqp_adapter.pictures import as_pixels
 from iqp_adapter.restorer import Restorer
 
@@ -100,25 +102,30 @@ def first(pictures: Pictures, limit: int | None) -> Pictures:
 def compared(name: str, restorer: Restorer, pictures: Pictures, panel: Panel, calibrate: Path) -> dict[str, Any]:
     """One subject by every way, as differences to exact torch."""
     people, exact = People(pictures.people), look(restorer, pictures, panel)
-    ways = {
-        " ".join(way): against(look(engine, pictures, panel), exact, panel, people)
-        for way, engine in engines(name, calibrate)
-    }
+    ways: dict[str, Any] = {}
+    refused: dict[str, str] = {}
+    for way in WAYS:
+        try:
+            with made(subject(name), way, calibrate) as engine:
+                ways[" ".join(way)] = against(look(engine, pictures, panel), exact, panel, people)
+        except NotExportableError as error:
+            refused[" ".join(way)] = str(error)
     values = {judge: people.interval(of) for judge, of in exact.best.items()}
-    return {"exact": {"best": values, "dial": dials(exact, panel, people), "seconds": exact.seconds}, "ways": ways}
+    own = {"best": values, "dial": dials(exact, panel, people), "seconds": exact.seconds}
+    return {"exact": own, "ways": ways, "refused": refused}
 
 
-def engines(name: str, calibrate: Path) -> Iterator[tuple[Way, Restorer]]:
-    """Every way to run a subject, made of a fresh instance, one after the other."""
-    for engine, precision in WAYS:
-        restorer = subject(name)
-        if engine == "torch":
-            yield (engine, precision), Eager(restorer, precision)
-            continue
-        with tempfile.TemporaryDirectory() as place:
-            examples = degraded_in(Path(place, "faces"), calibrate, restorer) if precision == "int8" else None
-            export(restorer, Path(place, "exported"), engine, precision, calibrate=examples)
-            yield (engine, precision), Exported(Path(place, "exported"))
+@contextmanager
+def made(restorer: Restorer, way: Way, calibrate: Path) -> Iterator[Restorer]:
+    """A restorer, run by a way."""
+    engine, precision = way
+    if engine == "torch":
+        yield Eager(restorer, precision)
+        return
+    with tempfile.TemporaryDirectory() as place:
+        examples = degraded_in(Path(place, "faces"), calibrate, restorer) if precision == "int8" else None
+        export(restorer, Path(place, "exported"), engine, precision, calibrate=examples)
+        yield Exported(Path(place, "exported"))
 
 
 def degraded_in(folder: Path, faces: Path, restorer: Restorer) -> Path:
@@ -195,6 +202,8 @@ def rows(of: Mapping[str, Any], panel: Panel) -> Iterator[list[str]]:
         codes = "" if found["equal codes"] is None else f"{found['equal codes']:.4f}"
         differences = [shown(found["difference"][judge]) for judge in judges]
         yield [way, *differences, *spearmans(found, dial), codes, "yes" if found["passed"] else "no"]
+    for way in of.get("refused", ()):
+        yield [way, "cannot be exported", *("" for _ in [*judges[1:], *dial]), "", "no"]
 
 
 def spearmans(of: Mapping[str, Any], dial: Sequence[str]) -> list[str]:
