@@ -280,12 +280,12 @@ class TestDesigns:
         monkeypatch.setattr(designs, "STAGES", quick)
         run, out = tmp_path / "run", tmp_path / "out"
         for name, seed in (("map-latent", 0), ("ours", 1), ("sum", 0)):
-            train_design.main(run, [tmp_path / "faces"], name, seed)
+            train_design.main(run, [tmp_path / "faces"], name, seed, longer=2)
         weights = {path.parts[-4]: path.read_bytes() for path in run.glob("*-0/stage1/model/model.safetensors")}
         assert weights["map-0"] == weights["ours-0"] != weights["sum-0"]
         with pytest.raises(Exception, match="no trained ours"):
             compare_designs.main(tmp_path / "elsewhere", [tmp_path / "faces"], out=out)
-        train_design.main(run, [tmp_path / "faces"], OURS, 0)
+        train_design.main(run, [tmp_path / "faces"], OURS, 0, longer=2)
         compare_designs.main(run, [tmp_path / "faces"], out=out)
         result = json.loads((out / "designs.json").read_text())
         assert {name: of["seeds"] for name, of in result["designs"].items()} == {
@@ -295,6 +295,7 @@ class TestDesigns:
             "ours before stage3": [0, 1],
             "map before stage3": [0],
         }
+        assert result["steps"] == {"stage1": 4, "stage2": 4, "stage3": 4}
         assert result["designs"]["sum"]["against ours"]["seeds"] == [0]
         assert all(np.isfinite(cell["mean"]) for cell in result["ours, seed 1 against seed 0"].values())
         assert (out / "designs.png").stat().st_size > 0 and "| sum against ours | 0 |" in (

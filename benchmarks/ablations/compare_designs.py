@@ -8,6 +8,7 @@ seeds that both have.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -76,7 +77,7 @@ def main(
         "designs": rows,
         "ours, seed 1 against seed 0": noise,
         "input": intervals(panel(pictures.degraded, pictures.original), people),
-        "steps": {stage: settings.steps for stage, settings in STAGES.items()},
+        "steps": {stage: steps_of(run / f"{OURS}-{min(models[OURS])}" / stage) for stage in STAGES},
         "judges": panel.describe(),
         "seconds": time.perf_counter() - started,
     }
@@ -89,6 +90,12 @@ def trained(run: Path, design: str, stage: str) -> dict[int, IQPFR]:
     """The models that a stage of a design has left, by seed."""
     folders = {int(folder.name.rpartition("-")[2]): folder / stage / "model" for folder in run.glob(f"{design}-[0-9]*")}
     return {seed: load_model(folder) for seed, folder in sorted(folders.items()) if (folder / "config.json").exists()}
+
+
+def steps_of(folder: Path) -> int:
+    """How long a stage was trained."""
+    steps: int = json.loads((folder / "settings.json").read_text(encoding="utf-8"))["steps"]
+    return steps
 
 
 def look(model: IQPFR, pictures: Pictures, panel: Panel) -> Seen:
