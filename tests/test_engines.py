@@ -498,6 +498,7 @@ class TestCommands:
         [exact] = candidates([str(checkpoint)], qualities=["best"])[1:]
         [other] = candidates([str(folders["onnx"])], qualities=["best"])[1:]
         assert exact.key != other.key and other.facts["engine"] == "onnx fp32"
+        assert exact.facts["parameters"] > 0 and "parameters" not in other.facts
 
 
 def test_eight_bits_without_their_package_cost_no_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -245,15 +245,17 @@ def _row(title: str, model: Restorer, quality: str | None, dial: dict[str, Any])
         facts={
             "weights": weights,
             "engine": f"{model.engine} {model.precision}",
-            "parameters": _parameters(model, asked),
+            **_size(model, asked),
             **_licence(model),
             **settings,
         },
     )
 
 
-def _parameters(model: Restorer, quality: float | str | None) -> int:
-    return sum(parameter.numel() for part in model.parts(quality) for parameter in part.parameters())
+def _size(model: Restorer, quality: float | str | None) -> dict[str, int]:
+    """Of an exported program it is not known."""
+    parts = model.parts(quality)
+    return {"parameters": sum(each.numel() for part in parts for each in part.parameters())} if parts else {}
 
 
 def _licence(model: Restorer) -> dict[str, str]:

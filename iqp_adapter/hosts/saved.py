@@ -126,7 +126,7 @@ def load_adapter(name: str | Path, host: nn.Module, spec: HostSpec, allow_other_
     """
     config, state = checkpoint.load(hub.resolve(name))
     if config.get("kind") not in (KIND, RETRAINED):
-        raise ValueError(f"{name} holds no adapter but a model of its own; load it by IQPFR.from_pretrained")
+        raise ValueError(f"{name} holds no adapter but a model of its own; load it by iqp_adapter.load")
     _refuse_unknown(str(name), config)
     _compare(str(name), config, host, spec, allow_other_weights)
     weights = {key: value.float() for key, value in state.items()}
