@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import runpy
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -513,11 +515,12 @@ def test_eight_bits_without_their_package_cost_no_minute(tmp_path: Path, monkeyp
 def test_a_model_without_eight_bits_is_refused_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str
 ):
-    def failing(model: Any, examples: Any) -> None:
+    def failing(*arguments: Any, **settings: Any) -> None:
         raise AttributeError("'NoneType' object has no attribute 'data_type'")
 
+    nncf = SimpleNamespace(Dataset=list, QuantizationPreset=SimpleNamespace(MIXED=None), quantize=failing)
     monkeypatch.setattr(exporting, "require", lambda: None)
-    monkeypatch.setattr(f"iqp_adapter.engines.{format}.quantised", failing)
+    monkeypatch.setitem(sys.modules, "nncf", nncf)
     Image.fromarray(astronaut()[:16, :16]).save(tmp_path / "face.png")
     with pytest.raises(NotExportableError, match="Plain in 8 bits cannot be exported: 'NoneType'.*torch$"):
         export(Plain(), tmp_path / "out", format, "int8", calibrate=tmp_path)

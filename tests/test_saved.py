@@ -193,9 +193,7 @@ def test_other_weights_of_the_host_are_refused_unless_they_are_allowed(saved):
 
 
 def test_a_model_of_its_own_is_no_adapter():
-    assert re.search(
-        "tiny holds no adapter but a model of its own; load it by iqp_adapter.load", refused("iqpfr-tiny")
-    )
+    assert re.search("tiny holds no adapter but a model of its own; load it by iqp_adapter.load", refused("iqpfr-tiny"))
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,7 @@ def write(program: Program, folder: Path, precision: str, calibration: Iterable[
         assert written is not None  # a program gives one
         model = written.model_proto
     if precision == "int8":
-        with refused_as(f"{program.graph.facts.name} in 8 bits"):
-            model = quantised(model, [dict(inputs) for inputs in calibration])
+        model = quantised(program.graph.facts.name, model, [dict(inputs) for inputs in calibration])
     onnx.save_model(model, folder / FILES[0])
 
 

@@ -36,8 +36,7 @@ def write(program: Program, folder: Path, precision: str, calibration: Iterable[
         model = openvino.convert_model(program.traced)
     _name(model, program)
     if precision == "int8":
-        with refused_as(f"{program.graph.facts.name} in 8 bits"):
-            model = quantised(model, [list(inputs.values()) for inputs in calibration])
+        model = quantised(program.graph.facts.name, model, [list(inputs.values()) for inputs in calibration])
     try:
         openvino.save_model(model, folder / FILES[0], compress_to_fp16=precision in CAPABILITIES)
     except RuntimeError as error:

@@ -6,17 +6,24 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
+from .graph import refused_as
 
-def quantised(model: Any, examples: Sequence[Any]) -> Any:
+
+def quantised(name: str, model: Any, examples: Sequence[Any]) -> Any:
     """A model of OpenVINO or ONNX with its convolutions and matrix products in 8 bits.
 
     Args:
+        name: of the restorer.
         examples: inputs, as the model takes them; some dozens of faces such as will be restored.
+
+    Raises:
+        NotExportableError: for a model that NNCF cannot bring to 8 bits.
     """
     import nncf
 
-    dataset = nncf.Dataset(examples)
-    return nncf.quantize(model, dataset, preset=nncf.QuantizationPreset.MIXED, subset_size=len(examples))
+    with refused_as(f"{name} in 8 bits"):
+        dataset = nncf.Dataset(examples)
+        return nncf.quantize(model, dataset, preset=nncf.QuantizationPreset.MIXED, subset_size=len(examples))
 
 
 def require() -> None:
