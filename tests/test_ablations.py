@@ -78,9 +78,11 @@ def test_the_better_half_are_the_pictures_of_the_higher_quality():
     quality = torch.tensor([0.1, 0.9, 0.5, 0.7])
     pictures = quality[:, None, None, None].expand(4, 3, 8, 8)
     scale = SampleScales((), torch.tensor([0, 1, 0, 2]))
-    kept = better_half(Batch(pictures, 1 - pictures, quality, [10, 11, 12, 13], scale))
+    full = torch.tensor([True, False, True, True])
+    kept = better_half(Batch(pictures, 1 - pictures, quality, [10, 11, 12, 13], scale, full))
     assert kept.quality.tolist() == pytest.approx([0.9, 0.7])
     assert kept.keys == [11, 13] and kept.scale.sets.tolist() == [1, 2]
+    assert kept.full.tolist() == [False, True]
     assert torch.equal(kept.hq[:, 0, 0, 0], kept.quality)
     assert torch.equal(kept.lq, 1 - kept.hq)
 

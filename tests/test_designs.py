@@ -53,9 +53,8 @@ def lq():
 @pytest.fixture
 def batch(lq):
     quality = torch.tensor([0.2, 0.5, 0.9])
-    return Batch(
-        lq, lq.roll(1, -1), quality, [1, 2, 3], SampleScales((SCALE_0_100,), torch.zeros(3, dtype=torch.int64))
-    )
+    scales = SampleScales((SCALE_0_100,), torch.zeros(3, dtype=torch.int64))
+    return Batch(lq, lq.roll(1, -1), quality, [1, 2, 3], scales, torch.ones(3).bool())
 
 
 @ALL

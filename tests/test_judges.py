@@ -296,7 +296,8 @@ class TestConditioning:
         losses = conditioning.code_losses(model, pictures, quality, codes, batch=2)
         last = conditioning.code_losses(model, pictures[2:], quality[2:], tuple(x[2:] for x in codes))
         stage = PredictionStage(StageConfig(1, 3, 1e-3), torch.nn.Identity(), model, tokenizer)
-        batch = Batch(pictures, pictures, quality, [1, 2, 3], SampleScales((), torch.zeros(3).long()))
+        scales = SampleScales((), torch.zeros(3).long())
+        batch = Batch(pictures, pictures, quality, [1, 2, 3], scales, torch.ones(3).bool())
         with torch.no_grad():
             terms = stage.code_terms(model.predict(pictures, quality[:, None]), batch)
         assert losses[:, 2] == pytest.approx(last[:, 0], rel=1e-5)

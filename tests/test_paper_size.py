@@ -45,7 +45,8 @@ def test_stock_learns_codes_with_encoder_and_transformer_alone():
     host = TINY_HOSTS["codeformer-spandrel"].build()
     stage = paper_size.StockPrediction(host, torch.randint(16, (1, 256)))
     pictures, scale = torch.rand(1, 3, 32, 32), SampleScales((), torch.zeros(1).long())
-    [(_, terms)] = stage.updates(Batch(pictures, pictures, torch.ones(1), [0], scale), 0)
+    batch = Batch(pictures, pictures, torch.ones(1), [0], scale, torch.ones(1).bool())
+    [(_, terms)] = stage.updates(batch, 0)
     terms["code"].backward()
     learning = {name.split(".")[0] for name, value in host.named_parameters() if value.grad is not None}
     assert {"encoder", "ft_layers", "idx_pred_layer"} <= learning

@@ -104,7 +104,7 @@ def model(tokenizer):
 def batch():
     hq, lq = torch.rand(2, 3, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     scales = SampleScales((SCALE,), torch.zeros(3, dtype=torch.long))
-    return Batch(hq, lq, torch.tensor([0.02, 0.5, 0.9]), [1, 2, 3], scales)
+    return Batch(hq, lq, torch.tensor([0.02, 0.5, 0.9]), [1, 2, 3], scales, torch.ones(3).bool())
 
 
 def terms_of(stage, batch, step=0):

@@ -79,7 +79,7 @@ def samples(pictures: Tensor, quality: Tensor, first: int = 0, scales=(SCALE,)) 
     """Targets that are their own inputs; the sets of several scales take turns."""
     keys = range(first, first + len(pictures))
     sets = torch.arange(len(pictures)) % len(scales)
-    return Batch(pictures, pictures, quality, list(keys), SampleScales(scales, sets))
+    return Batch(pictures, pictures, quality, list(keys), SampleScales(scales, sets), torch.ones(len(pictures)).bool())
 
 
 def learned(stage, from_bare=0.0, steps=60, rate=1e-2):

@@ -66,9 +66,9 @@ class TestSettings:
             (b"preset: tiny\nmetric: \xff\xfe\n", "is no text in UTF-8"),
             (b"preset: tiny\npreset: paper\nstages: {1: {}}\n", "two entries of the name 'preset'"),
             (b"preset: " + b"[" * 5000, "config.yaml"),
-            (b"stages: {}\n", "does not describe stages 1, 2 and 3"),
+            (b"stages: {}\n", "does not describe stages 1, 2 and so on"),
             (b"stages: {1: 3}\n", "stage 1 is 3; give settings by their names"),
-            (b"stages: {2: {}, 1: {}}\n", "does not describe stages 1, 2 and 3"),
+            (b"stages: {2: {}, 1: {}}\n", "does not describe stages 1, 2 and so on"),
             (b"stages: !!python/object/apply:os.getcwd []\n", "is no YAML that can be read"),
         ],
     )

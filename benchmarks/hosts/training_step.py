@@ -50,7 +50,8 @@ def step_of(way: str, batch: int) -> Callable[[], None]:
     adam = torch.optim.AdamW(parameter for parameter in learning.parameters() if parameter.requires_grad)
     images = pictures(batch) / 2 + 0.5
     no_scale = SampleScales((), torch.zeros(batch, dtype=torch.long))
-    samples = Batch(images, images, torch.full((batch,), 0.5), list(range(batch)), no_scale)
+    full = torch.ones(batch, dtype=torch.bool)
+    samples = Batch(images, images, torch.full((batch,), 0.5), list(range(batch)), no_scale, full)
 
     def update() -> None:
         for _, terms in stage.updates(samples, 0):

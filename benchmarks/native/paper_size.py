@@ -134,7 +134,7 @@ def step_of(stage: Stage) -> Work:
     }
     images = pictures() / 2 + 0.5
     scale = SampleScales((lite_scale(),), torch.zeros(1, dtype=torch.long))
-    batch = Batch(images, images.flip(-1), torch.full((1,), 0.5), [0], scale)
+    batch = Batch(images, images.flip(-1), torch.full((1,), 0.5), [0], scale, torch.ones(1).bool())
 
     def update() -> None:
         for name, terms in stage.updates(batch, 0):

@@ -30,13 +30,13 @@ def native(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run; with the same folder it resumes.")],
     stage: Annotated[
         list[int] | None,
-        typer.Option(min=1, max=3, help="1, 2 or 3; may be repeated; by default every stage of the configuration."),
+        typer.Option(min=1, max=4, help="1, 2, 3 or 4; may be repeated; by default every stage of the configuration."),
     ] = None,
     watch: Annotated[
         Path | None, typer.Option(help="Folder of pictures for the sample grids, by default some of --hq.")
     ] = None,
 ) -> None:
-    """Train a native model: 1 codebooks, 2 code prediction; of ours, IQPFR, also 3 discrete quality optimisation."""
+    """Train a native model: 1 codebooks, 2 code prediction; of ours, also 3 quality optimisation, 4 the finish."""
     from ..training.config import TrainConfig
     from ..training.native_training import NativeTraining
 
@@ -45,7 +45,7 @@ def native(
     settings = TrainConfig.load(config)
     with stopped_by_signals(ADVICE):
         run = NativeTraining(settings, hq, out, watch)
-        for number in stage or range(1, len(settings.stages) + 1):
+        for number in stage or settings.numbers:
             say(f"stage {number} is in {run.run_stage(settings.name(number), training_progress)}")
 
 

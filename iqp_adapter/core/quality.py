@@ -58,6 +58,7 @@ class ScoreScale:
             before. By default they are equally spaced; if they are given and equally spaced, they are kept as `()`.
         members: of an ensemble, the scales on which its members are scored, in the order of its name. By default those
             that the library stores.
+        side: pixels a side to which larger pictures were reduced before they were scored; None scores them as they are.
 
     Raises:
         ValueError: for quantiles or shares in another order or number, and for scales of other members.
@@ -68,6 +69,7 @@ class ScoreScale:
     quantiles: tuple[float, ...]
     shares: tuple[float, ...] = ()
     members: tuple[ScoreScale, ...] = ()
+    side: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metric", canonical(self.metric))
@@ -147,16 +149,17 @@ class ScoreScale:
         return replace(self, lower_better=False, quantiles=tuple(positions))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for a config; shares and members are left out where they are as by default."""
+        """Plain values for a config; what is as by default is left out."""
         values = {"metric": self.metric, "lower_better": self.lower_better, "quantiles": list(self.quantiles)}
-        shares = {"shares": list(self.shares)} if self.shares else {}
-        return values | shares | ({"members": [one.to_dict() for one in self.members]} if self.members else {})
+        further = {"shares": list(self.shares), "members": [one.to_dict() for one in self.members], "side": self.side}
+        return values | {name: value for name, value in further.items() if value}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ScoreScale:
         """What `to_dict` gave; a metric without a version is the first one, since earlier releases named none."""
         shares, parts = tuple(data.get("shares", ())), tuple(map(cls.from_dict, data.get("members", ())))
-        return cls(as_saved(data["metric"]), data["lower_better"], tuple(data["quantiles"]), shares, parts)
+        metric, quantiles = as_saved(data["metric"]), tuple(data["quantiles"])
+        return cls(metric, data["lower_better"], quantiles, shares, parts, data.get("side"))
 
     def _limits(self, oriented: Tensor) -> Tensor:
         """Oriented scores (K,) -> the distribution function just below and at each of them, (2 K,)."""
@@ -207,11 +210,12 @@ _DOUBLE = torch.empty(0, dtype=torch.float64)
 
 
 def _check_mixture(scales: Sequence[ScoreScale], shares: Sequence[float]) -> None:
-    kinds = {(scale.metric, scale.lower_better, scale.members) for scale in scales}
+    kinds = {(scale.metric, scale.lower_better, scale.members, scale.side) for scale in scales}
     if len(kinds) != 1:
         metrics = ", ".join(sorted({scale.metric for scale in scales})) or "none"
         raise ValueError(
-            f"scales of {metrics} cannot be mixed; give scales of one metric and one direction, on equal members"
+            f"scales of {metrics} cannot be mixed; give scales of one metric and one direction, on equal members and "
+            "sides"
         )
     if len(shares) != len(scales) or not all(0 < share < math.inf for share in shares):
         raise ValueError(f"shares are {list(shares)} for {len(scales)} scales; give a number above 0 for each")

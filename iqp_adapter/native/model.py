@@ -27,13 +27,17 @@ from ..store.reading import Fields
 from .autoencoder import Decoder, Encoder
 from .codebook import Codebook
 from .fidelity import FidelityFusion
+from .finish import Finish, halved
 from .presets import IQPFRConfig
 from .tokenizer import DualCodebook, Tokenizer, as_grid
 from .transformer import CodeTransformer
 
 
 class Prediction(NamedTuple):
-    """What the Transformer says of a batch: code logits of both codebooks, and what the decoder needs besides."""
+    """What the Transformer says of a batch: code logits of both codebooks, and what the decoder needs besides.
+
+    `lq` are the degraded pictures at the side that codes are of.
+    """
 
     lq: Tensor
     code_logits: Codes
@@ -63,8 +67,9 @@ class IQPFR(Restorer, nn.Module):
     Source: the ideas of IQPFR (arXiv 2503.09294), built for this project. The authors' code became public later, with
     the successor IQPIR (arXiv 2603.29773, https://github.com/fengyang1399-pixel/IQPIR). Differs from it: the score
     enters every layer by cross-attention (theirs: a map, added once to the encoder's output), the codebooks are
-    concatenated (theirs: summed), HQ+ has a learned null, "any" and the fidelity path are trained, and the decoder is
-    our own. Each part says the rest where it is. The configuration can take their map, their sum and their zero.
+    concatenated (theirs: summed), HQ+ has a learned null, "any" and the fidelity path are trained, the decoder is our
+    own, and a finish may double the side. Each part says the rest where it is. The configuration can take their map,
+    their sum and their zero.
 
     Args:
         config: sizes, see `presets`.
@@ -93,6 +98,7 @@ class IQPFR(Restorer, nn.Module):
         )
         self.embedding = ScoreEmbedding(config.attended, config.tokens) if config.attended else None
         self.score_map = ScoreBins(config.widths[-1], positions=config.grid**2) if config.has_score_map else None
+        self.finish = Finish(config.finish_width, config.finish_blocks, config.attended) if config.finished else None
 
     @property
     def resolution(self) -> int:
@@ -145,7 +151,7 @@ class IQPFR(Restorer, nn.Module):
         return [part for part in (self.embedding, self.score_map) if part is not None]
 
     def predict(self, lq: Tensor, quality: Tensor, scale: float | Tensor = 1.0) -> Prediction:
-        """lq (B, 3, R, R) in [0, 1] and quality (B, 1) -> code logits; `scale` is the guidance on them."""
+        """lq (B, 3, r, r) at the coded side, in [0, 1], and quality (B, 1) -> code logits; `scale` is the guidance."""
         features = self.encoder(lq)
         prediction = self._conditioned(lq, features, quality)
         if not self.takes_quality or (not isinstance(scale, Tensor) and scale == 1):
@@ -161,7 +167,7 @@ class IQPFR(Restorer, nn.Module):
         return Prediction(lq, self.transformer(features[-1], tokens, self.books), features, tokens)
 
     def decode(self, code_tokens: Tensor, prediction: Prediction, fidelity: float | Tensor = 0.0) -> Tensor:
-        """Code tokens (B, L, Z), as `books` makes them -> pictures (B, 3, R, R) in [0, 1] (not clamped)."""
+        """Code tokens (B, L, Z), as `books` makes them -> pictures (B, 3, r, r) at the coded side (not clamped)."""
         if isinstance(fidelity, Tensor):
             fidelity = fidelity.reshape(-1, 1, 1, 1)
         fuse = {
@@ -172,6 +178,17 @@ class IQPFR(Restorer, nn.Module):
         }
         image = self.decoder(as_grid(code_tokens), fuse)
         return with_colours_of(prediction.lq, image, fidelity) if self.config.keep_colours else image
+
+    def finished(
+        self, code_tokens: Tensor, prediction: Prediction, lq: Tensor, fidelity: float | Tensor = 0.0
+    ) -> Tensor:
+        """Code tokens (B, L, Z) and the degraded pictures (B, 3, R, R) -> restored ones (B, 3, R, R), not clamped."""
+        restored = self.decode(code_tokens, prediction, fidelity)
+        if self.finish is None:
+            return restored
+        if isinstance(fidelity, Tensor):
+            fidelity = fidelity.reshape(-1, 1, 1, 1)
+        return self.finish(restored, lq, prediction.tokens, fidelity)
 
     def forward(
         self,
@@ -192,7 +209,7 @@ class IQPFR(Restorer, nn.Module):
         """
         prediction = self._predicted(lq, quality, scale)
         code_tokens = self.books.lookup(*(x.argmax(-1) for x in prediction.code_logits))
-        return self.decode(code_tokens, prediction, self._fidelity(fidelity)), prediction.code_logits
+        return self.finished(code_tokens, prediction, lq, self._fidelity(fidelity)), prediction.code_logits
 
     @torch.no_grad()
     def restore(
@@ -243,14 +260,15 @@ class IQPFR(Restorer, nn.Module):
     ) -> Decision:
         """What it decides in a call like that, and how other codes are decoded; arguments as for a call."""
         prediction = self._predicted(lq, quality, scale)
-        decode = partial(self._decoded, prediction=prediction, fidelity=self._fidelity(fidelity))
+        decode = partial(self._decoded, prediction=prediction, lq=lq, fidelity=self._fidelity(fidelity))
         return Decision(prediction.code_logits, decode)
 
     def _predicted(self, lq: Tensor, quality: Asked, scale: float | Tensor) -> Prediction:
-        return self.predict(self._pictures(lq), self._quality(quality, lq.shape[0]), check_numbers("scale", scale))
+        coded = self._pictures(lq) if self.finish is None else halved(self._pictures(lq))
+        return self.predict(coded, self._quality(quality, lq.shape[0]), check_numbers("scale", scale))
 
-    def _decoded(self, weights: Codes, prediction: Prediction, fidelity: float | Tensor) -> Tensor:
-        return as_unit(self.decode(self.books.mix(*weights), prediction, fidelity))
+    def _decoded(self, weights: Codes, prediction: Prediction, lq: Tensor, fidelity: float | Tensor) -> Tensor:
+        return as_unit(self.finished(self.books.mix(*weights), prediction, lq, fidelity))
 
     @torch.no_grad()
     def adopt(self, tokenizer: Tokenizer) -> None:

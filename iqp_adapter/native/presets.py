@@ -13,6 +13,7 @@ _WHOLE = {
     "resolution": (8, 8192), "patch": (1, 64), "encoder_blocks": (1, 64), "decoder_blocks": (1, 64),
     "common_codes": (2, 1 << 20), "plus_codes": (1, 1 << 20), "code_dim": (1, 8192), "dim": (4, 16384),
     "layers": (1, 256), "heads": (1, 256), "tokens": (2, 256), "token_dim": (4, 16384),
+    "finish_width": (0, 4096), "finish_blocks": (1, 64),
 }  # fmt: skip
 """The least and the greatest value of each size."""
 
@@ -49,6 +50,8 @@ class IQPFRConfig:
             features; or "summed", where both quantise the same feature, and the decoder takes half as many channels.
         plus_weight: of the HQ+ entry in a sum.
         null: what stands for HQ+ where there is nothing to add: "learned", a vector; or "zero".
+        finish_width: channels of the finish, with which codes are of pictures of half the side; 0 for none.
+        finish_blocks: residual blocks of the finish.
     """
 
     resolution: int
@@ -72,6 +75,8 @@ class IQPFRConfig:
     joining: str = "concatenated"
     plus_weight: float = 0.8
     null: str = "learned"
+    finish_width: int = 0
+    finish_blocks: int = 3
 
     def __post_init__(self) -> None:
         for name, words in _WORDS.items():
@@ -79,9 +84,10 @@ class IQPFRConfig:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; choose from {', '.join(words)}")
         if self.patch < 1 or self.patch & (self.patch - 1):
             raise ValueError(f"patch {self.patch} must be a power of two")
-        if self.resolution % self.stride:
+        if self.resolution % (self.resolution // self.coded * self.stride):
             raise ValueError(
-                f"resolution {self.resolution} must be divisible by {self.stride}: patch and levels make that"
+                f"resolution {self.resolution} must be divisible by {self.resolution // self.coded * self.stride}: "
+                "patch, levels and finish make that"
             )
         if self.heads < 1 or self.dim % self.heads:
             raise ValueError(f"dim {self.dim} must be divisible by heads {self.heads}")
@@ -89,14 +95,24 @@ class IQPFRConfig:
             raise ValueError(f"fused level {outside[0]} must be below the number of widths {len(self.widths)}")
 
     @property
+    def finished(self) -> bool:
+        """Whether a finish doubles the side of the coded picture."""
+        return self.finish_width > 0
+
+    @property
+    def coded(self) -> int:
+        """Side of the pictures that codes are of, in pixels."""
+        return self.resolution // 2 if self.finished else self.resolution
+
+    @property
     def stride(self) -> int:
-        """Pixels per token, along a side."""
+        """Pixels of the coded picture per token, along a side."""
         return self.patch * 2 ** (len(self.widths) - 1)
 
     @property
     def grid(self) -> int:
         """Side of the token grid."""
-        return self.resolution // self.stride
+        return self.coded // self.stride
 
     @property
     def latent(self) -> int:

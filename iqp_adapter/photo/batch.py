@@ -135,10 +135,11 @@ class FaceBatch:
     # -- what is said of a face
 
     def _drives(self, scorer: FaceScorer) -> bool:
-        """Whether the model's scale is of its scores; an ensemble may be built on other scales of its members."""
+        """Whether the model's scale is of its scores: on the same scales of members, and at the same side."""
         if self.scale is None or scorer.metric != self.scale.metric:
             return False
-        return getattr(scorer, "member_scales", ()) == self.scale.members
+        seen = getattr(scorer, "member_scales", ()), getattr(scorer, "side", None)
+        return seen == (self.scale.members, self.scale.side)
 
     def _score(self, faces: Sequence[Face], when: str) -> None:
         pictures = _crops if when == "before" else _pictures

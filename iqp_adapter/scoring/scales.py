@@ -17,6 +17,9 @@ from ..store.reading import Fields, json_file
 
 logger = logging.getLogger(__name__)
 
+MAX_SIDE = 1 << 16
+"""Pixels, of the pictures that a scale is of."""
+
 PUBLISHED = "ffhq/"
 """How the names of published score scales begin."""
 
@@ -127,13 +130,14 @@ def read_scale(fields: Fields) -> ScoreScale:
     Raises:
         ValueError: for entries that are no scale.
     """
-    fields.only(("metric", "lower_better", "quantiles", "shares", "members"))
+    fields.only(("metric", "lower_better", "quantiles", "shares", "members", "side"))
     metric, lower_better = fields.text("metric"), fields.truth("lower_better")
     quantiles = fields.numbers("quantiles", (2, 100_000))
     shares = fields.numbers("shares", (2, 100_000)) if "shares" in fields.data else ()
     parts = tuple(map(read_scale, fields.each("members", (2, 100)))) if "members" in fields.data else ()
+    side = fields.whole("side", 1, MAX_SIDE) if "side" in fields.data else None
     try:
-        return ScoreScale(as_saved(metric), lower_better, quantiles, shares, parts)
+        return ScoreScale(as_saved(metric), lower_better, quantiles, shares, parts, side)
     except ValueError as error:
         raise ValueError(f"{fields.source}: {error}") from None
 
@@ -145,9 +149,10 @@ def digest_of(*scales: ScoreScale) -> str:
 
 
 def _further(scale: ScoreScale) -> list[Any]:
-    """What not every scale has: shares of the quantiles, and scales of members."""
+    """What not every scale has: shares of the quantiles, scales of members, and a side."""
     shares = [list(map(float, scale.shares))] if scale.shares else []
-    return [*shares, *([digest_of(*scale.members)] if scale.members else [])]
+    members = [digest_of(*scale.members)] if scale.members else []
+    return [*shares, *members, *([scale.side] if scale.side else [])]
 
 
 def say_stale(source: str, metric: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from ..core.device import device_of
 from ..core.metrics import LITE, NEWEST, canonical, family, members, refuse_judges, refuse_uncomputed, versions
@@ -44,6 +45,7 @@ class Scorer:
         tiled: whether it takes large pictures in tiles, with the same score in little memory.
         differentiable: whether the score has a gradient to the image.
         smallest: side in pixels below which an image has no score.
+        side: pixels to which the shorter side of larger images is reduced first; None scores them as they are.
         device: where the metric runs; scores are returned on the device of the images.
 
     Args:
@@ -58,6 +60,7 @@ class Scorer:
             one. Files that contain code are refused.
         scales: for an ensemble, score scales by the names of members, in place of those that the library stores. A
             single member counts by minimum and maximum if it has a scale of two knots, as `ScoreScale.ends` gives.
+        side: pixels; images whose shorter side is longer are reduced to it, by areas, before they are scored.
         options: arguments of pyiqa's network, such as `color_space="ycbcr"` for NIQE.
 
     Raises:
@@ -74,11 +77,14 @@ class Scorer:
         device: torch.device | str | None = None,
         weights: str | Path | None = None,
         scales: Mapping[str, ScoreScale] | None = None,
+        side: int | None = None,
         **options: Any,
     ) -> None:
         place, path = device_of(device), None if weights is None else Path(weights)
         built = _built(metric, path, scales or {}, options)
-        self.metric, self.protocol, self.earlier = built.name, built.protocol, built.earlier
+        self.side, seen = side, "" if side is None else f"/{side} px"
+        self.metric, self.protocol = built.name, built.protocol + seen
+        self.earlier = tuple(protocol + seen for protocol in built.earlier)
         self.scales, self.default_scale, self.member_scales = built.scales, built.default_scale, built.member_scales
         self.lower_better, self.tiled, self.differentiable = built.lower_better, built.tiled, built.differentiable
         self.smallest, self._float64 = built.smallest, built.float64
@@ -90,12 +96,13 @@ class Scorer:
 
     @classmethod
     def of(cls, scale: ScoreScale, device: torch.device | str | None = None) -> Scorer:
-        """The scorer whose scores a score scale is of; an ensemble is built on the scales that it keeps of its members.
+        """The scorer whose scores a score scale is of, on the scales that it keeps of its members and at its side.
 
         Raises:
             ValueError, OSError, ModuleNotFoundError: as `Scorer`.
         """
-        return cls(scale.metric, device=device, scales={member.metric: member for member in scale.members})
+        members = {member.metric: member for member in scale.members}
+        return cls(scale.metric, device=device, scales=members, side=scale.side)
 
     @staticmethod
     def available() -> list[str]:
@@ -125,6 +132,7 @@ class Scorer:
                 does not suffice.
         """
         self._check(images)
+        images = self._at_side(images)
         together = max(1, tiles.WHOLE // images[0, 0].numel())
         scores = torch.cat([self._scores(part) for part in images.split(together)]).to(images.device, torch.float32)
         if not scores.isfinite().all():
@@ -132,6 +140,13 @@ class Scorer:
             which = f"image {worst} of the batch" if len(images) > 1 else "this image"
             raise ValueError(f"{self.metric} has no score for {which}; is it constant?")
         return scores
+
+    def _at_side(self, images: Tensor) -> Tensor:
+        """The images, smaller where they are larger than the side at which they are scored."""
+        shorter = min(images.shape[2:])
+        if self.side is None or shorter <= self.side:
+            return images
+        return interpolate(images, [round(each * self.side / shorter) for each in images.shape[2:]], mode="area")
 
     def _scores(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B,), as the network gives them."""

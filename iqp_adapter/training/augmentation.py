@@ -23,6 +23,7 @@ class Augmentation:
         shift: largest shift in any direction, as a share of the picture's side.
         brightness, contrast, saturation: largest relative change, 0 for none.
         tint: largest relative change of a single channel.
+        grey: probability that a sample has no colours, neither in its input nor in its target.
     """
 
     flip: float = 0.5
@@ -33,16 +34,18 @@ class Augmentation:
     contrast: float = 0.2
     saturation: float = 0.3
     tint: float = 0.15
+    grey: float = 0.0
 
     def __post_init__(self) -> None:
         check_range("scale", self.scale, 0.1, 10)
         check_share("flip", self.flip)
+        check_share("grey", self.grey)
         check_types(self)
 
     @property
     def only_mirrors(self) -> bool:
         """Whether what it makes of a picture is the picture or its mirror image, and nothing else."""
-        changes = (self.rotation, self.shift, self.brightness, self.contrast, self.saturation, self.tint)
+        changes = (self.rotation, self.shift, self.brightness, self.contrast, self.saturation, self.tint, self.grey)
         return not any(changes) and tuple(self.scale) == (1, 1)
 
     def pose(self, rng: np.random.Generator) -> np.ndarray:

@@ -75,6 +75,8 @@ class Run:
 
     memory_format = torch.channels_last
     """Of the pictures, in which convolutions are fast."""
+    scored_side: int | None = None
+    """Side to which pictures are reduced before they are scored, where stages have pictures of several sizes."""
 
     def __init__(
         self,
@@ -89,11 +91,11 @@ class Run:
         self.resolution, self.folder = resolution, folder
         self.accelerator = Accelerator(mixed_precision="no" if config.precision == "fp32" else config.precision)
         scales = scales_of_members(self.config.metric, config.scales) if config.scales else {}
-        self.scorer = Scorer(config.metric, device=self.device, scales=scales)
-        self.data = FaceSets(self._sets(hq, lq, self._augmentation()), config.shares)
+        self.scorer = Scorer(config.metric, device=self.device, scales=scales, side=self.scored_side)
+        self._sources, self._watched_sources = (hq, lq), (watch or hq, None if watch else lq)
+        self.data = self._training_data(resolution)
         self.identity = identity_of_sets(self.data.folders)
         self._keep_settings()
-        self.watched_data = FaceSets(self._sets(watch or hq, None if watch else lq, None))
         self.scales = self._score_scales()
         self.scale = ScoreScale.mixture(list(self.scales.values()), list(self.data.draws.values()))
         self._watched_scales = [self.scale] if watch else list(self.scales.values())
@@ -114,6 +116,10 @@ class Run:
     def ingredients(self) -> dict[str, Any]:
         """What the weights come from besides settings and data; a run goes on with the same alone."""
         return {}
+
+    def side_of(self, name: str) -> int:
+        """Side of the pictures that a stage is trained on, in pixels."""
+        return self.resolution
 
     def train(self, name: str, number: int, make: Callable[[], Stage], progress: Progress = silent) -> nn.Module:
         """Trains or resumes a stage and returns its averaged model.
@@ -138,7 +144,10 @@ class Run:
         settings = asdict(stage.config) | {"batch": stage.config.batch * self.accelerator.num_processes}
         check_same(folder, settings, begun=is_there(folder))
         pace = Pace(save=self.config.save_every, watch=self.config.watch_every)
-        loop = Loop(stage, self._batches(stage.config, number), self._watched(), folder, self.accelerator, pace)
+        side = self.side_of(name)
+        data = self.data if side == self.resolution else self._training_data(side)
+        batches, watched = self._batches(data, stage.config, number), self._watched(side)
+        loop = Loop(stage, batches, watched, folder, self.accelerator, pace)
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process and loop.step < stage.config.steps:
             keep(folder, settings)
@@ -160,7 +169,12 @@ class Run:
                 (self.folder / SCALE).unlink(missing_ok=True)  # it was fitted under them
             keep(self.folder, shared)
 
-    def _sets(self, hq: Folders, lq: Folders | None, augmentation: Augmentation | None) -> dict[str, FaceFolder]:
+    def _training_data(self, side: int) -> FaceSets:
+        return FaceSets(self._sets(*self._sources, self._augmentation(), side), self.config.shares)
+
+    def _sets(
+        self, hq: Folders, lq: Folders | None, augmentation: Augmentation | None, side: int
+    ) -> dict[str, FaceFolder]:
         """Each set by its name, in alphabetical order; several have draws of their own, and share the memory."""
         roots = _several(hq)
         inputs: Sequence[Path | None] = [None] * len(roots) if lq is None else _several(lq)
@@ -172,23 +186,23 @@ class Run:
         for name, root, partners in sorted(zip(set_names(roots), roots, inputs, strict=True), key=lambda each: each[0]):
             seed = sample_seed(self.config.seed, 0, 0, "set", name) if len(roots) > 1 else self.config.seed
             shared = {"augmentation": augmentation, "seed": seed, "cache_bytes": CACHE // len(roots)}
-            sets[name] = self._folder(root, partners, shared)
+            sets[name] = self._folder(root, partners, side, shared | {"smallest": self.resolution})
         return sets
 
     def _augmentation(self) -> Augmentation:
         return Augmentation(**attributes(Augmentation, "augmentation", self.config.augmentation))
 
-    def _folder(self, root: Path, lq: Path | None, shared: dict[str, Any]) -> FaceFolder:
+    def _folder(self, root: Path, lq: Path | None, side: int, shared: dict[str, Any]) -> FaceFolder:
         ladder = Ladder(**attributes(Ladder, "ladder", self.config.ladder))
         if lq is not None:
-            return FacePairs(root, lq, self.resolution, ladder=ladder, **shared)
-        degradation = degradation_of(self.resolution, **self.config.degradation)
-        return FaceFolder(root, self.resolution, degradation=degradation, ladder=ladder, **shared)
+            return FacePairs(root, lq, side, ladder=ladder, **shared)
+        degradation = degradation_of(side, **self.config.degradation)
+        return FaceFolder(root, side, degradation=degradation, ladder=ladder, **shared)
 
-    def _batches(self, config: StageConfig, number: int) -> Callable[[int], Iterator[Batch]]:
+    def _batches(self, data: FaceSets, config: StageConfig, number: int) -> Callable[[int], Iterator[Batch]]:
         def stream(start: int) -> Iterator[Batch]:
             order = KeyedBatches(
-                len(self.data),
+                len(data),
                 config.batch,
                 seed=self.config.seed + number,
                 start_step=start * config.accumulate,
@@ -196,7 +210,7 @@ class Run:
                 world_size=self.accelerator.num_processes,
             )
             loader = DataLoader(
-                self.data,
+                data,
                 batch_sampler=order,
                 num_workers=self.config.workers,
                 generator=torch_generator(self.config.seed),
@@ -212,13 +226,11 @@ class Run:
         scale = SampleScales(tuple(scales), samples["set"].to(device))
         with torch.no_grad():
             quality = scale.quality(self.scorer(hq))
-        return Batch(hq, lq, quality, samples["key"].tolist(), scale)
+        return Batch(hq, lq, quality, samples["key"].tolist(), scale, samples["full"].to(device))
 
-    def _watched(self) -> Batch:
-        chosen = [
-            self.watched_data[0, index]
-            for index in range(0, len(self.watched_data), max(len(self.watched_data) // 6, 1))
-        ]
+    def _watched(self, side: int) -> Batch:
+        data = FaceSets(self._sets(*self._watched_sources, None, side))
+        chosen = [data[0, index] for index in range(0, len(data), max(len(data) // 6, 1))]
         batch = self._batch(torch.utils.data.default_collate(chosen[:6]), self._watched_scales)
         if self.config.scale and batch.quality.unique().numel() == 1:
             logger.warning(

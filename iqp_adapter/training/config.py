@@ -17,6 +17,8 @@ ADAPTER_STAGES = ("imitation", "reward")
 ADAPTER, HOST = "adapter", "host"
 """What learns in adapter training: the adapter on a frozen host, or also what leads to the codes of the host."""
 OPTIMISED = ("logits", "latent")
+STAGES = ([1], [1, 2], [1, 2, 3], [1, 2, 4], [1, 2, 3, 4])
+"""The stages that native training may have."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,8 @@ class TrainConfig(RunConfig):
 
     Args:
         preset: size and kind of the model, see `native.presets`.
-        stages: settings of "stage1", "stage2" and, for a model of ours, "stage3"; later ones may be left out.
+        stages: settings of "stage1", "stage2" and, for a model of ours, "stage3" and "stage4". Later ones may be left
+            out, and so may "stage3" before "stage4".
         changes: values that replace those of the preset.
         optimised: what the gradient of the quality term goes through to other codes: "logits", as in this project; or
             "latent", straight through to the encoder's features, as in the authors' code. See `QualityStage`,
@@ -163,20 +166,26 @@ class TrainConfig(RunConfig):
         """
         data = yaml_file(path)
         stages = data.get("stages")
-        if not isinstance(stages, dict) or list(stages) != [1, 2, 3][: len(stages)] or not stages:
-            raise ValueError(f"{path} does not describe stages 1, 2 and 3; see examples/native_tiny.yaml")
+        if not isinstance(stages, dict) or list(stages) not in STAGES:
+            raise ValueError(f"{path} does not describe stages 1, 2 and so on; see examples/native_tiny.yaml")
         named = {f"stage{n}": _make(StageConfig, settings, f"{path}: stage {n}") for n, settings in stages.items()}
         return _make(cls, {**data, "stages": named}, str(path))
 
     def name(self, number: int) -> str:
-        """The name of stage 1, 2 or 3.
+        """The name of stage 1, 2, 3 or 4.
 
         Raises:
             ValueError: if the configuration leaves it out.
         """
-        if number > len(self.stages):
-            raise ValueError(f"there is no stage {number}; the configuration ends with stage {len(self.stages)}")
-        return f"stage{number}"
+        name = f"stage{number}"
+        if name not in self.stages:
+            raise ValueError(f"there is no stage {number}; the configuration has {', '.join(self.stages)}")
+        return name
+
+    @property
+    def numbers(self) -> list[int]:
+        """The number of each stage, in order."""
+        return [int(name.removeprefix("stage")) for name in self.stages]
 
 
 @dataclass(frozen=True, kw_only=True)

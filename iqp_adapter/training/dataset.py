@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from ..degradations.discolour import grey
 from ..degradations.ladder import Ladder
 from ..degradations.rng import numpy_rng, sample_seed
 from ..pictures import check_large, read_large, resample, size_of
@@ -42,7 +43,7 @@ class FaceFolder(Dataset[dict[str, Any]]):
     while the stored picture is reduced to the training size, so that it costs no sharpness.
 
     The constructor decodes pictures until `cache_bytes` are used; the others are decoded each time. It leaves out files
-    that cannot be read or are smaller than `resolution`, with a warning for each. If a file becomes unreadable later,
+    that cannot be read or are smaller than `smallest`, with a warning for each. If a file becomes unreadable later,
     the next good one replaces it.
 
     Args:
@@ -53,6 +54,8 @@ class FaceFolder(Dataset[dict[str, Any]]):
         augmentation: changes pose and colour; without it a sample is the centre square of its picture.
         seed: of the run.
         cache_bytes: memory for decoded pictures.
+        smallest: side in pixels from which on a picture is taken; by default `resolution`. Smaller ones than a sample
+            are enlarged.
 
     Raises:
         ValueError: if no picture is usable.
@@ -69,14 +72,16 @@ class FaceFolder(Dataset[dict[str, Any]]):
         augmentation: Augmentation | None = None,
         seed: int = 0,
         cache_bytes: int = CACHE,
+        smallest: int | None = None,
     ) -> None:
         self.root, self.resolution, self.seed = Path(root), resolution, seed
+        self.smallest = resolution if smallest is None else smallest
         self.degradation, self.ladder, self.augmentation = degradation, ladder, augmentation
         self._cache: dict[Path, np.ndarray] = {}
         self._bad: set[Path] = set()
         self.paths = self._usable(list_images([self.root]), cache_bytes)
         if not self.paths:
-            raise ValueError(f"no picture in {root} is readable and at least {resolution} px; the log names each")
+            raise ValueError(f"no picture in {root} is readable and at least {self.smallest} px; the log names each")
 
     @property
     def recurs(self) -> bool:
@@ -94,19 +99,22 @@ class FaceFolder(Dataset[dict[str, Any]]):
 
         Returns:
             hq, lq: (3, H, W) float32 in [0, 1]; key: the seed of the sample, int64; index: of the file in `paths`;
-            severity: of the ladder, 0 for an unchanged target.
+            severity: of the ladder, 0 for an unchanged target; full: whether the picture has as many pixels as `hq`.
         """
         epoch, index = item if isinstance(item, tuple) else (0, item)
         key = sample_seed(self.seed, epoch, index)
-        for_pose, for_ladder, for_lq = (
-            sample_seed(self.seed, epoch, index, part) for part in ("pose", "ladder", "degradation")
+        for_pose, for_ladder, for_lq, for_grey = (
+            sample_seed(self.seed, epoch, index, part) for part in ("pose", "ladder", "degradation", "grey")
         )
         picture, *others = self._pictures(index)
         clean = self._augmented(picture, numpy_rng(for_pose))
         severity = self.ladder.severity(for_ladder) if self.ladder else 0.0
         hq = self.ladder.degrade(clean, severity, for_ladder) if self.ladder else clean
         lq = self._degraded(others, clean, hq, for_pose, for_lq)
-        return {"hq": _tensor(hq), "lq": _tensor(lq), "key": key, "index": index, "severity": severity}
+        if self.augmentation and numpy_rng(for_grey).uniform() < self.augmentation.grey:
+            hq, lq = grey(hq), grey(lq)
+        full = min(picture.shape[:2]) >= self.resolution
+        return {"hq": _tensor(hq), "lq": _tensor(lq), "key": key, "index": index, "severity": severity, "full": full}
 
     def _degraded(
         self, others: list[np.ndarray], clean: np.ndarray, hq: np.ndarray, for_pose: int, for_lq: int
@@ -133,7 +141,7 @@ class FaceFolder(Dataset[dict[str, Any]]):
     def _found(self, place: int) -> list[np.ndarray | None]:
         """The pictures of one place; None stands for one that cannot be read."""
         path = self.paths[place]
-        return [self._cache[path] if path in self._cache else self._read(path, self.resolution)]
+        return [self._cache[path] if path in self._cache else self._read(path, self.smallest)]
 
     def _read(self, path: Path, smallest: int) -> np.ndarray | None:
         if path in self._bad:
@@ -148,12 +156,12 @@ class FaceFolder(Dataset[dict[str, Any]]):
         room = cache_bytes
         for path in paths:
             if room > 0:
-                picture = self._read(path, self.resolution)
+                picture = self._read(path, self.smallest)
                 if picture is not None:
                     self._cache[path] = picture
                     room -= picture.nbytes
             else:
-                self._check_header(path, self.resolution)
+                self._check_header(path, self.smallest)
         return [path for path in paths if path not in self._bad]
 
     def _check_header(self, path: Path, smallest: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from .config import TrainConfig
 from .staged_run import StagedRun
 from .stages import (
     CodebookStage,
+    FinishStage,
     LatentQualityStage,
     PredictionStage,
     QualityStage,
@@ -58,14 +60,15 @@ class NativeStages(Protocol):
 
 
 class IQPFRStages:
-    """Ours: codebooks, prediction of codes, optimisation of quality."""
+    """Ours: codebooks, prediction of codes, optimisation of quality, the finish."""
 
     def __init__(self, run: NativeRun, size: IQPFRConfig):
         self.run, self.size = run, size
 
     def kind(self, name: str) -> type[Stage]:
         quality = QUALITY[self.run.config.optimised]
-        return {"stage1": CodebookStage, "stage2": self.run.prediction, "stage3": quality}[name]
+        kinds = {"stage1": CodebookStage, "stage2": self.run.prediction, "stage3": quality, "stage4": FinishStage}
+        return kinds[name]
 
     def make(self, name: str) -> Stage:
         run = self.run
@@ -75,11 +78,18 @@ class IQPFRStages:
         if name == "stage2":
             tokenizer = Tokenizer.from_pretrained(start, self.size).to(run.device)
             tokenizer.to(memory_format=torch.channels_last)
-            model = IQPFR(self.size, run.scale, set_scales=run.set_scales)
+            scales = {name: self._at_side(scale) for name, scale in run.set_scales.items()}
+            model = IQPFR(self.size, self._at_side(run.scale), set_scales=scales)
             model.adopt(tokenizer)
             return run.prediction(config, perceptual, model, tokenizer)
+        if name == "stage4":
+            return FinishStage(config, perceptual, self._restorer(start))
         quality, before = QUALITY[run.config.optimised], self._restorer(start)
         return quality(config, perceptual, self._restorer(start), before, run.scorer)
+
+    def _at_side(self, scale: ScoreScale) -> ScoreScale:
+        """The scale of scores at the side that codes are of, as it was made."""
+        return replace(scale, side=self.size.coded) if self.size.finished else scale
 
     def _restorer(self, folder: Path) -> IQPFR:
         return IQPFR.from_pretrained(folder).to(self.run.device).to(memory_format=torch.channels_last)

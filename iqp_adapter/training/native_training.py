@@ -13,9 +13,11 @@ from .stages import Stage
 
 
 class NativeTraining(NativeRun):
-    """The run of "stage1" (codebooks), "stage2" (prediction of codes) and "stage3" (optimisation of quality).
+    """The run of "stage1" (codebooks), "stage2" (prediction of codes), "stage3" (optimisation of quality) and "stage4".
 
-    The preset says which model it is: ours, IQPFR, or that of the paper's authors, IQPIR, which has no stage 3.
+    The preset says which model it is: ours, IQPFR, or that of the paper's authors, IQPIR, which ends with stage 2. The
+    last stage is for a model of ours that has a finish. It alone sees pictures of the full side; the others, which are
+    about codes, see them at the side that codes are of. A picture of that side is large enough for training.
 
     Args:
         config: settings of the run.
@@ -25,7 +27,11 @@ class NativeTraining(NativeRun):
     def __init__(self, config: TrainConfig, hq: Folders, folder: Path, watch: Path | None = None):
         self.size = preset(config.preset, **config.changes)
         self.stages = stages_of(self, self.size)
-        super().__init__(config, self.size.resolution, hq, folder, watch)
+        self.scored_side = self.size.coded if self.size.coded < self.size.resolution else None
+        super().__init__(config, self.size.coded, hq, folder, watch)
+
+    def side_of(self, name: str) -> int:
+        return self.size.resolution if name == "stage4" else self.resolution
 
     def kind(self, name: str) -> type[Stage]:
         return self.stages.kind(name)

@@ -76,6 +76,11 @@ class IQPIRConfig:
         return tuple(self.resolution >> level for level in range(self.levels))
 
     @property
+    def coded(self) -> int:
+        """Side of the pictures that codes are of, in pixels."""
+        return self.resolution
+
+    @property
     def grid(self) -> int:
         """Side of the grid of codes."""
         return self.sides[-1]

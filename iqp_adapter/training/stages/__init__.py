@@ -2,6 +2,7 @@
 
 from .adaptation import Adaptation
 from .codebooks import CodebookStage
+from .finish import FinishStage
 from .imitation import CodeImitation, HostImitation, ImageImitation
 from .prediction import PredictionStage
 from .quality_optimisation import LatentQualityStage, QualityStage
@@ -16,6 +17,7 @@ __all__ = [
     "CodeImitation",
     "CodeReward",
     "CodebookStage",
+    "FinishStage",
     "HostImitation",
     "ImageImitation",
     "ImageReward",

@@ -22,6 +22,7 @@ class Batch(NamedTuple):
         quality: of the targets within their own sets, (B,).
         keys: a random key for every sample.
         scale: of every sample's own set.
+        full: whether the picture behind a target has as many pixels as the target, (B,) bool.
     """
 
     hq: Tensor
@@ -29,11 +30,13 @@ class Batch(NamedTuple):
     quality: Tensor
     keys: list[int]
     scale: SampleScales
+    full: Tensor
 
     def at(self, places: Tensor) -> Batch:
         """The samples at some places (N,)."""
         scale = self.scale._replace(sets=self.scale.sets[places])
-        return Batch(self.hq[places], self.lq[places], self.quality[places], [self.keys[i] for i in places], scale)
+        keys = [self.keys[i] for i in places]
+        return Batch(self.hq[places], self.lq[places], self.quality[places], keys, scale, self.full[places])
 
     def uniform(self, purpose: int) -> Tensor:
         """One uniform draw per sample (B,), the same in every batch and process that the sample is in."""
