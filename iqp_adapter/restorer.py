@@ -13,6 +13,7 @@ from torch.nn.functional import one_hot
 
 from .core.codes import Codes, Optimisation, best_of, optimise
 from .core.injection import Scale
+from .core.metrics import canonical
 from .core.numbers import check_numbers
 from .core.quality import OWN, Asked, ScoreScale, as_rows
 from .pictures import as_given
@@ -199,14 +200,15 @@ class Restorer:
 
         Args:
             lq, quality, scale, arguments: as for `restore`, as is what is returned.
-            metric: name of a differentiable metric, or a `Scorer`.
+            metric: name of a differentiable metric, or a `Scorer`. One of that name that the model is conditioned on
+                is taken at the side and on the members' scales that the model knows.
             steps: number of updates, each a restoration and its gradient.
             kl_weight: price of leaving the model's own code distribution, in points of the metric per nat.
 
         Raises:
             ValueError: for a model without codes, or one that decodes without gradients.
         """
-        reward = reward_of(metric, self.device, differentiable=True)
+        reward = reward_of(self._scorer(metric), self.device, differentiable=True)
         settings = Optimisation(steps=steps, kl_weight=kl_weight)
         return self._restored_by(lambda d: optimise(*d, reward, settings)[0], lq, quality, scale, arguments)
 
@@ -225,10 +227,17 @@ class Restorer:
 
         Needs no gradient, so that any metric will do; arguments as for `optimise` and `codes.best_of`.
         """
-        reward = reward_of(metric, self.device, differentiable=False)
+        reward = reward_of(self._scorer(metric), self.device, differentiable=False)
         return self._restored_by(
             lambda d: best_of(*d, reward, samples, seed, temperature), lq, quality, scale, arguments
         )
+
+    def _scorer(self, metric: str | Scorer) -> str | Scorer:
+        """A metric, as the model is conditioned on it where it is."""
+        scale = self.score_scale
+        if scale is None or not isinstance(metric, str) or canonical(metric) != scale.metric:
+            return metric
+        return Scorer.of(scale, self.device)
 
     @torch.no_grad()
     def _restored_by(
