@@ -25,7 +25,8 @@ def acting(config: IQPFRConfig, seed: int = 0, scale: ScoreScale = SCALE) -> IQP
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         built = IQPFR(config, scale)
-        for layer in (built.transformer.refine, *(fusion.modulate for fusion in built.fusions.values())):
+        finish = (built.finish.leave, built.finish.condition) if built.finish else ()
+        for layer in (built.transformer.refine, *(fusion.modulate for fusion in built.fusions.values()), *finish):
             torch.nn.init.normal_(layer.weight, std=0.1)
     return built.eval()
 

@@ -64,7 +64,7 @@ def assert_same(some: list[dict[str, torch.Tensor]], others: list[dict[str, torc
 def test_a_sample(folder):
     data = build(folder)
     sample = data[2, 5]
-    assert sample.keys() == {"hq", "lq", "key", "index", "severity"}
+    assert sample.keys() == {"hq", "lq", "key", "index", "severity", "full"}
     for name in ("hq", "lq"):
         assert sample[name].shape == (3, 64, 64) and sample[name].dtype == torch.float32
         assert sample[name].min() >= 0 and sample[name].max() <= 1

@@ -35,8 +35,9 @@ DRIVING, SECOND = "iqp-lite", "piqe"
 JUDGES = (DRIVING, "niqe@512", SECOND, "perceptual-lite2", "identity")
 LEVELS = np.linspace(1 - BEST, BEST, 5).round(4)
 BEFORE, LAST = list(STAGES)[-2:]
-UNOPTIMISED = {f"{design} before {LAST}": design for design in (OURS, "map")}
+UNOPTIMISED = {f"{design} before {LAST}": design for design in (OURS, "map", "ensemble")}
 BASES = {name: design.base for name, design in DESIGNS.items()} | UNOPTIMISED
+BASES["ensemble before stage3"] = f"{OURS} before {LAST}"
 """What each line is compared with besides ours."""
 
 Seeds = dict[int, "Seen"]

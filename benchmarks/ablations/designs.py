@@ -10,6 +10,7 @@ latent       stage 3 through the encoder's features, and not through the logits
 map-latent   the same for `map`, where the encoder's features know the quality
 no-any       "any" is not trained
 theirs       all of the above
+ensemble     ours, conditioned on the mean of two metrics; without stage 3, since one of them has no gradient
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class Design:
         drop: share of the samples that train "any".
         base: the design that it differs from in one thing.
         own: the first stage that it trains itself; it has the stages before from `base`.
+        last: the last stage that it trains.
     """
 
     changes: dict[str, Any] = field(default_factory=dict)
@@ -56,6 +58,7 @@ class Design:
     drop: float = 0.15
     base: str = OURS
     own: int = FIRST
+    last: int = len(STAGES)
 
 
 MAP = {"injection": "score_map"}
@@ -77,6 +80,7 @@ DESIGNS = {
     "map-latent": Design(MAP, LATENT, base="map", own=3),
     "no-any": Design(drop=0.0, own=2),
     "theirs": Design(MAP | SUM | ZERO | MINMAX, LATENT | {"scale_knots": 2}, drop=0.0),
+    "ensemble": Design(settings={"metric": "mean(iqp-lite, piqe)"}, own=2, last=2),
 }
 
 

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.ablations.designs import DESIGNS, FIRST, OURS, STAGES, config_of
+from benchmarks.ablations.designs import DESIGNS, FIRST, OURS, config_of
 from benchmarks.ablations.train_variant import adopt, trained
 from iqp_adapter.training.base_run import SCALE
 from iqp_adapter.training.native_training import NativeTraining
@@ -38,7 +38,8 @@ def train(run: Path, name: str, seed: int, hq: list[Path], until: int, longer: f
 def share_scale(run: Path, name: str, seed: int) -> None:
     """Fitting the score scale takes a while; with one seed it is the same for all designs that fit it alike."""
     source, folder = run / f"{OURS}-{seed}" / SCALE, run / f"{name}-{seed}"
-    alike = config_of(name, seed).scale_knots == config_of(OURS, seed).scale_knots
+    mine, ours = config_of(name, seed), config_of(OURS, seed)
+    alike = (mine.metric, mine.scale_knots) == (ours.metric, ours.scale_knots)
     if alike and name != OURS and source.exists():
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, folder)
@@ -51,10 +52,10 @@ def main(
     seed: int = 0,
     longer: Annotated[float, typer.Option(help="factor of the steps of every stage")] = 1.0,
 ) -> None:
-    """Trains every stage of a design."""
+    """Trains the stages of a design."""
     if design not in DESIGNS:
         raise typer.BadParameter(f"there is no design {design!r}; choose from {', '.join(DESIGNS)}")
-    train(run, design, seed, hq, len(STAGES), longer)
+    train(run, design, seed, hq, DESIGNS[design].last, longer)
 
 
 if __name__ == "__main__":
