@@ -239,7 +239,9 @@ class TestDesigns:
             mine = config_of(name, 0)
             changed = {key for key in mine.changes if mine.changes[key] != base.changes.get(key)}
             differ = changed - {"code_dim", "plus_above"}  # these keep the rest equal
-            differ |= {key for key in ("scale_knots", "optimised", "metric") if getattr(mine, key) != getattr(base, key)}
+            differ |= {
+                key for key in ("scale_knots", "optimised", "metric") if getattr(mine, key) != getattr(base, key)
+            }
             differ |= {"drop"} if mine.stages != base.stages else set()
             assert len(differ) == 1, name
 

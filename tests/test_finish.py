@@ -34,11 +34,11 @@ def lq():
 @pytest.fixture
 def model():
     """Its finish draws something, which depends on quality and input."""
-    return acting(FINISHED, scale=AT_SIDE)
+    return acting(replace(FINISHED, fused_picture=True), scale=AT_SIDE)
 
 
 def test_it_draws_nothing_but_finer_detail(model, lq):
-    coded = IQPFR(SMALL).eval()
+    coded = IQPFR(replace(SMALL, fused_picture=True)).eval()
     coded.load_state_dict({key: value for key, value in model.state_dict().items() if not key.startswith("finish.")})
     restored, logits = model(lq, quality=0.7, fidelity=0.3)
     expected, _ = coded(halved(lq), quality=0.7, fidelity=0.3)
@@ -80,8 +80,27 @@ def test_codes_are_decoded_with_the_finish(model, lq):
 def test_saved_and_loaded(model, lq, tmp_path):
     model.save_pretrained(tmp_path)
     loaded = IQPFR.from_pretrained(tmp_path)
-    assert loaded.score_scale == AT_SIDE and loaded.config == FINISHED
+    assert loaded.score_scale == AT_SIDE and loaded.config == model.config
     assert torch.equal(loaded(lq, 0.7)[0], model(lq, 0.7)[0])
+
+
+class TestFusedPicture:
+    """The fidelity path may also join at the end, from the degraded picture itself."""
+
+    FUSED = replace(FINISHED, fused_picture=True)
+
+    def test_it_brings_in_what_no_level_sees(self, lq):
+        model = acting(replace(self.FUSED, fused_levels=(), keep_colours=False))
+        prediction = model.predict(halved(lq), torch.full((2, 1), 0.7))
+        codes = model.books.lookup(*(x.argmax(-1) for x in prediction.code_logits))
+        other = prediction._replace(lq=prediction.lq.flip(-1))
+        assert not torch.allclose(model.decode(codes, prediction, 1.0), model.decode(codes, other, 1.0), atol=1e-3)
+
+    def test_it_does_nothing_without_fidelity(self, lq):
+        fused, plain = acting(self.FUSED), IQPFR(FINISHED).eval()
+        plain.load_state_dict({k: v for k, v in fused.state_dict().items() if not k.startswith("fusions.picture.")})
+        assert torch.equal(fused(lq, 0.7, fidelity=0.0)[0], plain(lq, 0.7, fidelity=0.0)[0])
+        assert not torch.allclose(fused(lq, 0.7, fidelity=1.0)[0], plain(lq, 0.7, fidelity=1.0)[0], atol=1e-3)
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -205,8 +224,8 @@ class TestStage:
 
     def test_the_discriminator_compares_good_pictures(self, stage, batch):
         bad = batch._replace(quality=torch.tensor([0.3, 0.3]))
-        assert float(self.updates(stage, bad)["discriminator"]["discriminator"]) == 0
-        assert float(self.updates(stage, batch)["discriminator"]["discriminator"]) > 0
+        assert self.updates(stage, bad)["discriminator"]["discriminator"].item() == 0
+        assert self.updates(stage, batch)["discriminator"]["discriminator"].item() > 0
 
     def test_a_model_without_a_finish_is_refused(self):
         with pytest.raises(ValueError, match="this model has none; set finish_width"):

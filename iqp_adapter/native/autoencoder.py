@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
+
+PICTURE = "picture"
+"""Stands for the decoder's last features, beside the numbers of its levels."""
+
+_DRAW = 3
+"""Layers that make the picture of these features."""
 
 
 class ResBlock(nn.Module):
@@ -86,16 +92,20 @@ class Decoder(nn.Module):
         for _ in range(patch.bit_length() - 1):
             head += [Up(dim, max(dim // 2, 16)), ResBlock(max(dim // 2, 16))]
             dim = max(dim // 2, 16)
+        self.last_width = dim
         self.head = nn.Sequential(*head, _norm(dim), nn.SiLU(), _conv(dim, 3))
 
-    def forward(self, grid: Tensor, fuse: dict[int, nn.Module] | None = None) -> Tensor:
-        """`fuse` holds, per level counted from the picture, what is done to the features after that level."""
+    def forward(self, grid: Tensor, fuse: Mapping[str, Callable[[Tensor], Tensor]] | None = None) -> Tensor:
+        """`fuse` holds what is done to the features after a level, "0" and on from the picture, and to the last ones.
+
+        The last ones, `PICTURE`, have the size of the picture.
+        """
+        fuse = fuse or {}
         x = self.stem(grid)
         for depth, level in zip(reversed(range(len(self.levels))), self.levels, strict=True):
-            x = level(x)
-            if fuse and depth in fuse:
-                x = fuse[depth](x)
-        return self.head(x) * 0.5 + 0.5
+            x = fuse.get(str(depth), _as_it_is)(level(x))
+        x = fuse.get(PICTURE, _as_it_is)(self.head[:-_DRAW](x))
+        return self.head[-_DRAW:](x) * 0.5 + 0.5
 
 
 class Up(nn.Module):
@@ -108,6 +118,10 @@ class Up(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.resize(self.conv(x))
+
+
+def _as_it_is(x: Tensor) -> Tensor:
+    return x
 
 
 def _conv(dim: int, out_dim: int) -> nn.Conv2d:

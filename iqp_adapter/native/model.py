@@ -24,7 +24,7 @@ from ..restorer import Decision, Restorer
 from ..scoring.scales import read_scale, read_set_scales, say_stale
 from ..store import checkpoint, hub
 from ..store.reading import Fields
-from .autoencoder import Decoder, Encoder
+from .autoencoder import PICTURE, Decoder, Encoder
 from .codebook import Codebook
 from .fidelity import FidelityFusion
 from .finish import Finish, halved
@@ -94,8 +94,10 @@ class IQPFR(Restorer, nn.Module):
         self.books = DualCodebook(config, Codebook)
         self.decoder = Decoder(config.latent, config.patch, config.widths, config.decoder_blocks)
         self.fusions = nn.ModuleDict(
-            {str(i): FidelityFusion(config.widths[i], config.attended) for i in config.fused_levels}
+            {str(i): FidelityFusion(width := config.widths[i], width, config.attended) for i in config.fused_levels}
         )
+        if config.fused_picture:
+            self.fusions[PICTURE] = FidelityFusion(self.decoder.last_width, 3, None)
         self.embedding = ScoreEmbedding(config.attended, config.tokens) if config.attended else None
         self.score_map = ScoreBins(config.widths[-1], positions=config.grid**2) if config.has_score_map else None
         self.finish = Finish(config.finish_width, config.finish_blocks, config.attended) if config.finished else None
@@ -170,10 +172,10 @@ class IQPFR(Restorer, nn.Module):
         """Code tokens (B, L, Z), as `books` makes them -> pictures (B, 3, r, r) at the coded side (not clamped)."""
         if isinstance(fidelity, Tensor):
             fidelity = fidelity.reshape(-1, 1, 1, 1)
+        seen = {str(level): features for level, features in enumerate(prediction.features)}
+        seen[PICTURE] = 2 * prediction.lq - 1
         fuse = {
-            int(level): partial(
-                fusion, encoded=prediction.features[int(level)], tokens=prediction.tokens, fidelity=fidelity
-            )
+            level: partial(fusion, seen=seen[level], tokens=prediction.tokens, fidelity=fidelity)
             for level, fusion in self.fusions.items()
         }
         image = self.decoder(as_grid(code_tokens), fuse)

@@ -22,6 +22,7 @@ JOININGS = ("concatenated", "summed")
 NULLS = ("learned", "zero")
 _WORDS = {"injection": INJECTIONS, "joining": JOININGS, "null": NULLS}
 """The words for each choice of design; the first one is ours."""
+_FLAGS = ("fused_picture", "keep_colours", "condition")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class IQPFRConfig:
         plus_above: quality above which an image trains the HQ+ branch; -1 lets every image do so.
         dim, layers, heads: of the Transformer.
         fused_levels: levels, counted from the picture, at which the fidelity path joins the decoder.
+        fused_picture: whether it also joins at the end, from the degraded picture itself.
         keep_colours: whether the fidelity path keeps the input's broad colours; False where colours are to change.
         condition: False for a model that takes no quality (a baseline, or a host to wrap).
         tokens, token_dim: of the score embedding.
@@ -67,6 +69,7 @@ class IQPFRConfig:
     heads: int
     fused_levels: tuple[int, ...]
     plus_above: float = 0.5
+    fused_picture: bool = False
     keep_colours: bool = True
     condition: bool = True
     tokens: int = 4
@@ -151,7 +154,7 @@ class IQPFRConfig:
             "plus_weight": fields.number("plus_weight", 0, 10, cls.plus_weight),
         }
         words: dict[str, Any] = {name: fields.text(name, known, getattr(cls, name)) for name, known in _WORDS.items()}
-        flags: dict[str, Any] = {name: fields.truth(name, getattr(cls, name)) for name in ("keep_colours", "condition")}
+        flags: dict[str, Any] = {name: fields.truth(name, getattr(cls, name)) for name in _FLAGS}
         try:
             return cls(widths=widths, fused_levels=fused, **sizes, **shares, **flags, **words)
         except ValueError as error:
