@@ -52,10 +52,10 @@ def named(models: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def described(models: Mapping[str, IQPFR], fidelity: float | None = None) -> dict[str, dict[str, float]]:
+def described(models: Mapping[str, IQPFR], fidelity: float | None = None) -> dict[str, dict[str, Any]]:
     """Size and fidelity of each model, ready for JSON."""
     return {
-        name: {"resolution": model.resolution, "fidelity": model.fidelity if fidelity is None else fidelity}
+        name: {"resolution": model.resolution, "fidelity": model.own_fidelity if fidelity is None else fidelity}
         for name, model in models.items()
     }
 

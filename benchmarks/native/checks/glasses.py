@@ -11,16 +11,20 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from benchmarks.native.checks.regions import EYES, above_beside, eyes_and_bridge, highest_near, steepness
+from benchmarks.native.checks.regions import EYES, above_beside, eyes_and_bridge, gradient, highest_near
 
-FINER = 4
-"""Frames are drawn so many times finer and reduced."""
+CANVAS = 2048
+"""Side in pixels at which frames are drawn before they are reduced."""
 
 STEEP = 4.0
 """L* a hundredth of the side: from here on an edge of the original around the eyes is a strong one."""
 
 NEAR = 1 / 100
 """How far a restored edge may be from the original's."""
+
+
+DIRECTIONS = [np.float32([np.cos(angle), np.sin(angle)]) for angle in np.arange(8) * np.pi / 4]
+"""In which edges rise."""
 
 
 class Frame(NamedTuple):
@@ -60,11 +64,10 @@ def worn(picture: np.ndarray, frame: Frame) -> np.ndarray:
 @cache
 def shape(frame: Frame, side: int) -> np.ndarray:
     """How much of every pixel the frame covers (side, side), 0 to 1."""
-    fine = FINER * side
-    canvas = np.zeros((fine, fine), np.uint8)
+    canvas = np.zeros((CANVAS, CANVAS), np.uint8)
     for line in lines(frame):
-        points = np.round(np.array(line) * fine).astype(np.int32)
-        cv2.polylines(canvas, [points], False, 255, max(1, round(frame.width * fine)))
+        points = np.round(line * CANVAS).astype(np.int32)
+        cv2.polylines(canvas, [points], False, 255, round(frame.width * CANVAS))
     return cv2.resize(canvas, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
 
@@ -108,8 +111,14 @@ def frame_lost(restored: np.ndarray, framed: np.ndarray, bare: np.ndarray, frame
 
 
 def edges_lost(restored: np.ndarray, original: np.ndarray) -> float:
-    """Share in percent of the original's strong edges around the eyes of which less than half is left (H, W)."""
-    before, after = (steepness(lightness, 1 / 256) for lightness in (original, restored))
-    strong = (before > STEEP) & eyes_and_bridge(len(original))
-    near = highest_near(after, NEAR)
-    return 100 * float((near < before / 2)[strong].mean()) if strong.any() else 0.0
+    """Share in percent of the original's strong edges around the eyes of which less than half is left (H, W).
+
+    What is left is an edge of nearly the same direction nearby, with the same side dark.
+    """
+    before, after = (gradient(lightness, 1 / 256) for lightness in (original, restored))
+    steep = np.stack([before @ axis for axis in DIRECTIONS])  # (D, H, W)
+    left = np.stack([highest_near(after @ axis, NEAR) for axis in DIRECTIONS])
+    nearest = steep.argmax(0)[None]
+    steep, left = (np.take_along_axis(along, nearest, 0)[0] for along in (steep, left))
+    strong = (steep > STEEP) & eyes_and_bridge(len(original))
+    return 100 * float((left < steep / 2)[strong].mean()) if strong.any() else 0.0

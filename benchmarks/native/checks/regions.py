@@ -91,11 +91,16 @@ def mean_inside(picture: np.ndarray, mask: np.ndarray, sigma: float) -> np.ndarr
     return blurred(picture * share, sigma) / np.maximum(weight, 1e-6).reshape(share.shape)
 
 
-def steepness(lightness: np.ndarray, sigma: float) -> np.ndarray:
-    """Length of the gradient (H, W) after a blur, in L* a hundredth of the side."""
+def gradient(lightness: np.ndarray, sigma: float) -> np.ndarray:
+    """Slopes to the right and down (H, W, 2) after a blur, in L* a hundredth of the side."""
     soft = blurred(lightness, sigma)
-    across, down = cv2.Sobel(soft, -1, 1, 0, scale=1 / 8), cv2.Sobel(soft, -1, 0, 1, scale=1 / 8)
-    return np.hypot(across, down) * (len(lightness) / 100)
+    slopes = [cv2.Sobel(soft, -1, *axis, scale=len(lightness) / 800) for axis in ((1, 0), (0, 1))]
+    return np.stack(slopes, -1)
+
+
+def steepness(lightness: np.ndarray, sigma: float) -> np.ndarray:
+    """Length of the gradient (H, W)."""
+    return np.linalg.norm(gradient(lightness, sigma), axis=-1)
 
 
 def highest_near(lightness: np.ndarray, reach: float) -> np.ndarray:
