@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 import typer
 from native_pieces import SMALL, acting
 from PIL import Image
+from skimage.data import astronaut
 
 from benchmarks.common.inputs import as_batch, astronaut_face, load_model
 from benchmarks.common.sets import check_sets, load_set, named, quality_of
@@ -29,6 +31,7 @@ from benchmarks.native.checks.regions import (
     skin,
     steepness,
 )
+from benchmarks.native.checks.scenes import scenes
 from benchmarks.native.checks.specks import specks
 from iqp_adapter.bench.intervals import Interval
 from iqp_adapter.degradations.discolour import fade, grey
@@ -276,8 +279,12 @@ class TestTheCommand:
         assert found["models"]["one"] == {"resolution": 32, "fidelity": 0.2}
         assert "## astronauts/dev, 96 px" in (tmp_path / "seen.md").read_text()
 
+    def seen(self, album):
+        load = partial(load_set, album, None, 1)
+        return faults.look(load(), scenes(load(), load), {})
+
     def test_the_original_passes_and_frames_on_the_input_are_worn(self, album):
-        seen = faults.look(album, None, 1, {})
+        seen = self.seen(album)
         people = faults.result(
             faults.Seen(seen.people, seen.skin, seen.values | {"perfect": seen.values["original"]}), ["perfect"]
         )
@@ -286,8 +293,25 @@ class TestTheCommand:
         assert seen.values["input"]["thick black, squarer lost, %"].max() < 90
         assert seen.values["input"]["coloured, %"].max() == 0
 
+    def test_real_faces_are_compared_with_themselves(self, album, model, tmp_path):
+        faults.main([f"one={model}"], crops=[album], photos=[self.photo(tmp_path)], out=tmp_path, name="real")
+        found = json.loads((tmp_path / "real.json").read_text())["sets"]
+        cut, crops = found["some/photos"], found["astronauts/dev"]
+        assert cut["pictures"] == 2 and cut["side"] == crops["side"] == 512 and not cut["skin"]
+        assert list(crops["methods"]) == ["input", "one"]
+        assert {measure["mean"] for name, measure in crops["methods"]["input"].items() if "chroma" not in name} == {0}
+        assert crops["verdicts"]["one"]["skin to the input, CIEDE2000"] == "fails"
+
+    def photo(self, tmp_path):
+        """Two photos of the astronaut."""
+        folder = tmp_path / "some" / "photos"
+        folder.mkdir(parents=True)
+        for name in ("one", "two"):
+            Image.fromarray(astronaut()).save(folder / f"{name}.png")
+        return folder
+
     def test_skin_is_told_apart_within_a_set(self, album):
-        seen = faults.look(album, None, 1, {})
+        seen = self.seen(album)
         assert (np.diff(seen.skin) < 0).all()
         assert [name.split(",")[0] for name in faults.by_skin(seen)] == ["dark", "middle", "bright"]
 

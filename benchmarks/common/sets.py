@@ -1,4 +1,4 @@
-"""What several models are compared on: sets of faces, each at the size of its own files, and models with names.
+"""What several models are compared on: sets of faces, each at the size of its own files, real photos, and their names.
 
 Every model gets the same inputs and is compared with the same originals, whatever size it works at: `restore` brings
 a picture to the model's size and back, both bicubic. The originals' own size is taken for that. Above it the reference
@@ -15,12 +15,13 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
+from torch import Tensor
 
-from benchmarks.common.inputs import Pictures, as_batch, degraded_by
+from benchmarks.common.inputs import Pictures, aligned_faces, as_batch, degraded_by
 from iqp_adapter.core.quality import WORDS
 from iqp_adapter.degradations.face import Degradation
 from iqp_adapter.native import IQPFR
-from iqp_adapter.pictures import size_of
+from iqp_adapter.pictures import read_pixels, read_tensor, resize, size_of
 from iqp_adapter.store.files import list_images
 
 ModelsOption = Annotated[
@@ -33,6 +34,13 @@ SetsOption = Annotated[
 SideOption = Annotated[
     int | None, typer.Option(min=64, help="of the pictures that are degraded and compared; each set's own by default")
 ]
+PhotosOption = Annotated[
+    list[Path], typer.Option("--photos", help="folder of degraded photos, whose faces are cut out; may be repeated")
+]
+CropsOption = Annotated[list[Path], typer.Option("--crops", help="folder of degraded aligned faces; may be repeated")]
+CROP = 512
+"""Side in pixels of faces that have no original."""
+
 QUALITY = 'a number in [0, 1], "best" or "any"'
 
 
@@ -103,6 +111,35 @@ def load_set(
     pictures = degraded_by(lambda hq, seed: degrade(change(hq), seed), folder, at, seeds)
     changed = [as_batch(change(original.permute(1, 2, 0).numpy())) for original in pictures.original]
     return replace(pictures, original=torch.cat(changed))
+
+
+def load_photos(folder: Path) -> Pictures:
+    """The faces in degraded photos, cut out and aligned; each counts as a person of its own.
+
+    Raises:
+        typer.BadParameter: where no face is found.
+    """
+    found = [
+        (f"{file.stem} {place}", as_batch(face))
+        for file in list_images([folder])
+        for place, face in enumerate(aligned_faces(read_pixels(file), CROP))
+    ]
+    if not found:
+        raise typer.BadParameter(f"no face is found in the photos of {folder}; give aligned faces as --crops")
+    people, faces = zip(*found, strict=True)
+    return _without_originals(torch.cat(faces), people)
+
+
+def load_crops(folder: Path) -> Pictures:
+    """Degraded aligned faces."""
+    files = list_images([folder])
+    faces = [resize(read_tensor(file)[None], (CROP, CROP)) for file in files]
+    return _without_originals(torch.cat(faces).clamp(0, 1), [file.stem for file in files])
+
+
+def _without_originals(faces: Tensor, people: Sequence[str]) -> Pictures:
+    """What is all that is known of them is what they are compared with."""
+    return Pictures(faces, faces, list(people))
 
 
 def check_sets(folders: Sequence[Path]) -> None:

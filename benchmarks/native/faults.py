@@ -10,39 +10,37 @@ and edges around the eyes. Darkened contours: lines, and crescents below eyes an
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import typer
-from torch import Tensor
 
 from benchmarks.common.inputs import Pictures, SeedsOption, load_model, restore
 from benchmarks.common.results import RESULTS, OutOption, page, provenance, write_json, write_text
 from benchmarks.common.sets import (
     QUALITY,
+    CropsOption,
     ModelsOption,
+    PhotosOption,
     SetsOption,
     SideOption,
     check_sets,
     described,
+    load_crops,
+    load_photos,
     load_set,
     named,
     quality_of,
     set_name,
-    side_of,
 )
-from benchmarks.native.checks.bleaching import bleaching, skin_lightness
-from benchmarks.native.checks.contours import contours
-from benchmarks.native.checks.glasses import FRAMES, Frame, edges_lost, frame_lost, worn
-from benchmarks.native.checks.halos import halos
+from benchmarks.native.checks.bleaching import skin_lightness
+from benchmarks.native.checks.glasses import FRAMES
 from benchmarks.native.checks.regions import lab_of
-from benchmarks.native.checks.specks import specks
+from benchmarks.native.checks.scenes import INPUT, Scene, real_scenes, scenes
 from iqp_adapter.bench.intervals import Interval, People
 from iqp_adapter.bench.panel import Scores, summary
-from iqp_adapter.degradations.discolour import grey
 from iqp_adapter.native import IQPFR
 
 ALLOWED = {
@@ -65,7 +63,8 @@ THIRDS = ("dark", "middle", "bright")
 NOTES = (
     "Mean [95 % interval over people] on equal inputs; differences are paired by picture. More is worse, but for "
     "lightness, chroma and the change along contours, which have a sign and are best at 0. A check passes where the "
-    "whole interval of the excess over the input is allowed, and fails where none of it is. Allowed are: "
+    "whole interval of the excess over the input is allowed, and fails where none of it is. Photos without an original "
+    "are compared with themselves. Allowed are: "
     f"{', '.join(f'{name} {most:g}' for name, most in ALLOWED.items())}."
 )
 
@@ -73,62 +72,11 @@ Values = dict[str, Scores]
 """Method -> measure -> one value per picture (N,)."""
 
 
-class Scene(NamedTuple):
-    """The pictures of a set, made for one kind of check.
-
-    Attributes:
-        pictures: originals and inputs.
-        bicubic: the inputs, enlarged better (N, 3, R, R).
-        measure: place of a picture, its restoration in CIELAB (R, R, 3) -> measures.
-    """
-
-    pictures: Pictures
-    bicubic: Tensor
-    measure: Callable[[int, np.ndarray], Mapping[str, float]]
-
-
-def scenes(folder: Path, side: int | None, seeds: int) -> Iterator[Scene]:
-    """The faces as they are, in grey, and with each frame on; equal draws degrade all of them."""
-    load = partial(load_set, folder, side, seeds)
-    plain = load()
-    bare, given = labs(plain.original), labs(plain.degraded)
-    yield Scene(plain, load(enlarge="cubic").degraded, partial(of_a_face, bare, given))
-    colourless = partial(load, change=grey, grey_probability=1.0)
-    yield Scene(colourless(), colourless(enlarge="cubic").degraded, lambda _, restored: specks(restored))
-    for name, frame in FRAMES.items():
-        framed = partial(load, change=partial(worn, frame=frame))
-        pictures = framed()
-        measure = partial(of_a_frame, name, frame, bare, labs(pictures.original))
-        yield Scene(pictures, framed(enlarge="cubic").degraded, measure)
-
-
-def labs(pictures: Tensor) -> list[np.ndarray]:
-    return [lab_of(picture) for picture in pictures]
-
-
-def of_a_face(
-    originals: list[np.ndarray], inputs: list[np.ndarray], place: int, restored: np.ndarray
-) -> dict[str, float]:
-    """All checks that need no change of the face."""
-    original = originals[place]
-    found = halos(restored, original) | bleaching(restored, original, inputs[place]) | contours(restored, original)
-    return found | {"edges at the eyes lost, %": edges_lost(restored[..., 0], original[..., 0])}
-
-
-def of_a_frame(
-    name: str, frame: Frame, bare: list[np.ndarray], framed: list[np.ndarray], place: int, restored: np.ndarray
-) -> dict[str, float]:
-    lightness = (restored[..., 0], framed[place][..., 0], bare[place][..., 0])
-    return {f"{name} lost, %": frame_lost(*lightness, frame)}
-
-
 def measured(scene: Scene, models: Mapping[str, IQPFR], **dial: Any) -> Values:
     """Every method by the measures of a scene."""
-    given = scene.pictures
-    fixed = {"original": given.original, "input": given.degraded, "bicubic": scene.bicubic}
-    methods = fixed | {name: restore(model, given.degraded, **dial) for name, model in models.items()}
+    restored = {name: restore(model, scene.degraded, **dial) for name, model in models.items()}
     found: Values = {}
-    for method, pictures in methods.items():
+    for method, pictures in {**scene.fixed, **restored}.items():
         rows = [scene.measure(place, lab_of(picture)) for place, picture in enumerate(pictures)]
         found[method] = {measure: np.array([row[measure] for row in rows]) for measure in rows[0]}
     return found
@@ -148,14 +96,13 @@ class Seen(NamedTuple):
     values: Values
 
 
-def look(folder: Path, side: int | None, seeds: int, models: Mapping[str, IQPFR], **dial: Any) -> Seen:
-    """A folder in all scenes."""
+def look(plain: Pictures, made: Iterable[Scene], models: Mapping[str, IQPFR], **dial: Any) -> Seen:
+    """Pictures in all scenes that were made of them."""
     values: Values = {}
-    for scene in scenes(folder, side, seeds):
+    for scene in made:
         found = measured(scene, models, **dial)
         values = {method: values.get(method, {}) | of for method, of in found.items()}
-    plain = load_set(folder, side, seeds)
-    return Seen(plain.people, np.array([skin_lightness(face) for face in labs(plain.original)]), values)
+    return Seen(plain.people, np.array([skin_lightness(lab_of(face)) for face in plain.original]), values)
 
 
 def result(seen: Seen, models: Sequence[str]) -> dict[str, Any]:
@@ -165,16 +112,18 @@ def result(seen: Seen, models: Sequence[str]) -> dict[str, Any]:
     def less(model: str, other: str) -> dict[str, Interval]:
         return {measure: people.interval(of - values[other][measure]) for measure, of in values[model].items()}
 
-    excess = {model: less(model, "input") for model in models}
+    excess = {model: less(model, INPUT) for model in models}
+    verdicts = {
+        model: {one: verdict(of[one], most) for one, most in ALLOWED.items() if one in of}
+        for model, of in excess.items()
+    }
     return {
         "pictures": len(seen.people),
         "people": len(people.names),
         "methods": summary(values, people),
         "less input": excess,
         f"less {models[0]}": {model: less(model, models[0]) for model in models[1:]},
-        "verdicts": {
-            model: {one: verdict(excess[model][one], most) for one, most in ALLOWED.items()} for model in models
-        },
+        "verdicts": verdicts,
         "skin": by_skin(seen),
     }
 
@@ -189,8 +138,11 @@ def verdict(excess: Interval, most: float) -> str:
 def by_skin(seen: Seen) -> dict[str, dict[str, dict[str, Interval]]]:
     """Bleaching by thirds of a set, the darkest skin first: third -> method -> measure.
 
-    Thirds are taken within a set: across sets they would tell apart the light of two studios.
+    Thirds are taken within a set: across sets they would tell apart the light of two studios. Without two people for
+    each there are none.
     """
+    if len(set(seen.people)) < 2 * len(THIRDS):
+        return {}
     found = {}
     for third, of in zip(THIRDS, np.array_split(np.argsort(seen.skin, kind="stable"), len(THIRDS)), strict=True):
         people = People([seen.people[place] for place in of])
@@ -201,7 +153,9 @@ def by_skin(seen: Seen) -> dict[str, dict[str, dict[str, Interval]]]:
 
 def main(
     models: ModelsOption,
-    faces: SetsOption,
+    faces: SetsOption = [],  # noqa: B006
+    photos: PhotosOption = [],  # noqa: B006
+    crops: CropsOption = [],  # noqa: B006
     quality: Annotated[str, typer.Option(help=QUALITY)] = "best",
     fidelity: Annotated[float | None, typer.Option(min=0, max=1, help="each model's own by default")] = None,
     side: SideOption = None,
@@ -211,13 +165,19 @@ def main(
 ) -> None:
     """Every measure of every model on every set, beside input, bicubic and original."""
     started, places = time.perf_counter(), named(models)
-    check_sets(faces)
+    check_sets(folders := [*faces, *photos, *crops])
     networks = {label: load_model(place) for label, place in places.items()}
     dial = {"quality": quality_of(quality), "fidelity": fidelity}
+
+    def found(plain: Pictures, made: Iterable[Scene]) -> dict[str, Any]:
+        return {"side": plain.original.shape[-1]} | result(look(plain, made, networks, **dial), list(places))
+
     sets = {}
     for folder in faces:
-        seen = look(folder, side, seeds, networks, **dial)
-        sets[set_name(folder)] = {"side": side_of(folder, side)} | result(seen, list(places))
+        plain = load_set(folder, side, seeds)
+        sets[set_name(folder)] = found(plain, scenes(plain, partial(load_set, folder, side, seeds)))
+    for folder, plain in [*((of, load_photos(of)) for of in photos), *((of, load_crops(of)) for of in crops)]:
+        sets[set_name(folder)] = found(plain, real_scenes(plain))
     content = {
         "sets": sets,
         "allowed": ALLOWED,
@@ -225,7 +185,7 @@ def main(
         "quality": quality,
         "seconds": time.perf_counter() - started,
     }
-    write_json(out / f"{name}.json", content | provenance(0, faces, **places))
+    write_json(out / f"{name}.json", content | provenance(0, folders, **places))
     write_text(out / f"{name}.md", page("Faults", NOTES, tables(content, list(places))))
 
 
@@ -234,7 +194,8 @@ def tables(content: Mapping[str, Any], models: Sequence[str]) -> dict[str, list[
     found: dict[str, list[list[str]]] = {}
     for name, of in content["sets"].items():
         found[f"{name}, {of['side']} px"] = set_table(of, models)
-        found[f"{name}: bleaching by how light the skin is"] = skin_table(of)
+        if of["skin"]:
+            found[f"{name}: bleaching by how light the skin is"] = skin_table(of)
     return found
 
 
@@ -243,7 +204,7 @@ def set_table(of: Mapping[str, Any], models: Sequence[str]) -> list[list[str]]:
     lines = [
         ["", *of["methods"], *(f"{model} less input" for model in models), *(f"{one} {first}" for one in of[first])]
     ]
-    for measure in of["methods"]["input"]:
+    for measure in of["methods"][INPUT]:
         values = [str(row[measure]) for row in of["methods"].values()]
         excess = [f"{of['less input'][model][measure]} {of['verdicts'][model].get(measure, '')}" for model in models]
         lines.append([measure, *values, *excess, *(str(row[measure]) for row in of[first].values())])

@@ -34,7 +34,7 @@ from benchmarks.common.sets import (
     side_of,
 )
 from iqp_adapter.bench.claims import claims_list
-from iqp_adapter.bench.intervals import Interval, People
+from iqp_adapter.bench.intervals import People
 from iqp_adapter.bench.panel import NOTE, Panel, Rows, Scores, summary
 from iqp_adapter.native import IQPFR
 from iqp_adapter.store.files import atomic_path
@@ -69,8 +69,8 @@ def look(
         BICUBIC: panel(load_set(folder, side, seeds, enlarge="cubic").degraded, pictures.original),
     }
     for method in methods:
-        dial = {"quality": quality_of(method.quality), "fidelity": method.fidelity}
-        restored = restore(models[method.model], pictures.degraded, **dial)
+        quality = quality_of(method.quality)
+        restored = restore(models[method.model], pictures.degraded, quality=quality, fidelity=method.fidelity)
         scores[str(method)] = panel(restored, pictures.original)
     return People(pictures.people), scores
 
@@ -109,7 +109,8 @@ def main(
     """Every method on every set: its values, its gains over the input and over the first method, and what it keeps."""
     started, places, panel = time.perf_counter(), named(models), judges_of(judge)
     check_sets(faces)
-    methods = [Method(*each) for each in product(places, quality, fidelity or [None])]
+    weights: list[float | None] = [*fidelity] or [None]
+    methods = [Method(*each) for each in product(places, quality, weights)]
     networks = {label: load_model(place) for label, place in places.items()}
     sets: dict[str, Any] = {}
     for folder in faces:
@@ -122,8 +123,13 @@ def main(
             f"gain over {methods[0]}": gains(scores, str(methods[0]), panel, people),
             "claims": claims(over_input, methods),
         }
-    content = {"sets": sets, "keep on every set": keepers(sets, methods), "models": described(networks)}
-    content |= {"judges": panel.describe(), "seconds": time.perf_counter() - started}
+    content = {
+        "sets": sets,
+        "keep on every set": keepers(sets, methods),
+        "models": described(networks),
+        "judges": panel.describe(),
+        "seconds": time.perf_counter() - started,
+    }
     write_json(out / f"{name}.json", content | provenance(0, faces, **places))
     write_text(out / f"{name}.md", markdown(content, panel))
     if len(fidelity) > 1:
@@ -177,14 +183,14 @@ def draw(path: Path, sets: Mapping[str, Any], methods: Sequence[Method], panel: 
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.6 * len(panel.judges), 3.4), layout="constrained")
+    weights = sorted({method.fidelity or 0.0 for method in methods})
     for place, judge in enumerate(panel.judges, start=1):
         axes = figure.add_subplot(1, len(panel.judges), place)
         for (name, of), line in product(sets.items(), dict.fromkeys(method[:2] for method in methods)):
-            curve = [method for method in methods if method[:2] == line]
-            found: list[Interval] = [of["gain over the input"][str(method)][judge] for method in curve]
-            mean, low, high = np.array(found).T
-            axes.plot([method.fidelity for method in curve], mean, marker=".", label=f"{' '.join(line)}, {name}")
-            axes.fill_between([method.fidelity for method in curve], low, high, alpha=0.2)
+            gained = of["gain over the input"]
+            mean, low, high = np.array([gained[str(Method(line[0], line[1], weight))][judge] for weight in weights]).T
+            axes.plot(weights, mean, marker=".", label=f"{' '.join(line)}, {name}")
+            axes.fill_between(weights, low, high, alpha=0.2)
         axes.axhline(0, color="grey", linewidth=0.8)
         axes.set_title(panel.label(judge), fontsize=10, loc="left")
         axes.set_xlabel("fidelity", fontsize=9)
