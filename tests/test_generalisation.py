@@ -84,7 +84,10 @@ def test_one_set_of_two_is_enough_to_fall():
     assert generalisation.keepers(sets, methods) == ["two best"]
 
 
-def test_an_unknown_judge_is_refused():
+def test_judges(monkeypatch):
+    monkeypatch.setattr(generalisation, "panel_of", list)
+    assert generalisation.judges_of(["psnr", "psnr"]) == ["psnr"]
+    assert {"identity", "fsim", "niqe@512"} <= set(generalisation.judges_of(["psnr", "all"]))
     with pytest.raises(typer.BadParameter, match="unknown judge 'pnsr'; choose from"):
         generalisation.judges_of(["pnsr"])
 

@@ -1,4 +1,4 @@
-"""Does a model help on every set of faces? Several models by all judges beside their input, each set separately.
+"""Does a model help on every set of faces? Several models by the judges beside their input, each set separately.
 
     python -m benchmarks.native.generalisation --model tiny --model NAME=FOLDER --quality best --quality any \\
         --faces FACES/val --faces PORTRAITS/val
@@ -42,7 +42,8 @@ from iqp_adapter.store.files import atomic_path
 KEPT = ("psnr", "fsim")
 """Judges by which a restoration must not fall below its input."""
 
-ALL = tuple(name for name in JUDGES if "@" not in name) + ("iqp-lite@1", "niqe@512")
+FEW = (*KEPT, "iqp-lite", "niqe", "piqe", "perceptual-lite2", "identity")
+ALL = (*(name for name in JUDGES if "@" not in name), "iqp-lite@1", "niqe@512")
 """All judges; of those for enlarged pictures NIQE, which sees four blocks only at 256 px."""
 
 INPUT, BICUBIC = "input", "bicubic"
@@ -100,7 +101,7 @@ def main(
     faces: SetsOption,
     quality: Annotated[list[str], typer.Option(help=f"{QUALITY}; may be repeated")] = ["best"],  # noqa: B006
     fidelity: Annotated[list[float], typer.Option(min=0, max=1, help="each model's own; may be repeated")] = [],  # noqa: B006
-    judge: Annotated[list[str], typer.Option(help="may be repeated")] = list(ALL),  # noqa: B006
+    judge: Annotated[list[str], typer.Option(help='"all", or a judge; may be repeated')] = list(FEW),  # noqa: B006
     side: SideOption = None,
     seeds: SeedsOption = 1,
     out: OutOption = RESULTS / "native",
@@ -137,14 +138,14 @@ def main(
 
 
 def judges_of(names: Sequence[str]) -> Panel:
-    """The panel of these judges.
+    """The panel of these judges, or of all.
 
     Raises:
         typer.BadParameter: for a name that is none of ours.
     """
-    if unknown := [name for name in names if name not in JUDGES]:
-        raise typer.BadParameter(f"unknown judge {unknown[0]!r}; choose from {', '.join(JUDGES)}")
-    return panel_of(list(dict.fromkeys(names)))
+    if unknown := [name for name in names if name not in ("all", *JUDGES)]:
+        raise typer.BadParameter(f"unknown judge {unknown[0]!r}; choose from all, {', '.join(JUDGES)}")
+    return panel_of(ALL if "all" in names else list(dict.fromkeys(names)))
 
 
 def keepers(sets: Mapping[str, Any], methods: Sequence[Method]) -> list[str]:
