@@ -248,6 +248,7 @@ def test_a_mask_is_compared_with_what_lies_beside_it():
     picture[where] = 30
     picture[:, :30] = 90  # too far away to count
     assert above_beside(picture, where, 0.03, 0.08).min() == pytest.approx(-10, abs=0.1)
+    assert not above_beside(picture, np.ones((100, 100), bool), 0.03, 0.08).size
 
 
 class TestTheCommand:

@@ -40,10 +40,10 @@ def contours(restored: np.ndarray, original: np.ndarray) -> dict[str, float]:
 
 
 def along_contours(change: np.ndarray, original: np.ndarray) -> np.ndarray:
-    """Change of lightness (H, W) at each pixel of the contours less that beside them; all of the face without any."""
-    face = face_and_jaw(len(original))
-    lines = (steepness(original, SOFT) > STEEP) & face
-    return above_beside(change, grown(lines, 1 / 256) if lines.any() else face, 1 / 64, 1 / 20)
+    """Change of lightness (H, W) at each pixel of the contours less that beside them (N,); one 0 without contours."""
+    lines = grown((steepness(original, SOFT) > STEEP) & face_and_jaw(len(original)), 1 / 256)
+    along = above_beside(change, lines, 1 / 64, 1 / 20)
+    return along if along.size else np.zeros(1)
 
 
 def crescents(change: np.ndarray) -> float:

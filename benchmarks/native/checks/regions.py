@@ -112,14 +112,15 @@ def lowest_near(lightness: np.ndarray, reach: float) -> np.ndarray:
 
 
 def above_beside(lightness: np.ndarray, where: np.ndarray, gap: float, reach: float) -> np.ndarray:
-    """By how much each pixel of a mask is lighter than its surroundings (N,).
+    """By how much each pixel of a mask is lighter than its surroundings (N,); pixels that have none are left out.
 
     Args:
         gap: from the mask to the surroundings.
         reach: from the mask to their outer edge.
     """
     ring = grown(where, reach) & ~grown(where, gap)
-    return (blurred(lightness, 1 / 256) - mean_inside(lightness, ring, reach))[where]
+    seen = where & (blurred(ring.astype(np.float32), reach) > 0.01)
+    return (blurred(lightness, 1 / 256) - mean_inside(lightness, ring, reach))[seen]
 
 
 def _disc(side: int, reach: float) -> np.ndarray:
