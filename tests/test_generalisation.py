@@ -16,6 +16,7 @@ from benchmarks.common.inputs import Pictures, astronaut_face
 from benchmarks.common.sets import load_crops, load_photos
 from benchmarks.native import compare_by_eye, generalisation
 from benchmarks.native.generalisation import Method
+from iqp_adapter.bench.intervals import Interval
 
 JUDGES = ["psnr", "fsim", "piqe"]
 
@@ -138,3 +139,10 @@ def test_a_photo_without_a_face_is_refused(tmp_path):
     Image.new("RGB", (200, 200)).save(tmp_path / "black.png")
     with pytest.raises(typer.BadParameter, match="no face is found"):
         load_photos(tmp_path)
+
+
+@pytest.mark.parametrize(("mean", "holds"), [(-0.1, False), (0.1, True)])
+def test_the_mean_decides_whether_a_claim_holds(mean, holds):
+    gain = Interval(mean, mean - 0.3, mean + 0.3)
+    found = generalisation.claims({"one best": {"psnr": gain}}, [Method("one", "best", None)])
+    assert [(one["holds"], one["gain"]) for one in found] == [(holds, gain)]
