@@ -17,7 +17,7 @@ from skimage.data import astronaut
 from benchmarks.common.inputs import as_batch, astronaut_face, load_model
 from benchmarks.common.sets import check_sets, load_set, named, quality_of
 from benchmarks.native import faults
-from benchmarks.native.checks.bleaching import bleaching, skin_lightness
+from benchmarks.native.checks.bleaching import TO_ORIGINAL, bleaching, skin_lightness
 from benchmarks.native.checks.contours import contours
 from benchmarks.native.checks.glasses import FRAMES, edges_lost, frame_lost, shape, worn
 from benchmarks.native.checks.halos import halos, outline
@@ -307,6 +307,7 @@ class TestTheCommand:
         assert list(crops["methods"]) == ["input", "one"]
         assert {measure["mean"] for name, measure in crops["methods"]["input"].items() if "chroma" not in name} == {0}
         assert crops["verdicts"]["one"]["skin to the input, CIEDE2000"] == "fails"
+        assert TO_ORIGINAL not in crops["methods"]["one"] and len(crops["skin"]) == 3
 
     def photo(self, tmp_path):
         """Two photos of the astronaut."""
@@ -344,6 +345,8 @@ class TestSets:
     def test_two_folders_of_one_name_are_refused(self, tmp_path):
         with pytest.raises(typer.BadParameter, match="two folders are called faces/dev"):
             check_sets([tmp_path / "a" / "faces" / "dev", tmp_path / "b" / "faces" / "dev"])
+        with pytest.raises(typer.BadParameter, match="nothing to look at"):
+            check_sets([])
 
     def test_pictures_keep_their_own_size_and_a_change_keeps_the_draws(self, tmp_path):
         face = astronaut_face(80)

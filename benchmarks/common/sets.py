@@ -143,7 +143,13 @@ def _without_originals(faces: Tensor, people: Sequence[str]) -> Pictures:
 
 
 def check_sets(folders: Sequence[Path]) -> None:
-    """Refuses two folders of one name, whose results could not be told apart."""
+    """Refuses no folder at all, and two of one name, whose results could not be told apart.
+
+    Raises:
+        typer.BadParameter: says what to give.
+    """
+    if not folders:
+        raise typer.BadParameter("there is nothing to look at; give a folder of faces, photos or crops")
     names = [set_name(folder) for folder in folders]
     if len(set(names)) < len(names):
         raise typer.BadParameter(f"two folders are called {max(names, key=names.count)}; give each set once")

@@ -25,6 +25,7 @@ from benchmarks.common.sets import (
     PhotosOption,
     SetsOption,
     SideOption,
+    check_sets,
     load_crops,
     load_photos,
     load_set,
@@ -55,6 +56,7 @@ def main(
     """Sheets of every folder."""
     if out.resolve().is_relative_to(ROOT):
         raise typer.BadParameter(f"{out} is inside the repository; the pictures are not ours to publish, go elsewhere")
+    check_sets([*faces, *photos, *crops])
     networks = {label: load_model(place) for label, place in named(models).items()}
     for folder in faces:
         pictures = load_set(folder, side, seeds=1)

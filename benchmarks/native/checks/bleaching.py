@@ -6,6 +6,8 @@ import numpy as np
 
 from benchmarks.native.checks.regions import mean_inside, skin
 
+TO_ORIGINAL = "skin to the original, CIEDE2000"
+
 BROAD = 1 / 32
 """Blur that leaves broad colours."""
 
@@ -17,7 +19,7 @@ def bleaching(restored: np.ndarray, original: np.ndarray, degraded: np.ndarray) 
     now, then, given = (broad_skin(picture) for picture in (restored, original, degraded))
     chroma = [np.hypot(colours[:, 1], colours[:, 2]).mean() for colours in (now, then)]
     return {
-        "skin to the original, CIEDE2000": float(deltaE_ciede2000(now, then).mean()),
+        TO_ORIGINAL: float(deltaE_ciede2000(now, then).mean()),
         "skin to the input, CIEDE2000": float(deltaE_ciede2000(now, given).mean()),
         "skin lightness": float((now - then)[:, 0].mean()),
         "skin chroma": float(chroma[0] - chroma[1]),

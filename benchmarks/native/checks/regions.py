@@ -16,8 +16,7 @@ from iqp_adapter.photo.align import TEMPLATE
 
 Point = tuple[float, float]
 
-LEFT_EYE, RIGHT_EYE, NOSE, *MOUTH = ((x, y) for x, y in ((TEMPLATE + 0.5) / 512).tolist())
-EYES = (LEFT_EYE, RIGHT_EYE)
+*EYES, NOSE = ((x, y) for x, y in ((TEMPLATE[:3] + 0.5) / 512).tolist())
 
 
 def lab_of(picture: Tensor) -> np.ndarray:
