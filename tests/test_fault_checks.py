@@ -135,6 +135,13 @@ class TestBleaching:
         small, large = (bleaching(lab(fade(faces[side], 0.3)), lab(faces[side]), lab(faces[side])) for side in SIDES)
         assert small == pytest.approx(large, rel=0.1)
 
+    def test_a_bleached_patch_is_a_share_of_the_skin(self, face):
+        original, patch = lab(face), np.zeros((256, 256), np.float32)
+        patch[150:180, 85:115] = 1
+        faint, clear = (with_lightness(face, strength * blurred(patch, 1 / 64)) for strength in (1, 20))
+        assert bleaching(faint, original, original)["skin visibly off, %"] == 0
+        assert 3 < bleaching(clear, original, original)["skin visibly off, %"] < 40
+
     def test_only_skin_counts(self, face):
         original = lab(face)
         painted = original + 40 * ~skin(256)[..., None]

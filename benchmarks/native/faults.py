@@ -48,6 +48,7 @@ ALLOWED = {
     "halo, % of the outline": 0.5,
     TO_ORIGINAL: 0.5,
     "skin to the input, CIEDE2000": 1.5,
+    "skin visibly off, %": 5.0,
     **{f"{frame} lost, %": 5.0 for frame in FRAMES},
     "darkened, % of contours": 1.0,
     "crescents, %": 0.5,
@@ -57,7 +58,7 @@ ALLOWED = {
 Skin may be as far from the input's as restoring takes: the originals of inputs are 0.8 away.
 """
 
-SKIN = (TO_ORIGINAL, "skin to the input, CIEDE2000", "skin lightness", "skin chroma")
+SKIN = (TO_ORIGINAL, "skin to the input, CIEDE2000", "skin visibly off, %", "skin lightness", "skin chroma")
 THIRDS = ("dark", "middle", "bright")
 
 NOTES = (

@@ -11,16 +11,21 @@ TO_ORIGINAL = "skin to the original, CIEDE2000"
 BROAD = 1 / 32
 """Blur that leaves broad colours."""
 
+VISIBLE = 3.0
+"""CIEDE2000 from the original that is seen in a part of a face."""
+
 
 def bleaching(restored: np.ndarray, original: np.ndarray, degraded: np.ndarray) -> dict[str, float]:
     """How the broad colours of skin moved, of CIELAB (H, W, 3)."""
     from skimage.color import deltaE_ciede2000
 
     now, then, given = (broad_skin(picture) for picture in (restored, original, degraded))
+    off = deltaE_ciede2000(now, then)
     chroma = [np.hypot(colours[:, 1], colours[:, 2]).mean() for colours in (now, then)]
     return {
-        TO_ORIGINAL: float(deltaE_ciede2000(now, then).mean()),
+        TO_ORIGINAL: float(off.mean()),
         "skin to the input, CIEDE2000": float(deltaE_ciede2000(now, given).mean()),
+        "skin visibly off, %": 100 * float((off > VISIBLE).mean()),
         "skin lightness": float((now - then)[:, 0].mean()),
         "skin chroma": float(chroma[0] - chroma[1]),
     }
