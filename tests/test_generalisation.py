@@ -76,6 +76,13 @@ def test_lower_values_of_some_judges_are_gains(folder, mixed, tmp_path):
     assert not (tmp_path / "seen.png").exists()  # one fidelity is no curve
 
 
+def test_the_mildest_degradation_can_be_made_stronger(folder, mixed, tmp_path):
+    usual, severe = (run(folder, tmp_path, **options) for options in ({}, {"mildest": 1.0}))
+    assert (usual["mildest"], severe["mildest"]) == (0.2, 1.0)
+    usual, severe = (of["sets"]["astronauts/dev"]["methods"]["input"]["psnr"]["mean"] for of in (usual, severe))
+    assert severe < usual - 0.5
+
+
 def test_one_set_of_two_is_enough_to_fall():
     sets = {
         "a": {"claims": [{"method": "one best", "holds": True}, {"method": "two best", "holds": True}]},

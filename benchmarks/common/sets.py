@@ -34,6 +34,13 @@ SetsOption = Annotated[
 SideOption = Annotated[
     int | None, typer.Option(min=64, help="of the pictures that are degraded and compared; each set's own by default")
 ]
+MildestOption = Annotated[
+    float,
+    typer.Option(min=0.001, max=1, help="strength of the mildest degradation; 1 always uses the full ranges"),
+]
+MILDEST = Degradation.strength[0]
+"""As in training."""
+
 PhotosOption = Annotated[
     list[Path], typer.Option("--photos", help="folder of degraded photos, whose faces are cut out; may be repeated")
 ]

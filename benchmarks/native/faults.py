@@ -20,8 +20,10 @@ import typer
 from benchmarks.common.inputs import Pictures, SeedsOption, load_model, restore
 from benchmarks.common.results import RESULTS, OutOption, page, provenance, write_json, write_text
 from benchmarks.common.sets import (
+    MILDEST,
     QUALITY,
     CropsOption,
+    MildestOption,
     ModelsOption,
     PhotosOption,
     SetsOption,
@@ -164,6 +166,7 @@ def main(
     fidelity: Annotated[float | None, typer.Option(min=0, max=1, help="each model's own by default")] = None,
     side: SideOption = None,
     seeds: SeedsOption = 1,
+    mildest: MildestOption = MILDEST,
     out: OutOption = RESULTS / "native",
     name: Annotated[str, typer.Option(help="of the results' files")] = "faults",
 ) -> None:
@@ -178,8 +181,9 @@ def main(
 
     sets = {}
     for folder in faces:
-        plain = load_set(folder, side, seeds)
-        sets[set_name(folder)] = found(plain, scenes(plain, partial(load_set, folder, side, seeds)))
+        degraded = partial(load_set, folder, side, seeds, strength=(mildest, 1.0))
+        plain = degraded()
+        sets[set_name(folder)] = found(plain, scenes(plain, degraded))
     for folder, load in [*((of, load_photos) for of in photos), *((of, load_crops) for of in crops)]:
         plain = load(folder)
         sets[set_name(folder)] = found(plain, real_scenes(plain))
@@ -188,6 +192,7 @@ def main(
         "allowed": ALLOWED,
         "models": described(networks, fidelity),
         "quality": quality,
+        "mildest": mildest,
         "seconds": time.perf_counter() - started,
     }
     write_json(out / f"{name}.json", content | provenance(0, folders, **places))

@@ -9,7 +9,8 @@ With several fidelity weights it shows which ones do: `--fidelity 0 --fidelity 0
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -17,11 +18,13 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 import typer
 
-from benchmarks.common.inputs import SeedsOption, load_model, restore
+from benchmarks.common.inputs import Pictures, SeedsOption, load_model, restore
 from benchmarks.common.judges import JUDGES, panel_of
 from benchmarks.common.results import RESULTS, OutOption, page, provenance, write_json, write_text
 from benchmarks.common.sets import (
+    MILDEST,
     QUALITY,
+    MildestOption,
     ModelsOption,
     SetsOption,
     SideOption,
@@ -61,13 +64,17 @@ class Method(NamedTuple):
 
 
 def look(
-    folder: Path, side: int | None, seeds: int, models: Mapping[str, IQPFR], methods: Sequence[Method], panel: Panel
+    load: Callable[..., Pictures], models: Mapping[str, IQPFR], methods: Sequence[Method], panel: Panel
 ) -> tuple[People, dict[str, Scores]]:
-    """The people of a set, and values (N,) of input, bicubic and every method by every judge."""
-    pictures = load_set(folder, side, seeds)
+    """The people of a set, and values (N,) of input, bicubic and every method by every judge.
+
+    Args:
+        load: loads the set, changed as `load_set` is told.
+    """
+    pictures = load()
     scores = {
         INPUT: panel(pictures.degraded, pictures.original),
-        BICUBIC: panel(load_set(folder, side, seeds, enlarge="cubic").degraded, pictures.original),
+        BICUBIC: panel(load(enlarge="cubic").degraded, pictures.original),
     }
     for method in methods:
         quality = quality_of(method.quality)
@@ -104,6 +111,7 @@ def main(
     judge: Annotated[list[str], typer.Option(help='"all", or a judge; may be repeated')] = list(FEW),  # noqa: B006
     side: SideOption = None,
     seeds: SeedsOption = 1,
+    mildest: MildestOption = MILDEST,
     out: OutOption = RESULTS / "native",
     name: Annotated[str, typer.Option(help="of the results' files")] = "generalisation",
 ) -> None:
@@ -115,7 +123,8 @@ def main(
     networks = {label: load_model(place) for label, place in places.items()}
     sets: dict[str, Any] = {}
     for folder in faces:
-        people, scores = look(folder, side, seeds, networks, methods, panel)
+        load = partial(load_set, folder, side, seeds, strength=(mildest, 1.0))
+        people, scores = look(load, networks, methods, panel)
         over_input = gains(scores, INPUT, panel, people)
         sets[set_name(folder)] = {
             "side": side_of(folder, side),
@@ -128,6 +137,7 @@ def main(
         "sets": sets,
         "keep on every set": keepers(sets, methods),
         "models": described(networks),
+        "mildest": mildest,
         "judges": panel.describe(),
         "seconds": time.perf_counter() - started,
     }
@@ -198,8 +208,8 @@ def draw(path: Path, sets: Mapping[str, Any], methods: Sequence[Method], panel: 
         axes.grid(alpha=0.25)
     figure.axes[0].legend(fontsize=7)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as partial:
-        FigureCanvasAgg(figure).print_figure(partial, dpi=110, format="png")
+    with atomic_path(path) as unfinished:
+        FigureCanvasAgg(figure).print_figure(unfinished, dpi=110, format="png")
 
 
 if __name__ == "__main__":
