@@ -91,15 +91,21 @@ def astronaut_face(size: int) -> np.ndarray:
     """Eileen Collins's face, aligned: (size, size, 3) float32 RGB in [0, 1]."""
     from skimage.data import astronaut
 
+    return aligned_faces(astronaut(), size)[0]
+
+
+def aligned_faces(photo: np.ndarray, size: int) -> list[np.ndarray]:
+    """The faces that are found in a photo (H, W, 3) uint8, as the pipeline cuts them out.
+
+    Returns:
+        (size, size, 3) float32 RGB in [0, 1] each, ordered as the detector orders them.
+    """
     from iqp_adapter.photo import CenterFace
     from iqp_adapter.photo.align import align, similarity, template
 
-    photo = astronaut()
-    matrix = similarity(CenterFace()(photo).landmarks[0], template(size))
-    assert matrix is not None
-    face = align(photo, matrix, size)
-    assert face is not None
-    return (face / 255).clip(0, 1)
+    matrices = [similarity(landmarks, template(size)) for landmarks in CenterFace()(photo).landmarks]
+    faces = [align(photo, matrix, size) for matrix in matrices if matrix is not None]
+    return [(face / 255).clip(0, 1) for face in faces if face is not None]
 
 
 def as_batch(picture: np.ndarray) -> Tensor:
