@@ -35,20 +35,19 @@ BASE = slice(2, 4)
 LOWEST = 4
 """Detail that ends below this ring is measured again at half the size, where it ends at a higher one."""
 
-BUSY, QUIET = 0.2, 0.2
-"""The part of the tiles, those with the strongest edges, that is looked at, and the quantile that shows noise."""
+SHARE = 0.2
+"""Part of the tiles that shows detail, those with the strongest edges, and part that shows noise, those with the
+weakest."""
 
-NOISE = 1.5
-"""What counts as noise, in units of the quiet tiles' energy: where noise is as strong as detail nothing is seen."""
+NOISE = 1.3
+"""What is subtracted as noise, in units of the weakest tiles' energy: above 1, so that noise alone leaves nothing."""
 
 DIAGONAL = 22.5
 """Least angle in degrees to either axis."""
 
-STEEPNESS = 3.6
-"""Exponent by which the energy of a sharp face falls with the frequency (fitted to faces of 128 to 512 px)."""
-
-FADED = 0.2
-"""Part of a sharp face's energy below which detail has ended (fitted likewise: there, ten faces of r pixels measure r)."""
+STEEPNESS, FADED = 3.6, 0.2
+"""A sharp face's energy falls with this power of the frequency. Detail has ended where less than this part of it is
+left. Both were fitted to faces of 64 to 512 px: see `benchmarks/effective_resolution.py`."""
 
 
 def effective_resolution(picture: np.ndarray, side: float | None = None, enough: float | None = None) -> float:
@@ -109,9 +108,10 @@ def _transform() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _last_ring(spectra: np.ndarray) -> float:
     """Where detail ends for the first time, between rings; 0 where there is none."""
-    strength = spectra[:, BASE].sum(1)
-    busy = spectra[np.argsort(strength)[-int(np.ceil(BUSY * len(spectra))) :]].mean(0)
-    detail = busy - NOISE * np.quantile(spectra, QUIET, axis=0)
+    order = np.argsort(spectra[:, BASE].sum(1))
+    few = int(np.ceil(SHARE * len(order)))
+    quiet, busy = spectra[order[:few]].mean(0), spectra[order[-few:]].mean(0)
+    detail = busy - NOISE * quiet
     sharp = np.maximum(np.arange(1 + RINGS), 1.0) ** -STEEPNESS
     level = (busy / sharp)[BASE].mean()
     if not level > 0:
