@@ -63,7 +63,9 @@ def disk(radius: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("side", [512, 900])
-@pytest.mark.parametrize(("kernel", "least", "most"), [("linear", 0.7, 1.0), ("cubic", 0.9, 1.2), ("lanczos", 0.9, 1.2)])
+@pytest.mark.parametrize(
+    ("kernel", "least", "most"), [("linear", 0.7, 1.0), ("cubic", 0.9, 1.2), ("lanczos", 0.9, 1.2)]
+)
 @pytest.mark.parametrize("resolution", [96, 128, 192, 256, 384])
 def test_a_picture_that_was_enlarged_has_the_detail_that_it_had(
     resolution: int, kernel: str, least: float, most: float, side: int
@@ -175,8 +177,8 @@ def test_a_large_sharp_face_is_left_alone_unless_forced(side: int) -> None:
     is_changed, report = restored(drawn(side))
     assert not is_changed and report.outcome is Outcome.LARGE and report.detail is not None and report.detail > 500
     assert report.skipped == (
-        f"its square of {side} px shows the detail of about {report.detail:.0f} px, more than 1.4 x the model's 256 px, "
-        "and would lose it; force restores it all the same"
+        f"its square of {side} px shows the detail of about {report.detail:.0f} px, more than 1.4 x the model's "
+        "256 px, and would lose it; force restores it all the same"
     )
     is_changed, report = restored(drawn(side), force=True)
     assert is_changed and report.outcome is Outcome.RESTORED and report.detail is None

@@ -169,14 +169,14 @@ def choose(faces: Sequence[Face], boxes: np.ndarray, options: Options) -> None:
 
 
 def cut(face: Face, size: int, force: bool) -> None:
-    """Cuts a face out of its photo at the model's size, unless it is no face or has more detail than the model gives."""
+    """Cuts a face out of its photo at the model's size, unless it is no face or would lose detail."""
     if face.matrix is None or not _is_seen(face, size):
         return face.leave(Outcome.NO_FACE, "its landmarks span no face inside the photo")
     if not force and _is_fine(face, size):
         return face.leave(
             Outcome.LARGE,
-            f"its square of {face.side:.0f} px shows the detail of about {face.detail:.0f} px, more than {FINEST} x the "
-            f"model's {size} px, and would lose it; force restores it all the same",
+            f"its square of {face.side:.0f} px shows the detail of about {face.detail:.0f} px, more than {FINEST} x "
+            f"the model's {size} px, and would lose it; force restores it all the same",
         )
     crop = align(face.photo, face.matrix, size)
     assert crop is not None  # the photo shows a part of it
