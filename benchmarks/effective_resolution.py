@@ -174,8 +174,8 @@ def report(content: dict[str, Any], name: str) -> str:
     notes = (
         f"{content['faces']} faces, {content['agreement']['all']['cases']} pictures. Bias: measured over true "
         "resolution, the geometric mean with its 95 % interval over people. Measured: median, 5th and 95th percentile. "
-        "Wrong decisions: shares of the faces of at most the model's resolution that are left alone, and of those of at "
-        f"least twice its resolution that are restored; the factor that was chosen is {FINEST}. Time: {times}."
+        "Wrong decisions: shares of the faces of at most the model's resolution that are left alone, and of those of "
+        f"at least twice its resolution that are restored; the chosen factor is {FINEST}. Time: {times}."
     )
     tables = {"Agreement": agreeing, "Measured, by true resolution": measured, "Wrong decisions": wrong}
     return page(f"Effective resolution on {name}", notes, tables)
