@@ -333,7 +333,7 @@ def without_detail(out: Path, **changes: str) -> None:
     lines = [json.loads(line) for line in (out / RECORD).read_text().splitlines() if line]
     for line in lines:
         [face] = line["report"]["faces"]
-        del face["detail"]
+        face.pop("detail", None)
         face.update(changes)
     (out / RECORD).write_text("\n".join(map(json.dumps, lines)) + "\n")
 
