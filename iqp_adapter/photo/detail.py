@@ -15,7 +15,7 @@ from functools import cache
 
 import numpy as np
 
-from ..pictures import luma
+from ..pictures import LUMA
 
 MIDDLE = 0.75
 """Part of the side of a picture that is measured: of an aligned face the rest is background."""
@@ -61,7 +61,7 @@ def effective_resolution(picture: np.ndarray, side: float | None = None, enough:
     """
     side = max(picture.shape[:2]) if side is None else side
     factor = 1 if enough is None else max(1, int(side // enough))
-    grey = luma(_reduced(_middle(picture), factor).astype(np.float32))
+    grey = _reduced(_middle(picture), factor).astype(np.float32) @ LUMA.astype(np.float32)
     while (ring := _last_ring(_spectra(grey))) < LOWEST and min(grey.shape) >= 4 * TILE:
         grey, factor = _reduced(grey, 2), factor * 2
     return side / factor * ring / RINGS
@@ -85,25 +85,24 @@ def _spectra(grey: np.ndarray) -> np.ndarray:
     """Mean energy in each ring of each tile of a picture (H, W), (N, 1 + RINGS)."""
     grey = np.pad(grey, [(0, max(0, TILE - length)) for length in grey.shape], mode="symmetric")
     step = max(1, min(grey.shape) // ACROSS)
-    tiles = np.lib.stride_tricks.sliding_window_view(grey, (TILE, TILE))[::step, ::step].reshape(-1, TILE, TILE)
-    cosines, window, rings = _transform()
-    waves = cosines @ ((tiles - tiles.mean((1, 2), keepdims=True)) * window) @ cosines.T  # (N, TILE, TILE)
-    return np.square(waves).reshape(len(tiles), -1) @ rings
+    tiles = np.lib.stride_tricks.sliding_window_view(grey, (TILE, TILE))[::step, ::step]  # (rows, columns, TILE, TILE)
+    cosines, rings = _transform()
+    waves = cosines @ (tiles - tiles.mean((2, 3), keepdims=True)) @ cosines.T
+    return np.square(waves, out=waves).reshape(-1, TILE * TILE) @ rings
 
 
 @cache
-def _transform() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The cosine transform (TILE, TILE), the window (TILE, TILE), and means over rings (TILE * TILE, 1 + RINGS)."""
+def _transform() -> tuple[np.ndarray, np.ndarray]:
+    """The cosine transform of a windowed row (TILE, TILE), and means over rings (TILE * TILE, 1 + RINGS)."""
     from scipy.fft import dct
 
-    hann = np.hanning(TILE + 2)[1:-1]
     y, x = np.mgrid[:TILE, :TILE] / 2  # in periods a tile
     radius, angle = np.hypot(y, x), np.degrees(np.arctan2(y, x))
     counts = (np.abs(angle - 45) <= 45 - DIAGONAL) | (radius < BASE.stop - 0.5)
     rings = (np.rint(radius)[..., None] == np.arange(1 + RINGS)) & counts[..., None]
     means = (rings / rings.sum((0, 1))).reshape(TILE * TILE, -1)
-    cosines = dct(np.eye(TILE), norm="ortho", axis=0)
-    return cosines.astype(np.float32), np.outer(hann, hann).astype(np.float32), means.astype(np.float32)
+    cosines = dct(np.eye(TILE), norm="ortho", axis=0) * np.hanning(TILE + 2)[1:-1]
+    return cosines.astype(np.float32), means.astype(np.float32)
 
 
 def _last_ring(spectra: np.ndarray) -> float:
