@@ -23,7 +23,7 @@ BEYOND = 0.25
 """How far values may overshoot [0, 1], as sharp edges do; what goes further is on another scale."""
 
 PIXELS = 8 * 256**2
-"""Pixels that are restored at once by default: more need more memory, and save no time on a processor."""
+"""Pixels that are restored at once by default: more need more memory, and save no time on a CPU."""
 
 Restore = Callable[..., Tensor]
 

@@ -30,10 +30,10 @@ ACROSS = 20
 """Tiles along the shorter side: they overlap in a small picture, and lie apart in a large one."""
 
 BASE = slice(2, 4)
-"""Rings that stand for the strength of edges: every picture that is looked at has kept them."""
+"""Rings that show how strong edges are: blur takes the higher ones first."""
 
 LOWEST = 4
-"""Detail that ends below this ring is measured again at half the size, where it ends at a higher one."""
+"""Where detail ends below this ring, the picture is measured again at half its size: there it ends at a higher one."""
 
 SHARE = 0.2
 """Part of the tiles that shows detail, those with the strongest edges, and part that shows noise, those with the
@@ -43,7 +43,7 @@ NOISE = 1.3
 """What is subtracted as noise, in units of the weakest tiles' energy: above 1, so that noise alone leaves nothing."""
 
 DIAGONAL = 22.5
-"""Least angle in degrees to either axis."""
+"""High frequencies count at this angle in degrees, or more, to both axes: blocks of JPEG lie along these."""
 
 STEEPNESS, FADED = 3.6, 0.2
 """A sharp face's energy falls with this power of the frequency. Detail has ended where less than this part of it is

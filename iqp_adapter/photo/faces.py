@@ -174,7 +174,7 @@ def cut(face: Face, size: int, force: bool) -> None:
     """Cuts a face out of its photo at the model's size, unless it is no face or would lose detail."""
     if face.matrix is None or not _is_seen(face, size):
         return face.leave(Outcome.NO_FACE, "its landmarks span no face inside the photo")
-    if not force and _is_fine(face, size):
+    if not force and _would_lose_detail(face, size):
         return face.leave(
             Outcome.LARGE,
             f"its square of {face.side:.0f} px shows the detail of about {face.detail:.0f} px, more than {FINEST} x "
@@ -186,7 +186,7 @@ def cut(face: Face, size: int, force: bool) -> None:
     face.toning = toning_of(around(face, size))
 
 
-def _is_fine(face: Face, size: int) -> bool:
+def _would_lose_detail(face: Face, size: int) -> bool:
     """Whether a face has clearly more detail than a model of that size gives; measured where its pixels allow it."""
     if face.side <= FINEST * size:
         return False
