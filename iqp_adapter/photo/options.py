@@ -42,8 +42,8 @@ class Options:
         aligned: every picture is one aligned face; no detection, no pasting.
         upscale: 1, 2 or 4, the size of the result in units of the photo's.
         batch: faces restored at once; about as many photos are in memory, and of a list as many again. None takes as
-            many as have the pixels of eight faces of 256 px: two of 512 px. More need more memory, and on a CPU they save
-            no time.
+            many as have the pixels of eight faces of 256 px: two of 512 px. More need more memory, and on a CPU they
+            save no time.
         optimise: updates of test-time optimisation of the codes, see `optimise` of the model; 0 for none.
         min_identity: cosine to the face before, below which a face is restored again at half the scale, then without
             the prior; needs an embedder.
