@@ -19,9 +19,9 @@ from .outcomes import FaceReport, Outcome
 from .toning import Toning, toning_of
 
 FINEST = 1.4
-"""A face whose effective resolution is above this multiple of the model's resolution would lose detail. At 256 px, of
-the faces that need the model one in a thousand measures more, and none of those with twice the model's detail measures
-less (see `benchmarks/effective_resolution.py`)."""
+"""A face whose effective resolution is above this multiple of the model's resolution would lose detail. On
+dev, for a model of 256 px, fewer than one in a thousand of the faces that need it measure more, and none of those with
+twice its detail measures less (`benchmarks/effective_resolution.py`)."""
 
 LEAST_SEEN = 0.05
 """A face of whose square the photo shows less than this part is left alone: what is not there cannot be restored."""
