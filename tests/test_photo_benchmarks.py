@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from photo_standins import Echo, psnr
 from PIL import Image
+from skimage.data import astronaut
 
-from benchmarks import photo_pipeline
+from benchmarks import effective_resolution, photo_pipeline
 from benchmarks.common.facexlib_loop import restore_one_by_one
 from benchmarks.common.timing import noted
 from iqp_adapter.photo import CenterFace
@@ -58,3 +59,31 @@ def test_the_loop_of_the_scripts_restores_and_pastes_each_face(tmp_path):
     assert restore_one_by_one(files[:1], tmp_path / "other", lambda faces: -faces, CenterFace()) == 1
     given, same, other = (np.asarray(Image.open(tmp_path / place / "000.jpg")) for place in ("photos", "same", "other"))
     assert psnr(same, given) > 30 > psnr(other, given)
+
+
+def test_pictures_of_known_resolution_are_measured_and_decided_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(effective_resolution, "WAYS", ((256, "cubic"),))
+    monkeypatch.setattr(effective_resolution, "MODELS", (64,))
+    monkeypatch.setattr(effective_resolution, "milliseconds", lambda side: 1.0)
+    for name in ("one_01", "other_01"):
+        Image.fromarray(astronaut()).resize((256, 256), Image.Resampling.LANCZOS).save(tmp_path / f"{name}.png")
+    effective_resolution.main([tmp_path], "few", 0, tmp_path)
+    found = json.loads((tmp_path / "effective_resolution_few.json").read_text())
+    everything = found["agreement"]["all"]
+    assert everything["cases"] == 2 * 5 * 8  # people, resolutions up to the picture's own, damages
+    assert everything["rank_correlation"] > 0.9 and 0.8 < everything["bias"]["mean"] < 1.2
+    assert list(found["measured"]["noise 10"]) == ["64", "96", "128", "192", "256"]
+    wrong = {factor: row["64"] for factor, row in found["mistakes"].items()}
+    assert wrong["1.4"]["restored"]["mean"] < 0.1 and wrong["1.4"]["left_alone"]["mean"] < 0.1
+    assert "| 1.4 | 0 [0, 0] |" in (tmp_path / "effective_resolution_few.md").read_text()
+
+
+def test_mistakes_are_those_of_the_model_alone():
+    def case(person, true, measured):
+        return effective_resolution.Case(person, 0.5, true, 512, "cubic", "none", measured)
+
+    found = [case(person, *pair) for person in "ab" for pair in ((64, 190), (128, 100), (192, 999), (256, 150))]
+    wrong = effective_resolution.mistakes(found, 128, 1.4)
+    assert wrong["left_alone"].mean == 0.5 and wrong["restored"].mean == 1
+    wrong = effective_resolution.mistakes(found, 128, 1.1)
+    assert wrong["left_alone"].mean == 0.5 and wrong["restored"].mean == 0

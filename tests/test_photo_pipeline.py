@@ -128,6 +128,18 @@ def test_memory_does_not_grow_with_the_number_of_photos(batch: int, detector: An
     assert 0 < most <= batch + 1 if detector is FACE else most <= 2
 
 
+@pytest.mark.parametrize(("resolution", "size"), [(128, 32), (256, 8), (512, 2), (1024, 1)])
+def test_as_many_faces_are_restored_at_once_as_their_pixels_allow(resolution: int, size: int) -> None:
+    def batches(**options: Any) -> list[int]:
+        model = Echo(resolution)
+        faces = [np.zeros((8, 8, 3), np.uint8)] * (size + 1)
+        list(restore_photos(faces, model, aligned=True, **options))
+        return model.batches
+
+    assert batches() == [size, 1]
+    assert batches(batch=size + 1) == [size + 1]
+
+
 def test_large_photos_do_not_wait_for_a_full_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("iqp_adapter.photo.pipeline.HELD_MEGAPIXELS", 0.4)  # more than one astronaut, less than two
     model = Echo()
@@ -174,9 +186,9 @@ def test_small_faces_are_left_alone() -> None:
     assert not restored.changed and np.array_equal(restored.pixels, photo())
 
 
-def test_faces_too_large_for_the_model_are_left_alone_unless_forced() -> None:
+def test_faces_with_more_detail_than_the_model_gives_are_left_alone_unless_forced() -> None:
     [restored] = restore_photos([photo()], Negative(64), detector=FACE)
-    assert "larger than 1.5 x the model's 64 px" in restored.faces[0].skipped and "force" in restored.faces[0].skipped
+    assert "more than 1.4 x the model's 64 px" in restored.faces[0].skipped and "force" in restored.faces[0].skipped
     assert not restored.changed and restored.faces[0].outcome is Outcome.LARGE
     assert restore_photo(photo(), Negative(128), detector=FACE).tobytes() != photo().tobytes()
     [forced] = restore_photos([photo()], Negative(64), detector=FACE, force=True)

@@ -319,6 +319,25 @@ def test_lines_of_the_version_before_count(photos: Path, out: Path) -> None:
     assert set(statuses(run(photos, out)).values()) == {"complete"}
 
 
+def test_lines_that_know_no_detail_count(photos: Path, out: Path) -> None:
+    """Faces that were left alone for their pixels are looked at again; what was restored is not."""
+    run(photos, out)
+    without_detail(out)
+    assert set(statuses(run(photos, out)).values()) == {"complete"}
+    without_detail(out, outcome="too large", skipped="its square is larger than the model")
+    assert set(statuses(run(photos, out)).values()) == {"restored"}
+
+
+def without_detail(out: Path, **changes: str) -> None:
+    """Makes the journal's lines those of a version that measured no detail."""
+    lines = [json.loads(line) for line in (out / RECORD).read_text().splitlines() if line]
+    for line in lines:
+        [face] = line["report"]["faces"]
+        face.pop("detail", None)
+        face.update(changes)
+    (out / RECORD).write_text("\n".join(map(json.dumps, lines)) + "\n")
+
+
 def test_results_are_reported_where_they_are(photos: Path, out: Path, tmp_path: Path) -> None:
     run(photos, out)
     out.rename(tmp_path / "moved")
@@ -350,6 +369,14 @@ def test_the_journal_says_how_many_faces_were_restored_at_once(photos: Path, out
     lines = [json.loads(line) for line in (out / RECORD).read_text().splitlines() if line]
     assert {line["batch"] for line in lines} == {3}
     assert json.loads((tmp_path / "r.json").read_text())["settings"]["batch"] == 3
+
+
+def test_the_journal_says_how_many_are_restored_at_once_by_default(photos: Path, out: Path, tmp_path: Path) -> None:
+    run(photos, out, Negative(512), report=tmp_path / "r.json")
+    lines = [json.loads(line) for line in (out / RECORD).read_text().splitlines() if line]
+    assert {line["batch"] for line in lines} == {2}
+    assert json.loads((tmp_path / "r.json").read_text())["settings"]["batch"] == 2
+    assert set(statuses(run(photos, out, Negative(512), batch=8)).values()) == {"complete"}
 
 
 # -- other runs, and other models, in the meantime

@@ -49,8 +49,12 @@ def restore(
     faces: Annotated[str, typer.Option(help="all, largest, or an index counted from the left, from 0.")] = "all",
     min_face: Annotated[int, typer.Option(help="Least width and height of a face in pixels.")] = 16,
     upscale: Annotated[int, typer.Option(help="Size of the result: 1, 2 or 4 times the photo's.")] = 1,
-    batch: Annotated[int, typer.Option(help="Faces restored at once.")] = 8,
-    force: Annotated[bool, typer.Option("--force", help="Restore faces too large for the model as well.")] = False,
+    batch: Annotated[
+        int | None, typer.Option(help="Faces restored at once; by default 8 of 256 px, 2 of 512 px, and so on.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Restore faces with more detail than the model gives, too; they lose it.")
+    ] = False,
     detector: Annotated[str, typer.Option(help="centerface, or retinaface, which is downloaded.")] = "centerface",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; by default the best there is.")] = None,
     engine: Annotated[

@@ -22,11 +22,18 @@ from .outcomes import Outcome
 BEYOND = 0.25
 """How far values may overshoot [0, 1], as sharp edges do; what goes further is on another scale."""
 
+PIXELS = 8 * 256**2
+"""Pixels that are restored at once by default: more need more memory, and save no time on a CPU."""
+
 Restore = Callable[..., Tensor]
 
 
 class FaceBatch:
     """Takes faces of any photos through scorers, model and embedder; see `restore_photos`.
+
+    Attributes:
+        resolution: side of a face, in pixels.
+        size: faces that are restored at once.
 
     Raises:
         TypeError, ValueError: where model, options, scorers and embedder do not fit together.
@@ -40,6 +47,7 @@ class FaceBatch:
         self.scorers = scorers
         self.embedder = embedder
         self.resolution = _resolution(model)
+        self.size = options.batch or max(1, PIXELS // self.resolution**2)
         self.scale: Any = model.score_scale
         self.restore_faces = _restoring(model, options.optimise)
         model.check({"fidelity": options.fidelity})

@@ -12,13 +12,16 @@ from torch import Tensor
 
 from ..pictures import peak
 from .align import align, region, similarity, square, template, zoom
+from .detail import effective_resolution
 from .detect import Faces
 from .options import Options
 from .outcomes import FaceReport, Outcome
 from .toning import Toning, toning_of
 
-LARGEST = 1.5
-"""A face whose square is larger than this multiple of the model's resolution would lose detail."""
+FINEST = 1.4
+"""A face whose effective resolution is above this multiple of the model's resolution would lose detail. On
+dev, for a model of 256 px, fewer than one in a thousand of the faces that need it measure more, and none of those with
+twice its detail measures less (`benchmarks/effective_resolution.py`)."""
 
 LEAST_SEEN = 0.05
 """A face of whose square the photo shows less than this part is left alone: what is not there cannot be restored."""
@@ -35,6 +38,7 @@ class Face:
         index: counted from left to right.
         box: left, top, right, bottom in the photo's pixels.
         side: of the aligned square, in the photo's pixels.
+        detail: its effective resolution, where it was measured.
         photo: (H, W, 3) the photo it is in.
         matrix: (2, 3) from the photo to the crop; None where landmarks span no face.
         crop: (3, R, R) in [0, 1], as long as it waits.
@@ -52,6 +56,7 @@ class Face:
     side: float
     photo: np.ndarray
     matrix: np.ndarray | None
+    detail: float | None = None
     crop: Tensor | None = None
     toning: Toning | None = None
     picture: Tensor | None = None
@@ -85,6 +90,7 @@ class Face:
             index=self.index,
             box=self.box,
             side=self.side,
+            detail=self.detail,
             outcome=self.outcome or Outcome.RESTORED,
             skipped=self.why,
             quality=self.quality,
@@ -165,18 +171,29 @@ def choose(faces: Sequence[Face], boxes: np.ndarray, options: Options) -> None:
 
 
 def cut(face: Face, size: int, force: bool) -> None:
-    """Cuts a face out of its photo at the model's size, unless it is too large or no face."""
-    if face.side > LARGEST * size and not force:
+    """Cuts a face out of its photo at the model's size, unless it is no face or would lose detail."""
+    if face.matrix is None or not _is_seen(face, size):
+        return face.leave(Outcome.NO_FACE, "its landmarks span no face inside the photo")
+    if not force and _would_lose_detail(face, size):
         return face.leave(
             Outcome.LARGE,
-            f"its square of {face.side:.0f} px is larger than {LARGEST} x the model's {size} px, "
-            "which would destroy detail; force restores it all the same",
+            f"its square of {face.side:.0f} px shows the detail of about {face.detail:.0f} px, more than {FINEST} x "
+            f"the model's {size} px, and would lose it; force restores it all the same",
         )
-    crop = align(face.photo, face.matrix, size) if face.matrix is not None and _is_seen(face, size) else None
-    if crop is None:
-        return face.leave(Outcome.NO_FACE, "its landmarks span no face inside the photo")
+    crop = align(face.photo, face.matrix, size)
+    assert crop is not None  # the photo shows a part of it
     face.crop = torch.from_numpy(crop / peak(face.photo.dtype)).permute(2, 0, 1).clamp(0, 1)  # (3, R, R)
     face.toning = toning_of(around(face, size))
+
+
+def _would_lose_detail(face: Face, size: int) -> bool:
+    """Whether a face has clearly more detail than a model of that size gives; measured where its pixels allow it."""
+    if face.side <= FINEST * size:
+        return False
+    assert face.matrix is not None  # without one there is no square
+    part = face.photo[region(square(face.matrix, size), face.photo.shape)]
+    face.detail = round(effective_resolution(part, face.side, enough=2 * size), 1)
+    return face.detail > FINEST * size
 
 
 def _is_seen(face: Face, size: int) -> bool:

@@ -17,7 +17,7 @@ from .centerface import CenterFace
 from .detect import Detector
 from .journal import RECORD, Comparison, Journal, Result, Written
 from .options import Embedder, FaceScorer, Options
-from .outcomes import PhotoReport, Status, check_report, write_report
+from .outcomes import Outcome, PhotoReport, Status, check_report, write_report
 from .pipeline import Pipeline, check_size
 from .plan import Task, is_file, plan
 from .result import Restored
@@ -104,6 +104,8 @@ class _Run:
             return None
         if entry.report.failures:  # it may succeed this time
             return None
+        if any(face.outcome is Outcome.LARGE and face.detail is None for face in entry.report.faces):
+            return None  # earlier versions left faces alone for their pixels
         if self.compare and entry.report.status == "restored" and not os.path.lexists(task.comparison):
             return None
         return replace(entry.report, source=str(task.source), output=str(task.target), status="complete")
@@ -159,7 +161,7 @@ class _Run:
         self._refuse_changed(task.source)
 
     def _result(self, task: Task, sha256: str, report: PhotoReport) -> Result:
-        batch = self.pipeline.options.batch
+        batch = self.pipeline.batch.size
         return Result(task.target.name, sha256, self.settings.digest, self.read[task.source], report, batch)
 
     def _put(self, target: Path, write: Callable[[Path], None], entry: Callable[[str], Written]) -> None:

@@ -38,10 +38,12 @@ class Options:
         faces: "all", "largest", or the index of one face, counted from left to right.
         min_face: least width and height of a face's box in pixels.
         skip_if: quality in [0, 1] above which a face is good enough and left untouched.
-        force: restore faces, too, that are so large that they lose detail.
+        force: restore faces, too, that have more detail than the model gives, and lose it.
         aligned: every picture is one aligned face; no detection, no pasting.
         upscale: 1, 2 or 4, the size of the result in units of the photo's.
-        batch: faces restored at once; about as many photos are in memory, and of a list as many again.
+        batch: faces restored at once; about as many photos are in memory, and of a list as many again. None takes as
+            many as have the pixels of eight faces of 256 px: two of 512 px. More need more memory, and on a CPU they
+            save no time.
         optimise: updates of test-time optimisation of the codes, see `optimise` of the model; 0 for none.
         min_identity: cosine to the face before, below which a face is restored again at half the scale, then without
             the prior; needs an embedder.
@@ -60,7 +62,7 @@ class Options:
     force: bool = False
     aligned: bool = False
     upscale: int = 1
-    batch: int = 8
+    batch: int | None = None
     optimise: int = 0
     min_identity: float | None = None
 
@@ -75,7 +77,8 @@ class Options:
         if self.min_identity is not None:
             _check("min_identity", self.min_identity, -1, 1, "a cosine, such as 0.9")
         _check("min_face", self.min_face, 0, _LARGE, "pixels, at least 0")
-        _check_count("batch", self.batch, 1, "a number of faces, at least 1")
+        if self.batch is not None:
+            _check_count("batch", self.batch, 1, "a number of faces, at least 1")
         _check_count("optimise", self.optimise, 0, "a number of updates, 0 for none")
         if self.faces not in ("all", "largest"):
             _check_count("faces", self.faces, 0, '"all", "largest" or an index from 0')

@@ -20,7 +20,7 @@ Status = Literal["restored", "unchanged", "complete", "failed"]
 
 
 class Outcome(str, Enum):
-    """What became of a face."""
+    """What became of a face; `LARGE` is one with more detail than the model gives."""
 
     RESTORED = "restored"
     GOOD = "good already"
@@ -40,7 +40,10 @@ class FaceReport:
     box: list[float]
     """Left, top, right, bottom in the photo's pixels."""
     side: float
-    """Side of the aligned square in the photo's pixels, to compare with the model's resolution."""
+    """Side of the aligned square in the photo's pixels."""
+    detail: float | None = None
+    """Effective resolution, to compare with the model's: how many pixels a side its detail needs. None where it was not
+    measured: with `force`, and in squares of hardly more pixels than the model's."""
     outcome: Outcome = Outcome.RESTORED
     skipped: str = ""
     """Why the face was left alone, for people; empty where it was restored."""

@@ -81,14 +81,14 @@ class Pipeline:
                 queue.append(self._cut(job))
                 yield from self._finished(queue)
                 while self._is_full(queue):
-                    self.batch.restore(_waiting(queue)[: self.options.batch])
+                    self.batch.restore(_waiting(queue)[: self.batch.size])
                     yield from self._finished(queue)
         while queue:
-            self.batch.restore(_waiting(queue)[: self.options.batch])
+            self.batch.restore(_waiting(queue)[: self.batch.size])
             yield from self._finished(queue)
 
     def _is_full(self, queue: deque[_Job]) -> bool:
-        return max(len(queue), len(_waiting(queue))) >= self.options.batch or _held(queue) > HELD_MEGAPIXELS
+        return max(len(queue), len(_waiting(queue))) >= self.batch.size or _held(queue) > HELD_MEGAPIXELS
 
     def _finished(self, queue: deque[_Job]) -> Iterator[Restored]:
         while queue and not any(face.outcome is None for face in queue[0].faces):
@@ -107,7 +107,7 @@ class Pipeline:
             yield from ahead(self._see, jobs, lambda given: self._has_room(given, queue))
 
     def _has_room(self, given: Sequence[Any], queue: Iterable[_Job]) -> bool:
-        return len(given) <= self.options.batch and _held([*queue, *given]) <= HELD_MEGAPIXELS
+        return len(given) <= self.batch.size and _held([*queue, *given]) <= HELD_MEGAPIXELS
 
     def _open(self, opened: Callable[[Any], Any], source: Any) -> Any:
         """A job, or what else a source was opened as: an error, too, since its turn has not come."""

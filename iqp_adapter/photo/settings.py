@@ -27,7 +27,7 @@ class Settings:
         self._model, self._quality = pipeline.model, pipeline.options.quality
         self._stamp = self._stamped()
         asked = asdict(pipeline.options)
-        batch = asked.pop("batch")
+        del asked["batch"]
         counting = {
             **asked,
             "model": pipeline.model.name,
@@ -39,7 +39,7 @@ class Settings:
             "compare": compare,
             "version": __version__,
         }
-        self.described: dict[str, Any] = {**counting, "batch": batch}
+        self.described: dict[str, Any] = {**counting, "batch": pipeline.batch.size}
         made_with = [_made_with(part) for part in (pipeline.detector, pipeline.embedder) if part is not None]
         self.digest = hashlib.sha256(json.dumps([counting, made_with], sort_keys=True).encode()).hexdigest()[:16]
 
