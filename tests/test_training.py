@@ -18,6 +18,7 @@ from PIL import Image
 from training_run import config
 
 from iqp_adapter.core.metrics import canonical
+from iqp_adapter.core.quality import ScoreScale
 from iqp_adapter.degradations.checks import attributes
 from iqp_adapter.degradations.kinds import DEGRADATIONS, degradation_of
 from iqp_adapter.degradations.ladder import Ladder
@@ -25,7 +26,8 @@ from iqp_adapter.native import IQPFR
 from iqp_adapter.training import loop
 from iqp_adapter.training.config import StageConfig, TrainConfig
 from iqp_adapter.training.native_training import NativeTraining
-from iqp_adapter.training.stages import CodebookStage, PredictionStage, QualityStage
+from iqp_adapter.training.sample_scales import SampleScales
+from iqp_adapter.training.stages import Batch, CodebookStage, PredictionStage, QualityStage
 
 SCRIPT = Path(__file__).with_name("training_run.py")
 ROOT = Path(__file__).parents[1]
@@ -84,6 +86,22 @@ def test_stage_two_and_three_leave_the_codebooks_and_the_decoder_alone(finished)
     for key in shared:
         assert torch.equal(first[key], second[key])
         assert torch.equal(second[key], third[key.removeprefix("module.")])
+
+
+def test_the_discriminator_of_stage_two_sees_good_pictures_alone(finished, faces):
+    stage = NativeTraining(config(), faces, finished).stage("stage2")
+    stage.discriminator.eval()  # its spectral norms stay as they are
+    pictures = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    scales = SampleScales((ScoreScale("iqp-lite", False, (0.0, 100.0)),), torch.zeros(2, dtype=torch.int64))
+
+    def losses(first: torch.Tensor, *quality: float) -> list[float]:
+        hq = torch.cat([first, pictures[1:]])
+        batch = Batch(hq, pictures, torch.tensor(quality), [1, 2], scales, torch.ones(2).bool())
+        terms = {name: value for _, found in stage.updates(batch, 6) for name, value in found.items()}
+        return [terms[name].item() for name in ("adversarial", "discriminator")]
+
+    assert losses(pictures[:1], 0.2, 0.2) == [0, 0]
+    assert losses(pictures[:1], 0.2, 0.9)[1] == losses(1 - pictures[:1], 0.2, 0.9)[1] > 0
 
 
 def test_stage_one_learns(faces, tmp_path):

@@ -22,7 +22,7 @@ SMALL = {
 def config(steps: int = 12, batch: int = 2, rate: float = 1e-3, **changes) -> TrainConfig:
     stages = {
         "stage1": StageConfig(steps, batch, rate, warmup=2, options={"adversarial_from": 6, "revive_every": 4}),
-        "stage2": StageConfig(steps, batch, rate, warmup=2, options={"pictures": batch}),
+        "stage2": StageConfig(steps, batch, rate, warmup=2, options={"pictures": batch, "adversarial_from": 6}),
         "stage3": StageConfig(steps, batch, rate, warmup=2),
     }
     settings = {"preset": "tiny", "stages": stages, "changes": SMALL, "precision": "fp32", "save_every": 2} | changes

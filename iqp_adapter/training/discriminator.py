@@ -1,9 +1,11 @@
-"""The discriminator of stage 1: decides for every patch of a picture whether it is real."""
+"""The discriminator: decides for every patch of a picture whether it is real."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
+
+from . import losses
 
 
 class PatchDiscriminator(nn.Module):
@@ -23,6 +25,21 @@ class PatchDiscriminator(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.layers(2 * images - 1)
+
+    def deceived(self, made: Tensor, judged: Tensor) -> Tensor:
+        """The loss () of what made pictures (B, 3, H, W), which learns to deceive it.
+
+        Args:
+            judged: (B,) bool, the pictures that count.
+        """
+        self.requires_grad_(False)
+        loss = losses.hinge_generator(self(made), judged)
+        self.requires_grad_(True)
+        return loss
+
+    def mistaken(self, real: Tensor, made: Tensor, judged: Tensor) -> Tensor:
+        """Its own loss (), of real pictures and of those that were made."""
+        return losses.hinge_discriminator(self(real), self(made.detach()), judged)
 
 
 def _conv(dim: int, out_dim: int, stride: int) -> nn.Module:

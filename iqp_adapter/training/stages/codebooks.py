@@ -51,14 +51,10 @@ class Reconstruction(Stage):
         }
         adversarial = step >= self.options["adversarial_from"]
         if adversarial:
-            self.discriminator.requires_grad_(False)
-            deceived = losses.hinge_generator(self.discriminator(pictures), judged)
-            terms["adversarial"] = self.adversarial(deceived, terms)
-            self.discriminator.requires_grad_(True)
+            terms["adversarial"] = self.adversarial(self.discriminator.deceived(pictures, judged), terms)
         yield "tokenizer", terms
         if adversarial:
-            real, fake = self.discriminator(batch.hq), self.discriminator(pictures.detach())
-            yield "discriminator", {"discriminator": losses.hinge_discriminator(real, fake, judged)}
+            yield "discriminator", {"discriminator": self.discriminator.mistaken(batch.hq, pictures, judged)}
 
     def adversarial(self, deceived: Tensor, terms: Terms) -> Tensor:
         """The generator's adversarial term (), beside its other terms."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ...core.quality import ANY, BEST
 from ...native import IQPFR, Tokenizer
 from ...native.model import Prediction
 from .. import losses
 from ..config import StageConfig
+from ..discriminator import PatchDiscriminator
 from .stage import Batch, Grid, Stage, Terms
 
 
@@ -19,31 +20,46 @@ class PredictionStage(Stage):
     """Trains the encoder of degraded pictures, the quality-conditioned Transformer and the fidelity path.
 
     Terms: common and plus, the cross-entropy of the codes; feature, the distance of the encoders' features; l1 and
-    perceptual, of pictures decoded at a random fidelity, which train the fidelity path. The condition is the quality of
-    the target. It is dropped for a share of the samples, so that the model also learns "any".
+    perceptual, of pictures decoded at a random fidelity, which train the fidelity path; adversarial, of the same
+    pictures, after `adversarial_from` steps; discriminator is the loss of the discriminator itself. The condition is
+    the quality of the target. It is dropped for a share of the samples, so that the model also learns "any".
 
-    Options: `drop`, that share; `smoothing` of the code labels; `pictures`, the number of samples that are decoded.
+    The discriminator sees good pictures alone, as in stage 1.
+
+    Options: `drop`, that share; `smoothing` of the code labels; `pictures`, the number of samples that are decoded;
+    `adversarial_from`; `good`, the quality of the target above which the discriminator sees a picture.
     """
 
-    term_names = ("common", "plus", "feature", "l1", "perceptual")
-    rates = {"table": 10.0}  # of a score map: each of its ten rows is seen by a tenth of the samples
-    defaults = {"drop": 0.15, "smoothing": 0.1, "pictures": 4}
+    term_names = ("common", "plus", "feature", "l1", "perceptual", "adversarial", "discriminator")
+    rates = {"table": 10.0, "discriminator": 4.0}
+    # of a score map, each of whose ten rows is seen by a tenth of the samples; and as in stage 1
+    defaults = {"drop": 0.15, "smoothing": 0.1, "pictures": 4, "adversarial_from": 1e9, "good": 0.5}
 
     def __init__(self, config: StageConfig, perceptual: nn.Module, model: IQPFR, tokenizer: Tokenizer):
         super().__init__(config, perceptual)
         self.model, self.tokenizer = model, tokenizer.eval().requires_grad_(False)
+        self.discriminator = PatchDiscriminator()
         model.books.requires_grad_(False)
         model.decoder.requires_grad_(False)
 
     def models(self) -> dict[str, nn.Module]:
-        return {"model": self.model}
+        return {"model": self.model, "discriminator": self.discriminator}
 
     def updates(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
         dropped = batch.uniform(1) < self.options["drop"]
         quality = torch.where(dropped, ANY, batch.quality)[:, None]
         prediction = self.model.predict(batch.lq, quality)
-        terms = self.code_terms(prediction, batch)
-        yield "model", terms | self.picture_terms(prediction, batch)
+        restored, some = self.restored(prediction, batch), batch.first(int(self.options["pictures"]))
+        terms = self.code_terms(prediction, batch) | {
+            "l1": losses.l1(restored, some.hq),
+            "perceptual": self.perceptual(restored, some.hq),
+        }
+        if step < self.options["adversarial_from"]:
+            yield "model", terms
+            return
+        good = some.quality > self.options["good"]
+        yield "model", terms | {"adversarial": self.discriminator.deceived(restored, good)}
+        yield "discriminator", {"discriminator": self.discriminator.mistaken(some.hq, restored, good)}
 
     def code_terms(self, prediction: Prediction, batch: Batch) -> Terms:
         with torch.no_grad():
@@ -56,8 +72,8 @@ class PredictionStage(Stage):
             "feature": losses.feature_distance(prediction.features[-1], wanted),
         }
 
-    def picture_terms(self, prediction: Prediction, batch: Batch) -> Terms:
-        """Terms of the first few samples only, since decoding costs as much as everything else together."""
+    def restored(self, prediction: Prediction, batch: Batch) -> Tensor:
+        """Pictures of the first few samples only, since decoding costs as much as everything else together."""
         few = slice(int(self.options["pictures"]))
         some = Prediction(
             prediction.lq[few],
@@ -66,8 +82,7 @@ class PredictionStage(Stage):
             None if prediction.tokens is None else prediction.tokens[few],
         )
         code_tokens = self.model.books.lookup(*(x.argmax(-1) for x in some.code_logits))
-        restored = self.model.decode(code_tokens, some, batch.uniform(2)[few]).float()
-        return {"l1": losses.l1(restored, batch.hq[few]), "perceptual": self.perceptual(restored, batch.hq[few])}
+        return self.model.decode(code_tokens, some, batch.uniform(2)[few]).float()
 
     def look(self, model: IQPFR, batch: Batch) -> Grid:
         return look_at_dial(model, batch)

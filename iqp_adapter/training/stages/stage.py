@@ -38,6 +38,10 @@ class Batch(NamedTuple):
         keys = [self.keys[i] for i in places]
         return Batch(self.hq[places], self.lq[places], self.quality[places], keys, scale, self.full[places])
 
+    def first(self, count: int) -> Batch:
+        """The first samples; all of them where there are fewer."""
+        return self.at(torch.arange(min(count, len(self.keys))))
+
     def uniform(self, purpose: int) -> Tensor:
         """One uniform draw per sample (B,), the same in every batch and process that the sample is in."""
         draws = [torch.rand((), generator=torch_generator(key + purpose)) for key in self.keys]
