@@ -183,7 +183,8 @@ class _Run:
         self.settings.refuse_changes()
         report = _report(restored, task)
         try:
-            if not leases.holds(self.journal.name_of(task.target)):
+            if not leases.holds(name := self.journal.name_of(task.target)):
+                leases.release(name)
                 return task
             if restored.failure:
                 return replace(report, status="failed", note=restored.failure)
