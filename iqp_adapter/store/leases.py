@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import secrets
 import time
@@ -100,41 +101,38 @@ class Leases:
                 return run
 
     def _refuse_other_work(self) -> None:
-        own = self._run.owner
+        now = self._now()
         for path in self._runs():
-            if path.name.startswith(f"{_RUN}-{self._work}-"):
-                continue
-            other = self._lease(path.stem)
-            owner = other.owner
-            is_near = own is not None and owner is not None and owner.hostname == own.hostname
-            if self._acquire(other, 0 if is_near else LIFETIME + 2 * _TOUCHED):
-                other.release()
-                continue
-            who = f" (process {owner.pid} on {owner.hostname})" if owner is not None else ""
-            raise BlockingIOError(
-                f"{self.folder.parent} is being written by a run with other options or weights{who}; wait for its end, "
-                f"or choose another output"
-            )
+            if not path.name.startswith(f"{_RUN}-{self._work}-") and self._is_alive(path, now):
+                owner = self._lease(path.stem).owner
+                who = f" (process {owner.pid} on {owner.hostname})" if owner is not None else ""
+                raise BlockingIOError(
+                    f"{self.folder.parent} is being written by a run with other options or weights{who}; wait for its "
+                    f"end, or choose another output"
+                )
 
     def _runs(self) -> list[Path]:
         return sorted(self.folder.glob(f"{_RUN}-*.lock"))
 
     def _end(self) -> None:
         """Ends the run; the last one removes what killed runs left, and the folder."""
+        now = self._now()
         self._run.release()
         with contextlib.suppress(FileNotFoundError):  # another run ended just now
-            if not any(self._is_alive(path) for path in self._runs()):
+            if not any([self._is_alive(path, now) for path in self._runs()]):
                 for path in self.folder.iterdir():
-                    if path.suffix != ".lock" or not path.stat().st_size or not self._is_alive(path):
+                    if path.suffix != ".lock" or not path.stat().st_size or not self._is_alive(path, now):
                         path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # it is gone, or another run is at it
             self.folder.rmdir()
 
-    def _is_alive(self, path: Path) -> bool:
+    def _is_alive(self, path: Path, now: float) -> bool:
         """Whether a lease is somebody's; one that is nobody's is removed."""
         lease = self._lease(path.stem)
         if not self._acquire(lease):
-            return True
+            if not _is_old(path, now):
+                return True
+            lease.break_lock()
         lease.release()
         return False
 
@@ -145,25 +143,37 @@ class Leases:
             self.folder / f"{name}.lock", lease_duration=LIFETIME, heartbeat_interval=_TOUCHED, thread_local=False
         )
 
-    def _acquire(self, lease: SoftFileLease, seconds: float = 0) -> bool:
+    def _acquire(self, lease: SoftFileLease) -> bool:
         try:
-            lease.acquire(timeout=seconds)
+            lease.acquire(timeout=0)
         except Timeout:
-            if not self._was_never_written(Path(lease.lock_file)):
+            path = Path(lease.lock_file)
+            if not (_is_empty(path) and _is_old(path, self._now())):
                 return False
             lease.break_lock()
             return self._acquire(lease)
         return True
 
-    def _was_never_written(self, path: Path) -> bool:
-        """Whether its holder died between making the file and writing into it, so that nobody can tell whose it is.
+    def _now(self) -> float:
+        """The time by the clock of the file system; long ago where the run's own file is gone, so that none is old."""
+        with contextlib.suppress(OSError):
+            os.utime(self._run.lock_file)
+            return os.stat(self._run.lock_file).st_mtime
+        return -math.inf
 
-        The times compared are those of the file system: this run's own lease is touched every now and then.
-        """
-        with contextlib.suppress(FileNotFoundError):
-            found = path.stat()
-            return not found.st_size and os.stat(self._run.lock_file).st_mtime - found.st_mtime > LIFETIME
-        return False
+
+def _is_empty(path: Path) -> bool:
+    """Whether its holder died between making the file and writing into it, so that nobody can tell whose it is."""
+    with contextlib.suppress(FileNotFoundError):
+        return path.stat().st_size == 0
+    return False
+
+
+def _is_old(path: Path, now: float) -> bool:
+    """Whether a file was not touched for longer than leases last."""
+    with contextlib.suppress(FileNotFoundError):
+        return now - path.stat().st_mtime > LIFETIME
+    return False
 
 
 _TOUCHED = 20.0
