@@ -134,18 +134,12 @@ def restore(
 def _sources(arguments: list[str], names: str | None, output: Path, demo: bool) -> tuple[dict[Path, Path], list[str]]:
     """The picture files and the places of their results, and a line for each name of none; what is left out is said."""
     from ..photo.demo import write_demo
-    from ..photo.library import find_listed, find_photos, read_list
+    from ..photo.library import find
 
     if demo:
-        return {(photo := write_demo(output / "degraded")): Path(photo.name)}, []
-    if names is None and not arguments:
-        raise ValueError("nothing to restore; name photos, folders or globs, or try --demo")
-    if names is None:
-        found = find_photos(arguments, output)
-    elif len(arguments) > 1:
-        raise ValueError(f"--list takes one folder, which holds all listed photos, and {len(arguments)} are given")
-    else:
-        found = find_listed(read_list(names), *map(Path, arguments))
+        photo = write_demo(output / "degraded")
+        return {photo: Path(photo.name)}, []
+    found = find(arguments, names, output)
     for line in found.lines():
         say(f"left out: {line}", error=True)
     return found.photos, found.unread

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from glob import glob, has_magic
 from itertools import takewhile
@@ -53,6 +53,26 @@ class Library:
             self.left_out[path] = why
         else:
             self.photos[path] = place
+
+
+def find(names: Sequence[str], listed: str | None, output: Path) -> Library:
+    """Finds what a command names: by photos, folders and globs, or by a list, whose folder may be named.
+
+    Args:
+        listed: a file with names, or `-` for the standard input, see `read_list`.
+        output: the folder of results.
+
+    Raises:
+        ValueError: where nothing is named, or more than one folder for a list.
+        OSError: where the list cannot be read.
+    """
+    if listed is None and not names:
+        raise ValueError("nothing to restore; name photos, folders or globs, or try --demo")
+    if listed is None:
+        return find_photos(names, output)
+    if len(names) > 1:
+        raise ValueError(f"--list takes one folder, which holds all listed photos, and {len(names)} are given")
+    return find_listed(read_list(listed), *map(Path, names))
 
 
 def find_photos(names: Iterable[str | Path], output: Path | None = None) -> Library:
