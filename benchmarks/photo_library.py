@@ -89,18 +89,9 @@ class Run:
 
     def __init__(self, photos: Path, out: Path, report: Path, look_at_all: bool) -> None:
         self.out, self.started = out, time.perf_counter()
-        self.before = len(results_in(out))
-        words = [
-            "all" if look_at_all else "colour",
-            "restore",
-            str(photos),
-            "-o",
-            str(out),
-            "--device",
-            "cpu",
-            "--report",
-            str(report),
-        ]
+        self.before = Lines(out / RECORD).number()
+        words = ["restore", str(photos), "-o", str(out), "--device", "cpu", "--report", str(report)]
+        code = [sys.executable, "-c", WORD, "all" if look_at_all else "colour"]
         self.process = subprocess.Popen([*code, *words], cwd=ROOT, stdout=subprocess.DEVNULL)
         self.seen: list[tuple[float, int, float]] = []
         """Seconds, results so far, memory in MiB."""
@@ -121,6 +112,7 @@ class Run:
                 return self
             time.sleep(POLL)
         self.seconds = time.perf_counter() - self.started
+        self.seen.append((self.seconds, counted.number(), self.seen[-1][2]))
         if self.process.returncode != 0:
             raise RuntimeError(f"iqp restore ended with {self.process.returncode}")
         return self
@@ -162,10 +154,8 @@ class Lines:
 
 
 def results_in(out: Path) -> list[str]:
-    """The outputs of all results in a journal."""
-    if not (out / RECORD).exists():
-        return []
-    lines = filter(None, (out / RECORD).read_text().splitlines())
+    """The outputs of all results in a journal; a line that a kill cut short is none."""
+    lines = [line for line in (out / RECORD).read_text().splitlines() if line.endswith("}")]
     return [line["output"] for line in map(json.loads, lines) if "report" in line]
 
 

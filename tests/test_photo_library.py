@@ -53,6 +53,7 @@ def test_a_folder_keeps_its_shape(library: Path) -> None:
     found = find_photos([library])
     assert places(found) == PHOTOS and not found.left_out and not found.counted and not found.unread
     assert all((library / place) == source for source, place in found.photos.items())
+    assert list(found.photos) == sorted(found.photos)
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,7 @@ def find_photos(names: Iterable[str | Path], output: Path | None = None) -> Libr
         library.add(found)
         if not found.photos:
             library.unread.append(f"no image at {path}; give an image, a folder of images or a glob in quotes")
+    library.photos = dict(sorted(library.photos.items()))
     return library
 
 

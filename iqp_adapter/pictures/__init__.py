@@ -30,9 +30,9 @@ from .photo import MAX_PIXELS, Photo, SeveralPicturesError
 __all__ = [
     "LUMA",
     "MAX_PIXELS",
-    "SeveralPicturesError",
     "Photo",
     "RINGING",
+    "SeveralPicturesError",
     "as_given",
     "as_pixels",
     "as_unit",
