@@ -316,6 +316,12 @@ def test_the_command_restores_a_tree_and_names_what_it_leaves_out(iqp: Any, libr
     assert "5 photos, 4 of them by an earlier run" in again.output
 
 
+def test_what_is_left_out_is_said_before_the_work(iqp: Any, library: Path, tmp_path: Path) -> None:
+    (library / "raw.cr2").touch()
+    result = iqp(library, "-o", tmp_path / "out", "--detector", "none")
+    assert result.exit_code == 2 and f"left out: {library / 'raw.cr2'}: a raw photo" in result.output
+
+
 def test_the_command_reads_names(iqp: Any, library: Path, tmp_path: Path) -> None:
     names = f"{library / '2019' / 'a.png'}\n{library / 'a.png'}\n"
     result = iqp(library, "--list", "-", "-o", tmp_path / "out", given=names)
