@@ -335,6 +335,24 @@ def test_one_at_a_time_is_alone(tmp_path: Path) -> None:
         list(pool.map(enter, range(3)))
 
 
+def test_who_died_alone_on_another_machine_keeps_nobody_out(tmp_path: Path) -> None:
+    with Leases(tmp_path / "l", "w") as leases:
+        (tmp_path / "l" / "alone.lock").write_text("1\nelsewhere\n")
+        entered = threading.Event()
+
+        def enter() -> None:
+            with leases.alone():
+                entered.set()
+
+        waiting = threading.Thread(target=enter)
+        waiting.start()
+        assert not entered.wait(0.3)
+        os.utime(tmp_path / "l" / "alone.lock", (time.time() - 2 * module.LIFETIME,) * 2)
+        assert entered.wait(5)
+        waiting.join()
+    assert not (tmp_path / "l").exists()
+
+
 def test_a_lost_lease_is_known(tmp_path: Path, short: None) -> None:
     with Leases(tmp_path / "l", "w") as leases:
         assert leases.take("a")

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import SoftFileLease, Timeout
+from filelock import SoftFileLease, SoftFileLock, Timeout
 
 LIFETIME = 90.0
 """Seconds; longer than network file systems keep a file's time for a machine that looks at it again."""
@@ -81,14 +81,14 @@ class Leases:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Waits until no other run is in such a block."""
-        lease = self._lease(_ALONE)
-        while not self._acquire(lease):
+        """Waits until no other run is in such a block, which is far shorter than `LIFETIME`, so that nobody touches."""
+        lock = SoftFileLock(self.folder / f"{_ALONE}.lock", thread_local=False)
+        while not self._acquire(lock):
             time.sleep(_POLL)
         try:
             yield
         finally:
-            lease.release()
+            lock.release()
 
     # -- runs
 
@@ -143,15 +143,16 @@ class Leases:
             self.folder / f"{name}.lock", lease_duration=LIFETIME, heartbeat_interval=_TOUCHED, thread_local=False
         )
 
-    def _acquire(self, lease: SoftFileLease) -> bool:
+    def _acquire(self, lock: SoftFileLock) -> bool:
         try:
-            lease.acquire(timeout=0)
+            lock.acquire(timeout=0)
         except Timeout:
-            path = Path(lease.lock_file)
-            if not (_is_empty(path) and _is_old(path, self._now())):
+            path = Path(lock.lock_file)
+            is_judged = isinstance(lock, SoftFileLease) and not _is_empty(path)  # by filelock itself
+            if is_judged or not _is_old(path, self._now()):
                 return False
-            lease.break_lock()
-            return self._acquire(lease)
+            lock.break_lock()
+            return self._acquire(lock)
         return True
 
     def _now(self) -> float:
