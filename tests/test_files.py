@@ -203,10 +203,10 @@ def test_what_is_passed_over_is_named(album):
     assert left_out([album / "b.png", album / "*.png"]) == []
     [below] = left_out([album])
     assert f"{album} has subfolders with pictures, such as {album / 'deep' / 'c.webp'}" in below
-    (album / "d.HEIC").touch()
-    (album / ".e.heic").touch()
+    (album / "d.CR2").touch()
+    (album / ".e.cr2").touch()
     for line in (left_out([album])[1], left_out([album / "*"])[0]):
-        assert "has files of kinds that are not read: 1 (d.HEIC)" in line
+        assert "has files of kinds that are not read: 1 (d.CR2)" in line
 
 
 def test_nothing_is_said_of_results_nor_of_hidden_folders(album):

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -292,15 +291,15 @@ def test_the_command_names_an_unreadable_folder(iqp: Any, photos: Path, tmp_path
 def test_the_command_names_a_folder_that_the_system_will_not_list(
     iqp: Any, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    closed, listed = tmp_path / "closed", Path.iterdir
+    closed, listed = tmp_path / "closed", os.scandir
     closed.mkdir()
 
-    def refusing(path: Path) -> Iterator[Path]:
+    def refusing(path: Any) -> Any:
         if path == closed:
             raise PermissionError(13, "Permission denied", str(path))
         return listed(path)
 
-    monkeypatch.setattr(Path, "iterdir", refusing)
+    monkeypatch.setattr(os, "scandir", refusing)
     result = iqp(photos, closed, "-o", tmp_path / "out", "--device", "cpu")
     assert result.exit_code == 1 and f"failed: {closed}: Permission denied" in result.output
     assert (tmp_path / "out" / "a.png").exists()

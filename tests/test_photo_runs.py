@@ -382,17 +382,6 @@ def test_the_journal_says_how_many_are_restored_at_once_by_default(photos: Path,
 # -- other runs, and other models, in the meantime
 
 
-def test_two_runs_at_once_lose_nothing(photos: Path, out: Path) -> None:
-    one = start(photos, out, aligned=True, batch=1)
-    reports = [next(one)]
-    assert set(statuses(run(photos, out, batch=2)).values()) == {"complete", "restored"}
-    whole = {name: data for name, data in contents(out).items() if name != RECORD}
-    reports += one
-    assert "failed" not in statuses(reports).values()
-    assert {name: data for name, data in contents(out).items() if name != RECORD} == whole
-    assert set(statuses(run(photos, out)).values()) == {"complete"}
-
-
 class Weighted(Negative):
     """Has a weight, an own quality, and a setting."""
 
@@ -531,17 +520,6 @@ def test_a_signal_ends_a_run_like_ctrl_c(
     assert result.exit_code == 128 + number and "the same command goes on from here" in result.output
     assert set(contents(out)) == {"a.png", RECORD}
     assert len(json.loads((tmp_path / "r.json").read_text())["photos"]) == 1
-
-
-def test_the_command_says_what_it_leaves_out(iqp: Any, photos: Path, out: Path) -> None:
-    (photos / "more").mkdir()
-    Image.fromarray(face()).save(photos / "more" / "d.png")
-    (photos / "e.heic").touch()
-    result = iqp(photos, "-o", out, "--aligned")
-    assert result.exit_code == 0
-    assert f"left out: {photos} has subfolders with pictures, such as {photos / 'more' / 'd.png'}" in result.output
-    assert f"left out: {photos} has files of kinds that are not read: 1 (e.heic)" in result.output
-    assert "subfolders" not in iqp(photos, "-o", photos / "more").output
 
 
 def test_names_of_all_kinds_are_printed_harmlessly(iqp: Any, photos: Path, out: Path) -> None:

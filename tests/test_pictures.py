@@ -402,8 +402,9 @@ def test_deep_arrays_become_files_as_deep_as_the_kind_allows(tmp_path: Path) -> 
 
 def test_jpeg_has_more_endings_than_two(cases: Path) -> None:
     assert {".jfif", ".jpe"} <= IMAGE_SUFFIXES
-    assert [path.name for path in list_images([cases / "14-suffixes"])] == ["a.jpg", "b.jfif", "c.jpe"]
-    for path in list_images([cases / "14-suffixes"]):
+    photos = [path for path in list_images([cases / "14-suffixes"]) if path.suffix != ".heic"]  # where that is read
+    assert [path.name for path in photos] == ["a.jpg", "b.jfif", "c.jpe"]
+    for path in photos:
         assert target_format(read_photo(path), Path("out") / path.name) == "JPEG"
 
 

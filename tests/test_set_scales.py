@@ -170,7 +170,7 @@ class TestOneSet:
 
         order = KeyedBatches(5, 2, seed=7 + 1, start_step=3)
         loader = DataLoader(data, batch_sampler=order)
-        for batch, old in islice(zip(run._batches(settings.stages["stage1"], 1)(3), loader, strict=False), 4):
+        for batch, old in islice(zip(run._batches(run.data, settings.stages["stage1"], 1)(3), loader, strict=False), 4):
             assert torch.equal(batch.hq.cpu(), old["hq"]) and torch.equal(batch.lq.cpu(), old["lq"])
             assert batch.keys == old["key"].tolist()
             with torch.no_grad():

@@ -107,16 +107,15 @@ def test_a_signal_that_is_ignored_stays_ignored():
         ["train", "adapter", "--host", "none", "--config", "no.yaml", "--out", "out", "--hq"],
         ["bench", "--out", "photos", "--hq"],
         ["score", "--weights", "no.pth"],
-        ["restore", "--detector", "none"],
     ],
     ids=lambda words: words[0],
 )
-def test_every_command_says_what_it_leaves_out(monkeypatch, tmp_path, quiet_again, words):
+def test_commands_that_look_into_no_subfolder_say_what_they_leave_out(monkeypatch, tmp_path, quiet_again, words):
     """Before its work, which these words end."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos" / "more").mkdir(parents=True)
-    for name in ("a.png", "more/b.png", "c.heic"):
+    for name in ("a.png", "more/b.png", "c.cr2"):
         (tmp_path / "photos" / name).touch()
     output = CliRunner().invoke(app, [*words, "photos"]).output
     assert "left out: photos has subfolders with pictures, such as photos/more/b.png; to take those, give" in output
-    assert "left out: photos has files of kinds that are not read: 1 (c.heic); save them as PNG or JPEG" in output
+    assert "left out: photos has files of kinds that are not read: 1 (c.cr2); save them as PNG or JPEG" in output

@@ -23,7 +23,7 @@ import typer  # noqa: E402
 from rich.progress import Progress  # noqa: E402
 
 from benchmarks.common.results import RESULTS, provenance, write_json  # noqa: E402
-from benchmarks.faults import exported, kills, pictures, servers, weights  # noqa: E402
+from benchmarks.faults import exported, kills, pictures, servers, sharing, weights  # noqa: E402
 
 Part = Callable[[Path, int, int, int], Iterator[Counter[str]]]
 """Folder, kills, damaged files, seed -> counts, each time more of them are known."""
@@ -31,6 +31,9 @@ Part = Callable[[Path, int, int, int], Iterator[Counter[str]]]
 PARTS: dict[str, Part] = {
     "kills of restore": lambda folder, killed, damaged, seed: kills.campaign(
         kills.restoring(kills.photos_in(folder / "photos", 5)), killed, folder, seed
+    ),
+    "kills of workers on one output": lambda folder, killed, damaged, seed: sharing.campaign(
+        sharing.sharing(folder / "photos"), killed, folder, seed
     ),
     "kills of train": lambda folder, killed, damaged, seed: kills.campaign(
         kills.training(kills.faces_in(folder / "faces", 4), folder / "train.yaml"), killed, folder, seed
@@ -48,6 +51,7 @@ MUST_BE_NONE = (
     "lost",
     "half-written",
     "wrong",
+    "twice",
     "traces",
     "hangs",
     "unnamed",

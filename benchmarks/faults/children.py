@@ -12,7 +12,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,22 +63,56 @@ class Kill:
         return cls(before_change=rng.randint(1, max(1, changes)), number=number)
 
 
-def run(work: Callable[[], object], log: Path, kill: Kill = Kill(), watched: Path | None = None) -> Ended:
+Work = Callable[[], object]
+
+
+def run(work: Work, log: Path, kill: Kill = Kill(), watched: Path | None = None) -> Ended:
     """Runs work in a child, with its output in a file."""
-    started = time.perf_counter()
-    child = os.fork()
-    if child == 0:
-        _become(work, log, kill, watched)
-    bound = HANGS_AFTER if kill.after_seconds is None else kill.after_seconds
-    status = _wait(child, bound)
-    if status is None and kill.after_seconds is not None:
-        os.kill(child, kill.number)
-        status = _wait(child, HANGS_AFTER)
-    if status is None:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        shutil.copy(log, log.with_suffix(".hang"))  # says where it hung
-    return Ended(status, log.read_text(errors="replace"), time.perf_counter() - started)
+    return run_all([(work, log, kill)], watched)[0]
+
+
+def run_all(jobs: Sequence[tuple[Work, Path, Kill]], watched: Path | None = None) -> list[Ended]:
+    """Runs works at once, each in a child of its own, with its output in a file."""
+    children = [_Child(work, log, kill, watched) for work, log, kill in jobs]
+    while not all([child.has_ended() for child in children]):
+        time.sleep(0.002)
+    return [child.ended() for child in children]
+
+
+class _Child:
+    """Work in a process of its own."""
+
+    def __init__(self, work: Work, log: Path, kill: Kill, watched: Path | None) -> None:
+        self.log, self.kill = log, kill
+        self.started = time.perf_counter()
+        self.hangs_after = HANGS_AFTER + (kill.after_seconds or 0)
+        self.status: int | None = None
+        self.seconds: float | None = None
+        self.number = os.fork()
+        if self.number == 0:
+            _become(work, log, kill, watched)
+
+    def has_ended(self) -> bool:
+        """Whether it has ended by now; kills it when its time has come."""
+        if self.seconds is not None:
+            return True
+        seconds = time.perf_counter() - self.started
+        done, status = os.waitpid(self.number, os.WNOHANG)
+        if done:
+            self.status, self.seconds = os.waitstatus_to_exitcode(status), seconds
+        elif seconds > self.hangs_after:
+            os.kill(self.number, signal.SIGKILL)
+            os.waitpid(self.number, 0)
+            shutil.copy(self.log, self.log.with_suffix(".hang"))  # says where it hung
+            self.seconds = seconds
+        elif self.kill.after_seconds is not None and seconds > self.kill.after_seconds:
+            os.kill(self.number, self.kill.number)
+            self.kill = Kill()
+        return self.seconds is not None
+
+    def ended(self) -> Ended:
+        assert self.seconds is not None
+        return Ended(self.status, self.log.read_text(errors="replace"), self.seconds)
 
 
 def iqp(*words: object) -> Callable[[], object]:
@@ -132,16 +166,6 @@ def _become(work: Callable[[], object], log: Path, kill: Kill, watched: Path | N
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
-
-
-def _wait(child: int, seconds: float) -> int | None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.002)
-    return None
 
 
 @contextmanager

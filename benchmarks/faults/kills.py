@@ -45,7 +45,7 @@ def restoring(photos: Path) -> Work:
         report = out.with_suffix(".json")
         return iqp("restore", photos, "-o", out, "--compare", "--batch", 2, "--device", "cpu", "--report", report)
 
-    return Work("restore", command, lambda out: files_of(out, lambda path: path.suffix == ".png"), _other_picture)
+    return Work("restore", command, lambda out: files_of(out, lambda path: path.suffix == ".png"), other_picture)
 
 
 def training(faces: Path, config: Path) -> Work:
@@ -87,30 +87,30 @@ def _round(work: Work, out: Path, log: Path, wanted: Files, rng: Random, seconds
     for _ in range(rng.randint(1, MOST_IN_A_ROW)):
         ended = run(work.command(out), log, Kill.at_random(rng, seconds, changes), out)
         counts["kills" if (ended.status or 0) < 0 else "ended before the kill"] += 1
-        counts += _wrong(ended)
+        counts += wrong(ended)
         if out.is_dir() and work.name == "restore":
             foreign.write_text("mine")
-            counts["half-written"] += _different(work, out, wanted)
+            counts["half-written"] += different(work, out, wanted)
     ended = run(work.command(out), log)
-    counts += _wrong(ended)
+    counts += wrong(ended)
     found = work.results(out)
     counts["failed afterwards"] += ended.status != 0
     counts["lost"] += len(wanted.keys() - found.keys()) + (foreign.exists() and foreign.read_text() != "mine")
-    counts["wrong"] += _different(work, out, wanted)
+    counts["wrong"] += different(work, out, wanted)
     counts["left over"] += sum(TEMPORARY.match(path.name) is not None for path in out.rglob("*"))
     return counts
 
 
-def _wrong(ended: Ended) -> Counter[str]:
+def wrong(ended: Ended) -> Counter[str]:
     return Counter(traces=int(ended.traced), hangs=int(ended.status is None))
 
 
-def _different(work: Work, out: Path, wanted: Files) -> int:
+def different(work: Work, out: Path, wanted: Files) -> int:
     found = work.results(out)
     return sum(work.differs(found[name], wanted[name]) for name in found.keys() & wanted.keys())
 
 
-def _other_picture(found: Path, wanted: Path) -> bool:
+def other_picture(found: Path, wanted: Path) -> bool:
     """Whether a picture is another one, broken, or off by more than `LEVELS`."""
     try:
         pixels, right = (np.asarray(Image.open(path)).astype(int) for path in (found, wanted))

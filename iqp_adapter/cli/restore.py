@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .signals import stopped_by_signals
-from .terminal import say, say_left_out, say_licence
+from .terminal import say, say_licence
 
 if TYPE_CHECKING:
     from ..photo.options import Embedder
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def restore(
-    photos: Annotated[list[str] | None, typer.Argument(help="Photos, folders of photos, or globs in quotes.")] = None,
+    photos: Annotated[
+        list[str] | None, typer.Argument(help="Photos, folders with their subfolders, or globs in quotes.")
+    ] = None,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Folder for the results; for one photo, a file name will do.")
     ] = Path("restored"),
@@ -70,9 +72,17 @@ def restore(
         Path | None, typer.Option(help="Write what was done to each face here, with scores, as JSON.")
     ] = None,
     compare: Annotated[bool, typer.Option("--compare", help="Write before and after side by side, too.")] = False,
+    names: Annotated[
+        str | None,
+        typer.Option("--list", help="File with names, or - for standard input; PHOTOS is then their folder."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")] = False,
     demo: Annotated[bool, typer.Option("--demo", help="Restore an example photo.")] = False,
 ) -> None:
-    """Restore the faces in photos; nothing is overwritten, and an interrupted run goes on where it stopped."""
+    """Restore the faces in photos; nothing is overwritten, and an interrupted run goes on where it stopped.
+
+    Folders keep their shape. Run the same command several times, on one machine or many, to share the work.
+    """
     from contextlib import closing
 
     from rich.progress import Progress
@@ -83,7 +93,9 @@ def restore(
     from ..photo import restore_files
     from ..photo.detectors import detector as named_detector
 
-    sources, unread = _sources(photos or [], output, demo)
+    if demo and dry_run:
+        raise ValueError("--demo writes its photo, so that it takes no --dry-run")
+    sources, unread = _sources(photos or [], names, output, demo)
     if not sources:
         _end(unread)
     place = str(device_of(device))
@@ -101,6 +113,7 @@ def restore(
         embedder=_embedder(wanted=report is not None, needed=min_identity is not None),
         compare=compare or demo,
         report=report,
+        dry_run=dry_run,
         quality=_quality(quality, network),
         scale=scale,
         fidelity=fidelity,
@@ -118,28 +131,22 @@ def restore(
     advice = "the same command goes on from here"
     with stopped_by_signals(advice), closing(runs), Progress(transient=True) as progress:
         done = list(progress.track(runs, len(sources), description="restoring"))
-    _show(done, output)
+    (_show_plan if dry_run else _show)(done, output)
     _end(unread + [line for report in done for line in report.failures])
 
 
-def _sources(arguments: list[str], output: Path, demo: bool) -> tuple[list[Path], list[str]]:
-    """The picture files, and a line for each argument that names none; what an argument leaves out is said."""
+def _sources(arguments: list[str], names: str | None, output: Path, demo: bool) -> tuple[dict[Path, Path], list[str]]:
+    """The picture files and the places of their results, and a line for each name of none; what is left out is said."""
     from ..photo.demo import write_demo
-    from ..store.files import list_images
+    from ..photo.library import find
 
     if demo:
-        return [write_demo(output / "degraded")], []
-    if not arguments:
-        raise ValueError("nothing to restore; name photos, folders or globs, or try --demo")
-    found: set[Path] = set()
-    unread = []
-    for argument in arguments:
-        try:
-            found |= set(list_images([argument]))
-            say_left_out([argument], output)
-        except OSError as error:
-            unread.append(f"{argument}: {error.strerror}" if error.strerror else str(error))
-    return sorted(found), unread
+        photo = write_demo(output / "degraded")
+        return {photo: Path(photo.name)}, []
+    found = find(arguments, names, output)
+    for line in found.lines():
+        say(f"left out: {line}", error=True)
+    return found.photos, found.unread
 
 
 def _quality(text: str, model: Restorer) -> float | str | None:
@@ -191,7 +198,7 @@ def _show(photos: list[PhotoReport], output: Path) -> None:
     faces = sum(photo.restored for photo in photos)
     changed = sum(photo.restored > 0 for photo in photos)
     again = sum(photo.status == "complete" for photo in photos)
-    earlier = f", {again} of them by an earlier run" if again else ""
+    earlier = f", {again} of them by an earlier run or another one" if again else ""
     say(f"restored {faces} faces in {changed} of {len(photos)} photos{earlier}: {output}")
     for photo in photos:
         for face in photo.faces:
@@ -199,8 +206,18 @@ def _show(photos: list[PhotoReport], output: Path) -> None:
                 say(f"left alone: {photo.source}, face {face.index}: {face.skipped}")
             if face.note:
                 say(f"note: {photo.source}, face {face.index}: {face.note}")
+        if photo.status == "left out":
+            say(f"left out: {photo.note}", error=True)
         if photo.status == "unchanged" and not photo.faces:
             say(f"no face found: {photo.source}; {_NO_FACE}")
+
+
+def _show_plan(photos: list[PhotoReport], output: Path) -> None:
+    for photo in photos:
+        if photo.status != "failed":
+            say(f"{'complete' if photo.status == 'complete' else 'to restore'}: {photo.source} -> {photo.output}")
+    complete = sum(photo.status == "complete" for photo in photos)
+    say(f"dry run: {len(photos)} photos, {complete} of them complete already, nothing written: {output}")
 
 
 def _end(failures: list[str]) -> None:

@@ -4,7 +4,8 @@
     photo ─ detect ─ align ─┼─ model.restore(B) ─┼─ paste ─ photo
     photo ─ detect ─ align ─┘                    └─ paste ─ photo
 
-`restore_photo` and `restore_photos` work on arrays, PIL images and files; `restore_files` works through folders.
+`restore_photo` and `restore_photos` work on arrays, PIL images and files; `restore_files` works through
+folders, of which `find_photos` finds the photos.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from .centerface import CenterFace
 from .detect import Detector, Faces, GivenFaces
 from .folder import restore_files
+from .library import find_photos
 from .options import Options
 from .restore import restore_photo, restore_photos
 from .result import Restored
@@ -25,6 +27,7 @@ __all__ = [
     "Options",
     "Restored",
     "RetinaFace",
+    "find_photos",
     "restore_files",
     "restore_photo",
     "restore_photos",

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..pictures import Photo, one_line, read_photo, target_format
+from ..pictures import Photo, SeveralPicturesError, one_line, read_photo, target_format
 from ..restorer import Restorer
 from ..store.files import atomic_path, sha256_of
+from ..store.leases import Leases
 from ..store.temporary import remove_strays
 from .centerface import CenterFace
 from .detect import Detector
@@ -19,14 +21,14 @@ from .journal import RECORD, Comparison, Journal, Result, Written
 from .options import Embedder, FaceScorer, Options
 from .outcomes import Outcome, PhotoReport, Status, check_report, write_report
 from .pipeline import Pipeline, check_size
-from .plan import Task, is_file, plan
+from .plan import Task, is_file, leases_of, plan
 from .result import Restored
 from .settings import Settings
 from .side_by_side import side_by_side
 
 
 def restore_files(
-    sources: Sequence[Path],
+    sources: Sequence[Path] | Mapping[Path, Path],
     out: Path,
     model: Restorer,
     *,
@@ -35,15 +37,22 @@ def restore_files(
     embedder: Embedder | None = None,
     compare: bool = False,
     report: Path | None = None,
+    dry_run: bool = False,
     **options: Any,
 ) -> Generator[PhotoReport, None, None]:
     """Restores picture files into a folder, or one file into a new file; what earlier runs completed is skipped.
 
+    Several runs with the same options, on one machine or on many, may share an output folder: each photo is restored by
+    one of them, and all report it. What a run that died was at is taken over (see `store/leases`). A generator that is
+    left waiting keeps the photos that it has begun, and other runs wait for them.
+
     Args:
-        sources: picture files, as `list_images` finds them.
+        sources: picture files, as `list_images` finds them, or each with the place of its result below `out`, as
+            `find_photos` does.
         out: folder for the results, made where it is missing; for one source, a file name with an image suffix will do.
         compare: write before and after side by side as well, for `a.png` as `a.png.compare.png`.
         report: write what was done here as JSON, also when the run is interrupted.
+        dry_run: only say what would be done; nothing is written.
         model, detector, scorers, embedder, options: as for `restore_photos`.
 
     Yields:
@@ -52,26 +61,33 @@ def restore_files(
     Raises:
         ValueError: where a result would take the place of a source, or two files that are written have the same name;
             where the model is changed during the run.
-        OSError: where the output folder cannot be made or has a foreign journal, or the report cannot be written or
-            would overwrite another file.
+        OSError: where the output folder cannot be made or has a foreign journal, or a run with other options or
+            weights writes to it; where the report cannot be written or would overwrite another file.
     """
     pipeline = Pipeline(model, Options(**options), detector or CenterFace(), scorers, embedder)
-    tasks = plan(sources, out, compare, report)
-    folder = out.parent if is_file(sources, out) else out
-    folder.mkdir(parents=True, exist_ok=True)
+    tasks, settings = plan(sources, out, compare, report), Settings(pipeline, compare)
+    record = None if is_file(sources, out) else out / RECORD
+    if dry_run:
+        yield from _Run(pipeline, Journal(record), settings, compare).foreseen(tasks)
+        return
+    (out.parent if record is None else out).mkdir(parents=True, exist_ok=True)
     if report is not None:
         check_report(report)
-    journal = Journal(None if is_file(sources, out) else out / RECORD)
-    settings = Settings(pipeline, compare)
-    remove_strays(folder)
     done: list[PhotoReport] = []
-    try:
-        for entry in _Run(pipeline, journal, settings, compare).over(tasks):
-            done.append(entry)
-            yield entry
-    finally:
-        if report is not None:
-            write_report(report, done, settings.described)
+    with Leases(leases_of(out, record is None), settings.digest) as leases:
+        run = _Run(pipeline, Journal(record, leases.alone), settings, compare)
+        _remove_strays(tasks)
+        try:
+            for entry in run.over(tasks, leases):
+                done.append(entry)
+                yield entry
+        finally:
+            if report is not None:
+                write_report(report, done, settings.described)
+
+
+_POLL = 0.5
+"""Seconds until photos that other runs are at are asked for again."""
 
 
 class _Run:
@@ -85,17 +101,44 @@ class _Run:
         self.read: dict[Path, str] = {}
         """Hash of the bytes of each source that is in the pipeline."""
 
-    def over(self, tasks: Iterable[Task]) -> Iterator[PhotoReport]:
-        waiting: dict[Path, Task] = {}
+    def foreseen(self, tasks: Iterable[Task]) -> Iterator[PhotoReport]:
+        """What would be done."""
+        for task in tasks:
+            try:
+                earlier = self._earlier(task)
+                self.journal.refuse_foreign(task.target, Result)
+            except OSError as error:
+                yield _failed(task, error)
+            else:
+                yield earlier or PhotoReport(str(task.source), str(task.target), "planned")
+
+    def over(self, tasks: Iterable[Task], leases: Leases) -> Iterator[PhotoReport]:
+        """Restores all that no earlier run has completed; what another run is at is asked for again afterwards."""
+        left: list[Task] = []
         for task in tasks:
             earlier = self._earlier(task)
             if earlier is None:
-                waiting[task.source] = task
+                left.append(task)
             else:
                 yield earlier
-        with closing(self.pipeline.run(list(waiting.values()), self._source)) as done:
+        while left:
+            left = yield from self._round(left, leases)
+
+    def _round(self, tasks: Sequence[Task], leases: Leases) -> Generator[PhotoReport, None, list[Task]]:
+        """Restores what is free; returns what other runs are at."""
+        by_source, left = {task.source: task for task in tasks}, list[Task]()
+        with closing(self.pipeline.run(tasks, lambda task: self._source(task, leases))) as done:
             for each in done:
-                yield self._write(each, waiting) if isinstance(each, Restored) else each
+                if isinstance(each, Restored):
+                    each = self._write(each, by_source, leases)
+                if isinstance(each, Task):
+                    left.append(each)
+                else:
+                    leases.release(self.journal.name_of(Path(each.output)))
+                    yield each
+        if len(left) == len(tasks):
+            time.sleep(_POLL)
+        return left
 
     def _earlier(self, task: Task) -> PhotoReport | None:
         """The report of a run that completed this very task."""
@@ -110,10 +153,14 @@ class _Run:
             return None
         return replace(entry.report, source=str(task.source), output=str(task.target), status="complete")
 
-    def _source(self, task: Task) -> Photo | PhotoReport:
-        """Reads a source; one that needs no restoring or cannot be restored becomes a report."""
+    def _source(self, task: Task, leases: Leases) -> Photo | PhotoReport | Task:
+        """Reads a source; one that needs no restoring or cannot be restored becomes a report; another run's stays."""
         try:
+            if not leases.take(self.journal.name_of(task.target)):
+                return task
             return self._earlier(task) or self._opened(task)  # by a run beside this one
+        except SeveralPicturesError as error:
+            return replace(_failed(task, error), status="left out")
         except (OSError, ValueError) as error:
             return _failed(task, error)
 
@@ -131,19 +178,23 @@ class _Run:
         if not _holds(source, self.read[source]):
             raise OSError(f"{source} changed while it was restored; the same command takes it again")
 
-    def _write(self, restored: Restored, tasks: Mapping[Path, Task]) -> PhotoReport:
+    def _write(self, restored: Restored, tasks: Mapping[Path, Task], leases: Leases) -> PhotoReport | Task:
+        """Writes a result, unless another run has taken the photo over since this one stood still."""
         assert restored.photo.path is not None  # all of them were read from files
         task = tasks[restored.photo.path]
         self.settings.refuse_changes()
         report = _report(restored, task)
         try:
+            if not leases.holds(name := self.journal.name_of(task.target)):
+                leases.release(name)
+                return task
             if restored.failure:
                 return replace(report, status="failed", note=restored.failure)
             if self.compare and restored.changed:
                 self._put(
                     task.comparison,
                     lambda partial: side_by_side(restored).save(partial, "PNG"),
-                    lambda sha256: Comparison(task.comparison.name, sha256),
+                    lambda sha256: Comparison(self.journal.name_of(task.comparison), sha256),
                 )
             self._put(
                 task.target,
@@ -161,8 +212,8 @@ class _Run:
         self._refuse_changed(task.source)
 
     def _result(self, task: Task, sha256: str, report: PhotoReport) -> Result:
-        batch = self.pipeline.batch.size
-        return Result(task.target.name, sha256, self.settings.digest, self.read[task.source], report, batch)
+        name, batch = self.journal.name_of(task.target), self.pipeline.batch.size
+        return Result(name, sha256, self.settings.digest, self.read[task.source], report, batch)
 
     def _put(self, target: Path, write: Callable[[Path], None], entry: Callable[[str], Written]) -> None:
         """Writes a file and notes it, by its hash, before it takes its name."""
@@ -170,8 +221,15 @@ class _Run:
         def put(partial: Path, path: Path) -> None:
             self.journal.put(partial, path, entry(sha256_of(partial)))
 
+        target.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(target, put) as partial, one_line(target):
             write(partial)
+
+
+def _remove_strays(tasks: Iterable[Task]) -> None:
+    for folder in {task.target.parent for task in tasks}:
+        if folder.is_dir():
+            remove_strays(folder)
 
 
 def _report(restored: Restored, task: Task) -> PhotoReport:

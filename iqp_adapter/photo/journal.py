@@ -10,7 +10,8 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Written:
-    """A file of this tool, by its name and the hash of its content."""
+    """A file of this tool, by its place below the folder, and the hash of its content."""
 
     output: str
     sha256: str
@@ -63,13 +64,15 @@ class Journal:
 
     Args:
         path: of the file; without one, only this run is remembered.
+        alone: keeps other runs from writing at the same time: over a network, lines that two machines add are mixed.
 
     Raises:
         OSError: where the path is a link, a folder or anything else than a file.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, alone: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
         self.path = path
+        self._alone = alone
         self._files: dict[str, dict[str, Written]] = {}
         self._read = 0
         self._has_warned = False
@@ -78,10 +81,14 @@ class Journal:
                 f"{path} is a link or no file, so no journal is kept there; move it, or choose another output"
             )
 
+    def name_of(self, target: Path) -> str:
+        """What a file is called here: its place below the folder of the journal."""
+        return target.name if self.path is None else target.relative_to(self.path.parent).as_posix()
+
     def of(self, target: Path, kind: type[Kind]) -> Kind | None:
         """The entry of a file of that kind that is there, whole and unchanged."""
         self._read_on()
-        known = self._files.get(target.name)
+        known = self._files.get(self.name_of(target))
         if not known or target.is_symlink():
             return None
         with contextlib.suppress(OSError):  # what cannot be read is no unchanged file
@@ -116,7 +123,7 @@ class Journal:
             return
         # one write, so that lines of two runs do not mix; a line break before, as the last line may have been cut short
         line = f"\n{json.dumps(asdict(entry))}\n".encode()
-        with open(self.path, "ab", buffering=0, opener=_no_link) as file:
+        with self._alone(), open(self.path, "ab", buffering=0, opener=_no_link) as file:
             if file.write(line) < len(line):
                 raise OSError(f"{self.path} cannot be written whole; is the disk full?")
             os.fsync(file.fileno())

@@ -15,8 +15,9 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from ..store.files import atomic_path, put_new, spelt
 
-Status = Literal["restored", "unchanged", "complete", "failed"]
-"""`complete` is a result that an earlier run wrote with the same settings."""
+Status = Literal["restored", "unchanged", "complete", "left out", "failed", "planned"]
+"""`complete` is a result that an earlier run, or one beside this, wrote with the same settings; `left out` is a file
+with more than one picture; `planned` is what a dry run would restore."""
 
 
 class Outcome(str, Enum):
@@ -67,7 +68,7 @@ class PhotoReport:
     output: str
     status: Status
     note: str = ""
-    """Why it failed, or what could not be kept."""
+    """Why it failed or was left out, or what could not be kept."""
     width: int = 0
     height: int = 0
     faces: list[FaceReport] = field(default_factory=list)

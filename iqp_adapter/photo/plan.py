@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from ..store.files import IMAGE_SUFFIXES
@@ -28,17 +29,27 @@ class Task:
         return self.target.with_name(ending(self.target.name, ".compare.png"))
 
 
-def plan(sources: Sequence[Path], out: Path, compare: bool = False, report: Path | None = None) -> list[Task]:
+def plan(
+    sources: Sequence[Path] | Mapping[Path, Path], out: Path, compare: bool = False, report: Path | None = None
+) -> list[Task]:
     """Names the results.
 
+    Args:
+        sources: picture files, whose results lie side by side, or each with the place of its result below `out`.
+
     Raises:
-        ValueError: where a result would take the place of a source, or two of the files that a run writes have the
-            same name.
+        ValueError: where a result would take the place of a source, or lie outside of `out`; where two of the files
+            that a run writes have the same name.
     """
-    tasks = [Task(source, out if is_file(sources, out) else out / source.name) for source in sources]
+    places = sources if isinstance(sources, Mapping) else {source: Path(source.name) for source in sources}
+    for source, place in places.items():
+        if place.is_absolute() or os.pardir in place.parts:
+            raise ValueError(f"the result of {source} would be {place}, outside of {out}; give a place below it")
+    tasks = [Task(source, out if is_file(sources, out) else out / place) for source, place in places.items()]
     taken: dict[Path, str] = {}
+    real = lru_cache(maxsize=None)(Path.resolve)
     for path, owner in _written(tasks, out, compare, report):
-        first = taken.setdefault(path.parent.resolve() / path.name, owner)
+        first = taken.setdefault(real(path.parent) / path.name, owner)
         if first != owner:
             raise ValueError(f"{first} and {owner} would both become {path}; choose another folder for one of them")
     for task in tasks:
@@ -47,9 +58,14 @@ def plan(sources: Sequence[Path], out: Path, compare: bool = False, report: Path
     return tasks
 
 
-def is_file(sources: Sequence[Path], out: Path) -> bool:
+def is_file(sources: Collection[Path], out: Path) -> bool:
     """Whether the output names the one result itself, not a folder."""
     return len(sources) == 1 and out.suffix.lower() in IMAGE_SUFFIXES and not out.is_dir()
+
+
+def leases_of(out: Path, is_one: bool) -> Path:
+    """The folder in which runs share the work: in the folder of results, or beside the one result."""
+    return out.with_name(ending(f".{out.name}", ".leases")) if is_one else out / ".iqp-restore.leases"
 
 
 def ending(name: str, suffix: str) -> str:

@@ -25,13 +25,14 @@ from .arrays import (
 )
 from .files import check_large, one_line, open_photo, read_large, read_photo, read_pixels, read_tensor, rgb_of, size_of
 from .formats import encode, target_format
-from .photo import MAX_PIXELS, Photo
+from .photo import MAX_PIXELS, Photo, SeveralPicturesError
 
 __all__ = [
     "LUMA",
     "MAX_PIXELS",
     "Photo",
     "RINGING",
+    "SeveralPicturesError",
     "as_given",
     "as_pixels",
     "as_unit",

@@ -9,13 +9,13 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from . import png, tiff
-from .photo import ImageForm, Photo, checked, split, swaps_sides, upright
+from . import heif, png, tiff
+from .photo import ImageForm, Photo, SeveralPicturesError, checked, split, swaps_sides, upright
 
 KEPT = ("exif", "icc_profile", "xmp", "dpi", "comment")
 """What Pillow's writers take as they are."""
 
-_HOW = ("compression", "progressive", "lossless")
+_HOW = ("compression", "progressive", "lossless", "nclx_profile", "bit_depth")
 _ORIENTATION = 0x0112
 _PROGRAMS = {"EPS"}
 """Kinds of files that are programs, which Pillow would have another program run."""
@@ -39,11 +39,12 @@ def decode(data: bytes, path: Path | None = None) -> Photo:
     kept, said, lost = png.said(beside)
     with opened(BytesIO(shown)) as image:
         kind = "JPEG" if image.format == "MPO" else image.format or ""
-        if kind != "JPEG" and getattr(image, "is_animated", False):
-            raise ValueError("holds more than one picture; save the one to use by itself")
-        note = "" if image.format == kind else "its further pictures are not kept"
+        if kind not in ("JPEG", heif.KIND) and getattr(image, "is_animated", False):
+            raise SeveralPicturesError("holds more than one picture; save the one to use by itself")
+        note = heif.note(image, data) if image.format == kind else "its further pictures are not kept"
         image.info.update(said | ({"lossless": True} if kind == "WEBP" and _is_lossless(data) else {}))
         planes = png.sixteen_bit(shown) if png.is_deep(shown) else None
+        planes = heif.sixteen_bit(data) if heif.is_deep(image) else planes
         return of_image(image, path, kind, planes, kept, (lost, note))
 
 
@@ -66,8 +67,12 @@ def opened(file: BinaryIO) -> Image.Image:
 
     Raises:
         PIL.UnidentifiedImageError: for what is no picture, and for programs such as PostScript, which are never run.
+        ImportError: for HEIC, where its reader is not installed.
     """
     Image.init()
+    heif.register()
+    heif.check_reader(file.read(12))
+    file.seek(0)
     return Image.open(file, formats=[kind for kind in Image.ID if kind not in _PROGRAMS])
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from .arrays import eight_bit, peak
 from .decode import content_of, decode, of_image, size
 from .formats import check_writable
-from .photo import MAX_PIXELS, ArrayForm, Photo, checked, split
+from .photo import MAX_PIXELS, ArrayForm, Photo, SeveralPicturesError, checked, split
 
 
 def read_pixels(path: str | Path) -> np.ndarray:
@@ -78,8 +78,9 @@ def read_photo(path: Path) -> Photo:
     """Reads a picture file whole, to write it again.
 
     Raises:
-        OSError: in one line, where the file is missing, no picture, broken, an animation, too large, or of a format
-            that cannot be written again without loss.
+        SeveralPicturesError: an OSError, for a file with more than one picture.
+        OSError: in one line, where the file is missing, no picture, broken, too large, or of a format that cannot be
+            written again without loss.
     """
     photo = _read(path)
     with one_line(path):
@@ -112,6 +113,8 @@ def one_line(path: str | Path) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as of a large picture, or of odd entries that no pixel depends on
             yield
+    except SeveralPicturesError as error:
+        raise SeveralPicturesError(f"{path}: {error}") from error
     except Image.UnidentifiedImageError as error:
         raise OSError(f"{path}: not a picture that can be read") from error
     except Image.DecompressionBombError as error:

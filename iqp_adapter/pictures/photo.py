@@ -29,6 +29,10 @@ _TURNS = {
 _STRAIGHT = (False, False, False)
 
 
+class SeveralPicturesError(OSError):
+    """A file with more than one picture, as one that moves."""
+
+
 class Form(Protocol):
     """Turns upright RGB pixels back into what a photo came as."""
 

@@ -9,12 +9,15 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from glob import escape, glob, has_magic
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
 from .temporary import remove_strays_once, temporary_name
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff"})
+IMAGE_SUFFIXES |= {".avif"} if find_spec("PIL._avif") else set()
+IMAGE_SUFFIXES |= {".heic", ".heif", ".hif"} if find_spec("pillow_heif") else set()
 
 OTHER_SUFFIXES = frozenset({".avif", ".gif", ".heic", ".heif", ".ico", ".jp2", ".jxl", ".mpo", ".psd", ".svg", ".tga"})
 OTHER_SUFFIXES |= {".apng", ".dib", ".exr", ".hdr", ".hif", ".j2k", ".jxr", ".pbm", ".pgm", ".pnm", ".ppm", ".xcf"}
@@ -110,7 +113,8 @@ def left_out(paths: Iterable[str | Path], output: Path | None = None) -> list[st
         if below is not None:
             everything = shlex.quote(str(Path(escape(str(path)), "**", "*")))
             lines.append(f"{path} has subfolders with pictures, such as {below}; to take those, give {everything}")
-        others = [] if path.is_file() else [each.name for each in _inside(path) if _has_suffix(each, OTHER_SUFFIXES)]
+        unread = OTHER_SUFFIXES - IMAGE_SUFFIXES
+        others = [] if path.is_file() else [each.name for each in _inside(path) if _has_suffix(each, unread)]
         if others:
             lines.append(
                 f"{path} has files of kinds that are not read: {some_of(sorted(others))}; save them as PNG or JPEG"
