@@ -65,7 +65,7 @@ class TestPublished:
         run = NativeTraining(small(), faces_in(tmp_path / "faces"), tmp_path / "run")
         assert run.scale == FFHQ and run.set_scales == {}
         assert json.loads((tmp_path / "run" / "score_scale.json").read_text()) == FFHQ.to_dict()
-        batch = next(run._batches(run.config.stages["stage1"], 1)(0))
+        batch = next(run._batches(run.data, run.config.stages["stage1"], 1)(0))
         with torch.no_grad():
             assert torch.equal(batch.quality, FFHQ.quality(run.scorer(batch.hq)))
         assert batch.quality.unique().numel() == 2 and 0 < batch.quality.min() < batch.quality.max() < 1

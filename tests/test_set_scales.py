@@ -216,7 +216,7 @@ class TestScales:
     def test_a_batch_has_the_quality_within_the_own_set(self, folders, place):
         settings = config(batch=8)
         run = NativeTraining(settings, folders, place)
-        batch = next(run._batches(settings.stages["stage1"], 1)(0))
+        batch = next(run._batches(run.data, settings.stages["stage1"], 1)(0))
         with torch.no_grad():
             scores = run.scorer(batch.hq)
         sets = batch.scale.sets.tolist()
@@ -320,7 +320,7 @@ class TestNative:
         run = NativeTraining(settings, folders, trained)
         stage = type(run.stage("stage3"))(stage_three, *_parts(run.stage("stage3")))
         asked = _spied(monkeypatch)
-        batch = next(run._batches(replace(stage_three, batch=8), 3)(0))
+        batch = next(run._batches(run.data, replace(stage_three, batch=8), 3)(0))
         next(stage.updates(batch, 0))
         scores, spreads = asked[0]
         best = [float(scale.score(torch.tensor(BEST))) for scale in (HIGH, LOW)]
