@@ -1,12 +1,13 @@
-"""`iqp restore`: the faces of photos, restored."""
+"""`iqp restore`: the faces of photos and films, restored."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .films import films_among, restore_films, show_films
 from .signals import stopped_by_signals
 from .terminal import say, say_licence
 
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 
 def restore(
     photos: Annotated[
-        list[str] | None, typer.Argument(help="Photos, folders with their subfolders, or globs in quotes.")
+        list[str] | None, typer.Argument(help="Photos, folders with their subfolders, or globs in quotes; or films.")
     ] = None,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder for the results; for one photo, a file name will do.")
+        Path, typer.Option("-o", "--output", help="Folder for the results; for one photo or film, a file name will do.")
     ] = Path("restored"),
     model: Annotated[
         str, typer.Option(help="tiny, a folder, a Hub id; or a host: a weight file, a known name such as codeformer.")
@@ -81,6 +82,7 @@ def restore(
 ) -> None:
     """Restore the faces in photos; nothing is overwritten, and an interrupted run goes on where it stopped.
 
+    A film keeps its sound; each of its faces is followed and decided about once a shot (pip install iqp_adapter[film]).
     Folders keep their shape. Run the same command several times, on one machine or many, to share the work.
     """
     from contextlib import closing
@@ -95,8 +97,11 @@ def restore(
 
     if demo and dry_run:
         raise ValueError("--demo writes its photo, so that it takes no --dry-run")
-    sources, unread = _sources(photos or [], names, output, demo)
-    if not sources:
+    films = films_among(photos or [])
+    if films and (dry_run or compare or demo or names is not None):
+        raise ValueError("--dry-run, --compare, --demo and --list are for photos; leave them out for a film")
+    sources, unread = ({}, []) if films else _sources(photos or [], names, output, demo)
+    if not sources and not films:
         _end(unread)
     place = str(device_of(device))
     if optimise and engine == "auto":  # which only torch can do
@@ -104,16 +109,11 @@ def restore(
     where = device if engine in FORMATS else place
     network = load(model, adapter=adapter, device=where, engine=engine, precision=precision, compile=compile)
     say_licence(network)
-    runs = restore_files(
-        sources,
-        output,
-        network,
+    asked: dict[str, Any] = dict(
         detector=named_detector(detector, place),
         scorers=_scorers(network, place, driving=skip_if is not None or report is not None, judge=report is not None),
         embedder=_embedder(wanted=report is not None, needed=min_identity is not None),
-        compare=compare or demo,
         report=report,
-        dry_run=dry_run,
         quality=_quality(quality, network),
         scale=scale,
         fidelity=fidelity,
@@ -129,6 +129,12 @@ def restore(
         force=force,
     )
     advice = "the same command goes on from here"
+    if films:
+        with stopped_by_signals(advice):
+            done = restore_films(films, output, network, **asked)
+        show_films(done)
+        return _end([line for film in done for line in film.failures])
+    runs = restore_files(sources, output, network, compare=compare or demo, dry_run=dry_run, **asked)
     with stopped_by_signals(advice), closing(runs), Progress(transient=True) as progress:
         done = list(progress.track(runs, len(sources), description="restoring"))
     (_show_plan if dry_run else _show)(done, output)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -152,8 +153,9 @@ def step(before: np.ndarray, now: np.ndarray, box: Sequence[float] | np.ndarray)
     points = cv2.goodFeaturesToTrack(before, _POINTS, _NEAR, _SPREAD, mask=mask)
     if points is None or len(points) < _FEWEST:
         return None
-    moved, there, _ = cv2.calcOpticalFlowPyrLK(before, now, points, points.copy())
-    back, here, _ = cv2.calcOpticalFlowPyrLK(now, before, moved, points.copy())
+    flow: Any = cv2.calcOpticalFlowPyrLK
+    moved, there, _ = flow(before, now, points, None)
+    back, here, _ = flow(now, before, moved, None)
     kept = (there & here)[:, 0].astype(bool) & (np.abs(back - points).max((1, 2)) < _ERROR)
     if kept.sum() < _FEWEST:
         return None

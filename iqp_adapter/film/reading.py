@@ -85,11 +85,17 @@ def open_film(path: Path) -> Film:
             turns=round(first.rotation / 90) % 4,
             sample_aspect=stream.sample_aspect_ratio,
             format=first.format.name,
-            tags={name: int(getattr(context, name)) for name in TAGS},
+            tags=_tags(context) | (_OF_RGB if first.format.is_rgb else {}),
         )
 
 
-TAGS = ("color_range", "colorspace", "color_trc", "color_primaries")
+_TAGS = ("color_range", "colorspace", "color_trc", "color_primaries")
+_OF_RGB = {"color_range": 1, "colorspace": 2}
+"""A film in RGB becomes one of the usual range and matrix, since the result is none."""
+
+
+def _tags(context: Any) -> dict[str, int]:
+    return {name: int(getattr(context, name)) for name in _TAGS}
 
 
 def frames(film: Film, start: int | None = None) -> Generator[Frame, None, None]:

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
 
-REACH = 4
+REACH = 6
 """Frames before and after a frame that are averaged with it."""
 
 WINDOW = 1 / 32
@@ -24,7 +24,7 @@ WINDOW = 1 / 32
 TOLERANCE = 3.0
 """A difference of so many times the usual one counts as movement."""
 
-LEAST, MOST = 1 / 255, 6 / 255
+LEAST, MOST = 0.5 / 255, 6 / 255
 """The usual difference is taken to be within these: less is rounding, more is no noise."""
 
 
@@ -40,7 +40,10 @@ def steadied(crops: Sequence[Tensor], own: Tensor) -> Tensor:
 
 def _likeness(difference: Tensor) -> Tensor:
     """(1, R, R) in [0, 1], of a difference (3, R, R): 1 where it is noise."""
-    side = 2 * max(1, round(difference.shape[-1] * WINDOW / 2)) + 1
-    broad = avg_pool2d(difference[None], side, 1, side // 2, count_include_pad=False)[0].abs().amax(0, keepdim=True)
-    usual = broad.median().clamp(LEAST, MOST)
-    return torch.exp(-0.5 * (broad / (TOLERANCE * usual)).square())
+    import cv2
+
+    grey = difference.mean(0).numpy()
+    side = max(3, round(len(grey) * WINDOW))
+    broad = np.abs(cv2.blur(grey, (side, side), borderType=cv2.BORDER_REFLECT_101))
+    usual = np.median(broad).clip(LEAST, MOST)
+    return torch.from_numpy(np.exp(-0.5 * np.square(broad / (TOLERANCE * usual))))[None]  # (R, R) -> (1, R, R)

@@ -7,7 +7,9 @@ Their container, NUT, keeps times in any unit.
 from __future__ import annotations
 
 import heapq
+import os
 from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,9 @@ from .reading import Film, films, library
 if TYPE_CHECKING:
     from av import VideoFrame
 
-WRITTEN = frozenset({".m4v", ".mkv", ".mov", ".mp4"})
+_MUXERS = {".m4v": "mp4", ".mkv": "matroska", ".mov": "mov", ".mp4": "mp4"}
+
+WRITTEN = frozenset(_MUXERS)
 """Suffixes of the results."""
 
 PART = "nut"
@@ -66,13 +70,13 @@ def join(path: Path, film: Film, parts: Sequence[Path], last: int) -> None:
     """Writes parts as one film, with sound, subtitles, chapters and all that the source says of itself.
 
     Args:
-        last: how long the last frame is shown.
+        last: how long the last frame is shown, in units of the film's `time_base`.
 
     Raises:
         OSError: where it cannot be written.
     """
     av = library()
-    with films(path), av.open(str(film.path)) as source, av.open(str(path), "w") as target:
+    with films(path), av.open(str(film.path)) as source, _target(path, path.suffix) as target:
         with av.open(str(parts[0])) as first:
             video = target.add_stream_from_template(first.streams.video[0])
         video.codec_context.framerate = film.rate
@@ -83,7 +87,7 @@ def join(path: Path, film: Film, parts: Sequence[Path], last: int) -> None:
         copied = {stream.index: _copy(target, stream) for stream in copied_streams(source)}
         target.metadata.update(source.metadata)
         target.set_chapters(source.chapters())
-        flows = [_lasting(_pictures(parts, video), last)]
+        flows = [_lasting(_pictures(parts, video), last * film.time_base)]
         if copied:
             flows.append(_others(source, copied))
         target.start_encoding()
@@ -100,16 +104,20 @@ def refuse_unfit(film: Film, target: Path) -> None:
     """Raises ValueError for a target whose kind of file cannot be written, or takes no such sound or subtitles."""
     if target.suffix.lower() not in WRITTEN:
         raise ValueError(f"{target}: films are written as {', '.join(sorted(WRITTEN))}; name one of these")
+    wrong = set()
     av = library()
-    with films(film.path), av.open(str(film.path)) as source:
-        names = {stream.codec_context.codec.canonical_name for stream in copied_streams(source)}
-    with av.open("/dev/null", "w", format=_MUXERS[target.suffix.lower()]) as container:
-        wrong = names - container.supported_codecs
+    with films(film.path), av.open(str(film.path)) as source, _target(Path(os.devnull), target.suffix) as trial:
+        for stream in copied_streams(source):
+            try:
+                _copy(trial, stream)
+            except ValueError:
+                wrong.add(stream.name)
     if wrong:
         raise ValueError(f"{target}: this kind of file takes no {', '.join(sorted(wrong))}; name a .mkv file")
 
 
-_MUXERS = {".m4v": "mp4", ".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
+def _target(path: Path, suffix: str) -> Any:
+    return library().open(str(path), "w", format=_MUXERS[suffix.lower()])
 
 
 def _copy(target: Any, stream: Any) -> Any:
@@ -129,15 +137,15 @@ def _pictures(parts: Sequence[Path], video: Any) -> Iterator[Any]:
                     yield packet
 
 
-def _lasting(packets: Iterable[Any], last: int) -> Iterator[Any]:
-    """The packets, of which the last one is shown for that long."""
+def _lasting(packets: Iterable[Any], last: Fraction) -> Iterator[Any]:
+    """The packets, of which the last one is shown for so many seconds."""
     before = None
     for packet in packets:
         if before is not None:
             yield before
         before = packet
     if before is not None:
-        before.duration = last
+        before.duration = round(last / before.time_base)
         yield before
 
 
