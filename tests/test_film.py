@@ -71,7 +71,7 @@ def test_only_the_face_is_changed(film, tmp_path):
     before, after = (np.array(read_film(path).pictures, float) for path in (film, tmp_path / "out.mp4"))
     change = np.abs(after - before).mean((0, 3))
     assert change[40:120, 60:110].mean() > 40  # the negative of the face
-    assert change[:, 220:].mean() < 1.5 and change[150:, :10].mean() < 1.5
+    assert change[:, 220:].mean() < 2 and change[150:, :10].mean() < 3
 
 
 @pytest.mark.parametrize("rotation", [90, -90, 180])

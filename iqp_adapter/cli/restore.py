@@ -52,6 +52,10 @@ def restore(
     faces: Annotated[str, typer.Option(help="all, largest, or an index counted from the left, from 0.")] = "all",
     min_face: Annotated[int, typer.Option(help="Least width and height of a face in pixels.")] = 16,
     upscale: Annotated[int, typer.Option(help="Size of the result: 1, 2 or 4 times the photo's.")] = 1,
+    background: Annotated[
+        Path | None,
+        typer.Option(metavar="MODEL", help="Weight file of an upscaler, as Real-ESRGAN's, for the rest of the photo."),
+    ] = None,
     batch: Annotated[
         int | None, typer.Option(help="Faces restored at once; by default 8 of 256 px, 2 of 512 px, and so on.")
     ] = None,
@@ -92,14 +96,16 @@ def restore(
     from ..core.device import device_of
     from ..engines.formats import FORMATS
     from ..loader import load
-    from ..photo import restore_files
+    from ..photo import Background, restore_files
     from ..photo.detectors import detector as named_detector
 
     if demo and dry_run:
         raise ValueError("--demo writes its photo, so that it takes no --dry-run")
     films = films_among(photos or [])
-    if films and (dry_run or compare or demo or names is not None):
-        raise ValueError("--dry-run, --compare, --demo and --list are for photos; leave them out for a film")
+    if films and (dry_run or compare or demo or names or background):
+        raise ValueError(
+            "--dry-run, --compare, --demo, --list and --background are for photos; leave them out for a film"
+        )
     sources, unread = ({}, []) if films else _sources(photos or [], names, output, demo)
     if not sources and not films:
         _end(unread)
@@ -134,7 +140,8 @@ def restore(
             done = restore_films(films, output, network, **asked)
         show_films(done)
         return _end([line for film in done for line in film.failures])
-    runs = restore_files(sources, output, network, compare=compare or demo, dry_run=dry_run, **asked)
+    rest = None if background is None else Background(background, place)
+    runs = restore_files(sources, output, network, background=rest, compare=compare or demo, dry_run=dry_run, **asked)
     with stopped_by_signals(advice), closing(runs), Progress(transient=True) as progress:
         done = list(progress.track(runs, len(sources), description="restoring"))
     (_show_plan if dry_run else _show)(done, output)

@@ -17,6 +17,7 @@ from ..pictures import MAX_PIXELS, Photo, eight_bit, open_photo
 from ..restorer import Restorer
 from .ahead import ahead
 from .attempts import reason
+from .background import Background
 from .batch import FaceBatch
 from .canvas import canvas_of
 from .detect import Detector
@@ -51,12 +52,14 @@ class Pipeline:
         detector: Detector,
         scorers: Sequence[FaceScorer] = (),
         embedder: Embedder | None = None,
+        background: Background | None = None,
     ) -> None:
         self.model = model
         self.options = options
         self.detector = _fitting(detector, options)
         self.scorers = scorers
         self.embedder = embedder
+        self.background = background
         self.batch = FaceBatch(model, options, scorers, embedder)
 
     def run(self, sources: Iterable[Any], opened: Callable[[Any], Any] = open_photo) -> Generator[Any, None, None]:
@@ -158,10 +161,10 @@ class Pipeline:
         photo, factor = job.photo, self.options.upscale
         done = any(face.restored is not None for face in job.faces)
         batches = sum(face.seconds for face in job.faces)
-        if job.failure or (not done and factor == 1):
+        if job.failure or (not done and factor == 1 and self.background is None):
             seconds = job.seconds + batches
             return Restored(photo, photo.pixels, photo.alpha, _reports(job), False, seconds, job.failure)
-        canvas = canvas_of(photo.pixels, job.faces, self.options)
+        canvas = canvas_of(photo.pixels, job.faces, self.options, self.background or enlarge)
         alpha = None if photo.alpha is None else enlarge(photo.alpha, factor)
         seconds = job.seconds + batches + time.perf_counter() - started
         return Restored(photo, canvas, alpha, _reports(job), True, seconds)
