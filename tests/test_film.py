@@ -134,9 +134,9 @@ def test_each_face_is_asked_for_at_one_quality(tmp_path):
     film, model = write_film(tmp_path / "film.mp4", soft, sound=None), Dial(64)
     report = restore(film, tmp_path / "out.mp4", model, quality="match", batch=4)
     levels = [asked["quality"] for asked in model.asked]
-    assert len(set(levels[:25])) == 5  # five samples, each at five levels
-    assert set(levels[25:]) == {report.faces[0].quality}
-    assert len(levels) == 25 + 20 // 4
+    assert len(set(levels[:15])) == 5  # three samples, each at five levels
+    assert set(levels[15:]) == {report.faces[0].quality}
+    assert len(levels) == 15 + 20 // 4
 
 
 def test_a_face_is_left_alone_in_all_frames_or_in_none(film, tmp_path):
@@ -254,7 +254,7 @@ def test_a_killed_run_goes_on_with_the_part_that_it_was_at(film, tmp_path, short
     whole, out, detector = tmp_path / "whole.mp4", tmp_path / "out.mp4", Moving()
     restore(film, whole, Dying(1000), batch=2)
     with pytest.raises(KeyboardInterrupt):
-        restore(film, out, Dying(5 + 11), batch=2, detector=detector)
+        restore(film, out, Dying(3 + 11), batch=2, detector=detector)
     looks = detector.looks
     assert len(list((tmp_path / ".out.mp4.iqp-film").glob("part-*.nut"))) == 2 and not out.exists()
     model = Dying(1000)
@@ -294,7 +294,7 @@ def test_nothing_is_overwritten_and_runs_are_not_mixed(film, tmp_path, short_par
     assert out.read_bytes() == b"mine"
     out.unlink()
     with pytest.raises(KeyboardInterrupt):
-        restore(film, out, Dying(12), batch=2)
+        restore(film, out, Dying(10), batch=2)
     with pytest.raises(FileExistsError, match="other options, weights or another source"):
         restore(film, out, Dying(100), batch=2, quality=0.5)
     with Leases(tmp_path / ".out.mp4.leases", "other"), pytest.raises(BlockingIOError, match="other options"):
@@ -310,7 +310,7 @@ def test_a_face_that_fails_stops_the_run_and_the_same_command_goes_on(film, tmp_
             return lq * float("nan") if self.left < 0 else 1 - lq
 
     with pytest.raises(ValueError, match=r"frame \d+: the model gave no numbers .* the same command goes on"):
-        restore(film, tmp_path / "out.mp4", Failing(12))
+        restore(film, tmp_path / "out.mp4", Failing(10))
     assert restore(film, tmp_path / "out.mp4", Dying(1000)).restored == 1
 
 

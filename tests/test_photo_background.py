@@ -54,7 +54,7 @@ def test_tiles_of_a_model_that_sees_little_give_the_whole_to_the_pixel(compact, 
 
 
 def test_tiles_of_a_model_that_sees_far_leave_no_seam(deep, monkeypatch):
-    model, pixels = Background(deep), photo()[:300, :400].astype(np.float32) / 255
+    model, pixels = Background(deep), photo()[:280, :300].astype(np.float32) / 255
     true = whole(model, pixels, 4, monkeypatch)
 
     def seam() -> float:

@@ -22,7 +22,7 @@ from .reading import Film, frames
 from .steady import REACH
 from .tracks import Track
 
-SAMPLES = 5
+SAMPLES = 3
 """Frames of a track that are restored to decide about it."""
 
 

@@ -10,7 +10,7 @@ Source: the flow is that of Lucas and Kanade (1981) in pyramids, kept where it l
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -80,36 +80,34 @@ class Looking:
 
     def over(self, frames: Iterable[Frame]) -> Iterator[Seen]:
         """All looks but that of an earlier run."""
-        before: Frame | None = None
-        shot = 0 if self._look is None else self._look.shot
-        number = -1 if self._look is None else self._look.frame - 1
-        for frame in frames:
-            number += 1
-            if self._look is not None and self._grey is None:  # the frame of the earlier run's last look
-                self._grey = _grey(self._pixels(frame))
-                self._is_cut(frame)
-                before = frame
-                continue
+        first, shot = (0, 0) if self._look is None else (self._look.frame, self._look.shot)
+        number, before = first, None
+        for number, frame in enumerate(frames, first):
             is_cut = self._is_cut(frame)
-            if is_cut and before is not None and self._look is not None and self._look.frame < number - 1:
+            if is_cut and before is not None and self._age(number - 1) > 0:
                 yield self._see(number - 1, shot, before)
             shot += is_cut
-            self._times.append(frame.time)
-            if is_cut or self._look is None or number - self._look.frame >= self.every:
-                yield self._see(number, shot, frame)
+            if self._age(number) == 0:  # seen by the earlier run
+                self._grey = _grey(self._pixels(frame))
+            else:
+                self._times.append(frame.time)
+                if is_cut or self._age(number) >= self.every:
+                    yield self._see(number, shot, frame)
             before = frame
-        if before is not None and self._look is not None and self._look.frame < number:
+        if before is not None and self._age(number) > 0:
             yield self._see(number, shot, before)
+
+    def _age(self, number: int) -> int:
+        """Frames since the last look; as many as to the next where there was none."""
+        return self.every if self._look is None else number - self._look.frame
 
     def _see(self, number: int, shot: int, frame: Frame) -> Seen:
         pixels = self._pixels(frame)
         grey, last = _grey(pixels), self._look
-        faces, goes_on = self.detector(pixels), last is not None and last.shot == shot
-        if goes_on and last is not None and self._grey is not None:
+        self._look = Look(number, shot, self.detector(pixels))
+        if last is not None and self._grey is not None and last.shot == shot:
             steps = [step(self._grey, grey, box) for box in last.faces.boxes]
-            self._look = Look(number, shot, faces, last.frame, steps)
-        else:
-            self._look = Look(number, shot, faces)
+            self._look = replace(self._look, before=last.frame, steps=steps)
         self._grey = grey
         seen, self._times = Seen(self._look, self._times, frame.duration), []
         return seen
@@ -119,6 +117,7 @@ class Looking:
 
     def _is_cut(self, frame: Frame) -> bool:
         small = frame.picture.reformat(_SMALL, _SMALL, "gray").to_ndarray().astype(np.float32) / 255
+        small -= small.mean()  # a flash is no cut
         before, self._small = self._small, small
         return before is not None and bool(np.abs(small - before).mean() > CUT)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from av import VideoFrame
 
-_HDR = {"16": "PQ", "18": "HLG"}
+_HDR = {16: "PQ", 18: "HLG"}
 """Numbers of the transfer characteristics of films with more than the usual range of brightness."""
 
 
@@ -131,7 +131,7 @@ def _from_beginning(film: Film, start: int) -> Iterator[Frame]:
 def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     """A film's container, and the stream of its pictures."""
     av = library()
-    with films(path), av.open(str(path)) as container:
+    with plain_errors(path), av.open(str(path)) as container:
         streams = [s for s in container.streams.video if av.stream.Disposition.attached_pic not in s.disposition]
         if not streams:
             raise ValueError(f"{path} has no moving pictures")
@@ -140,7 +140,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
 
 
 @contextmanager
-def films(path: Path) -> Iterator[None]:
+def plain_errors(path: Path) -> Iterator[None]:
     """Turns an error of FFmpeg into an OSError of one line, which names the file."""
     try:
         yield
@@ -162,8 +162,7 @@ def library() -> Any:
 
 
 def _refuse(path: Path, stream: Any, first: Any) -> None:
-    if str(stream.codec_context.color_trc) in _HDR:
-        kind = _HDR[str(stream.codec_context.color_trc)]
+    if kind := _HDR.get(int(stream.codec_context.color_trc)):
         raise ValueError(f"{path} is in HDR ({kind}), which no restorer has learnt; convert it to SDR first")
     if first.interlaced_frame:
         raise ValueError(f"{path} is interlaced: its frames are two half pictures each; deinterlace it first")

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,8 +161,7 @@ class _Run:
         path = self.folder / "tracks.json"
         if not path.exists():
             batch, film = self.pipeline.batch, self.film
-            told = lambda done, total: self.progress("deciding", done, total)  # noqa: E731
-            faces = decide(film, self.colours, tracks, looked.times, batch, told)
+            faces = decide(film, self.colours, tracks, looked.times, batch, partial(self.progress, "deciding"))
             height, width = (film.width, film.height) if film.turns % 2 else (film.height, film.width)
             status: Status = "restored" if any(face.outcome is Outcome.RESTORED for face in faces) else "unchanged"
             report = PhotoReport(str(film.path), str(self.target), status, "", width, height, faces)

@@ -7,6 +7,7 @@ track, since all that a track decides is how its face is restored. Trackers that
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -116,9 +117,9 @@ def tracks_of(looks: Sequence[Look], every: int, rate: float, frames: int) -> li
         new = _follow(alive, look)
         alive += new
         found += new
-    shots, kept = _shots(looks, frames), []
+    shots, number, kept = _shots(looks, frames), Counter(look.shot for look in looks), []
     for track in found:
-        if len(track.sightings) >= min(FEWEST, sum(look.shot == track.shot for look in looks)):
+        if len(track.sightings) >= min(FEWEST, number[track.shot]):
             track.settle(every, rate, shots[track.shot])
             kept.append(track)
     return kept

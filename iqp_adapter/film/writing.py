@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .colour import stored_as
-from .reading import Film, films, library
+from .reading import Film, library, plain_errors
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -39,7 +39,7 @@ def write_part(path: Path, film: Film, frames: Iterable[tuple[int, VideoFrame]])
         OSError: where the file cannot be written.
     """
     av = library()
-    with films(path), av.open(str(path), "w", format=PART) as container:
+    with plain_errors(path), av.open(str(path), "w", format=PART) as container:
         stream = None
         for time, picture in frames:
             stream = stream or _video(container, film, picture)
@@ -76,7 +76,7 @@ def join(path: Path, film: Film, parts: Sequence[Path], last: int) -> None:
         OSError: where it cannot be written.
     """
     av = library()
-    with films(path), av.open(str(film.path)) as source, _target(path, path.suffix) as target:
+    with plain_errors(path), av.open(str(film.path)) as source, _target(path, path.suffix) as target:
         with av.open(str(parts[0])) as first:
             video = target.add_stream_from_template(first.streams.video[0])
         video.codec_context.framerate = film.rate
@@ -106,7 +106,7 @@ def refuse_unfit(film: Film, target: Path) -> None:
         raise ValueError(f"{target}: films are written as {', '.join(sorted(WRITTEN))}; name one of these")
     wrong = set()
     av = library()
-    with films(film.path), av.open(str(film.path)) as source, _target(Path(os.devnull), target.suffix) as trial:
+    with plain_errors(film.path), av.open(str(film.path)) as source, _target(Path(os.devnull), target.suffix) as trial:
         for stream in copied_streams(source):
             try:
                 _copy(trial, stream)
