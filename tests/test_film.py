@@ -13,7 +13,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from film_pieces import SIZE, UNIT, Moving, picture, read_film, write_film
+from film_pieces import SIZE, Moving, picture, read_film, write_film
 from photo_standins import Brightness, Dial, Echo, Negative
 from typer.testing import CliRunner
 
@@ -206,16 +206,19 @@ def test_what_is_no_film_or_cannot_be_written_is_said_at_once(film, tmp_path):
     assert left(tmp_path) == {"film.mp4", "no.mp4", "old.mkv"}
 
 
-def test_interlaced_and_hdr_films_are_refused(tmp_path):
-    path = tmp_path / "hdr.mp4"
+@pytest.mark.parametrize(("trc", "params", "words"), [(16, "", r"in HDR \(PQ\)"), (1, "tff=1", "interlaced")])
+def test_hdr_and_interlaced_films_are_refused(tmp_path, trc, params, words):
+    path = tmp_path / "film.mkv"
     with av.open(str(path), "w") as film:
-        stream = film.add_stream("libx264", rate=25)
+        stream = film.add_stream("libx264", rate=25, options={"x264-params": params})
         stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
-        stream.codec_context.color_trc = 16
-        frame = av.VideoFrame(64, 64, "yuv420p")
-        frame.pts, frame.time_base = 0, UNIT
-        film.mux([*stream.encode(frame), *stream.encode()])
-    with pytest.raises(ValueError, match=r"is in HDR \(PQ\)"):
+        stream.codec_context.color_trc = trc
+        for number in range(3):
+            frame = av.VideoFrame(64, 64, "yuv420p")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            film.mux(stream.encode(frame))
+        film.mux(stream.encode())
+    with pytest.raises(ValueError, match=words):
         restore(path, tmp_path / "out.mp4")
 
 
@@ -250,17 +253,18 @@ def short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PART_SECONDS", Fraction(4, 25))
 
 
-def test_a_killed_run_goes_on_with_the_part_that_it_was_at(film, tmp_path, short_parts):
+def test_a_killed_run_goes_on_with_the_part_that_it_was_at(tmp_path, short_parts):
+    film = write_film(tmp_path / "film.mp4", [picture(number) for number in range(40)])
     whole, out, detector = tmp_path / "whole.mp4", tmp_path / "out.mp4", Moving()
     restore(film, whole, Dying(1000), batch=2)
     with pytest.raises(KeyboardInterrupt):
-        restore(film, out, Dying(3 + 11), batch=2, detector=detector)
-    looks = detector.looks
-    assert len(list((tmp_path / ".out.mp4.iqp-film").glob("part-*.nut"))) == 2 and not out.exists()
+        restore(film, out, Dying(3 + 30), batch=2, detector=detector)
+    looks, done = detector.looks, len(list((tmp_path / ".out.mp4.iqp-film").glob("part-*.nut")))
+    assert done == (30 - REACH) // 4 and not out.exists()
     model = Dying(1000)
     restore(film, out, model, batch=2, detector=detector)
     assert detector.looks == looks
-    assert sum(model.batches) == 20 - 8
+    assert sum(model.batches) == 40 - (4 * done - 2 * REACH)  # not the three by which the track was decided
     assert out.read_bytes() == whole.read_bytes()
     assert left(tmp_path) == {"film.mp4", "out.mp4", "whole.mp4"}
 
@@ -327,7 +331,7 @@ def test_few_frames_are_in_memory_however_long_the_film(tmp_path, monkeypatch):
 
     monkeypatch.setattr(flow, "_cut", counted)
     restore(film, tmp_path / "out.mp4", batch=4)
-    assert most[0] <= 2 * REACH + 1 + 4 + 2
+    assert most[0] <= 4 * REACH + 2 + 4 + 2
 
 
 def test_progress_tells_what_is_done(film, tmp_path):

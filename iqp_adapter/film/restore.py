@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from ..store.leases import Leases
 from ..store.temporary import remove_strays
 from .colour import Colours
 from .decide import decide
-from .flow import Shown, shown
+from .flow import Shown, restored, shown
 from .looked import Looked
 from .looking import Looking, every
 from .reading import Film, frames, open_film
@@ -175,16 +175,16 @@ class _Run:
         done = next((number for number, part in enumerate(parts) if not part.exists()), len(parts))
         if done == len(parts):
             return parts
-        restored = self._restored(done * size, tracks, decided, looked)
-        with closing(restored):
+        with closing(self._restored(done * size, tracks, decided, looked)) as coming:
             for number in range(done, len(parts)):
-                own = self._told(islice(restored, size), number * size, total)
+                own = self._told(islice(coming, size), number * size, total)
                 with atomic_path(parts[number]) as partial:
                     write_part(partial, self.film, own)
+                    self.settings.refuse_changes()
         return parts
 
-    def _told(self, restored: Iterator[Any], first: int, total: int) -> Iterator[Any]:
-        for number, each in enumerate(restored, first):
+    def _told(self, coming: Iterator[Any], first: int, total: int) -> Iterator[Any]:
+        for number, each in enumerate(coming, first):
             yield each
             self.progress("restoring", number + 1, total)
 
@@ -194,42 +194,22 @@ class _Run:
         """The frames from a number on."""
         options = replace(self.pipeline.options, faces="all", min_face=0, force=True, skip_if=None)
         batch = FaceBatch(self.pipeline.model, options)
-        of_track = dict(zip(tracks, decided, strict=True))
-        before = max(0, first - REACH)
-        waiting: list[Shown] = []
+        before = max(0, first - 2 * REACH)
         with closing(frames(self.film, looked.times[before])) as source:
-            for each in shown(source, before, self.colours, tracks, options, batch.resolution):
-                if each.number < first:
-                    continue
-                _apply(of_track, each)
-                waiting.append(each)
-                if max(len(waiting), sum(len(one.waiting) for one in waiting)) >= batch.size:
-                    yield from self._finished(waiting, batch)
-                    waiting = []
-            yield from self._finished(waiting, batch)
-
-    def _finished(self, waiting: Sequence[Shown], batch: FaceBatch) -> Iterator[tuple[int, VideoFrame]]:
-        self.settings.refuse_changes()
-        faces = list(chain(*(each.waiting for each in waiting)))
-        for start in range(0, len(faces), batch.size):
-            batch.restore(faces[start : start + batch.size])
-        for each in waiting:
-            yield each.frame.time, self._picture(each, batch.options)
+            cut = shown(source, before, self.colours, tracks, options, batch.resolution)
+            for each in restored(_decided(cut, dict(zip(tracks, decided, strict=True))), batch):
+                if each.number >= first:
+                    yield each.frame.time, self._picture(each, options)
 
     def _picture(self, each: Shown, options: Options) -> VideoFrame:
         faces = list(each.faces.values())
-        for face in faces:
-            if face.outcome is Outcome.FAILED:
-                where = f"{self.film.path}, frame {each.number}"
-                raise ValueError(f"{where}: {face.why}; the same command goes on from here")
-        restored = [face for face in faces if face.restored is not None]
-        if not restored and options.upscale == 1:
+        changed = [face.region for face in faces if face.restored is not None]
+        if not changed and options.upscale == 1:
             return self.colours.planar(each.frame.picture)
         canvas = canvas_of(each.pixels, faces, options)
         if options.upscale > 1:
             return self.colours.frame(canvas)
-        parts = [face.region for face in restored]
-        return self.colours.put(each.frame.picture, canvas, parts)
+        return self.colours.put(each.frame.picture, canvas, changed)
 
     def _join(self, parts: Sequence[Path], looked: Looked) -> None:
         with atomic_path(self.target, put_new) as partial:
@@ -238,14 +218,16 @@ class _Run:
                 raise OSError(f"{self.film.path} changed while it was restored; start again with another output")
 
 
-def _apply(decided: dict[Track, FaceReport], each: Shown) -> None:
+def _decided(cut: Iterable[Shown], decided: dict[Track, FaceReport]) -> Iterator[Shown]:
     """Has faces restored, or left alone, as was decided for their tracks."""
-    for track, face in each.faces.items():
-        report = decided[track]
-        if report.outcome is Outcome.RESTORED:
-            face.quality = report.quality
-        else:
-            face.leave(report.outcome, report.skipped)
+    for each in cut:
+        for track, face in each.faces.items():
+            report = decided[track]
+            if report.outcome is Outcome.RESTORED:
+                face.quality = report.quality
+            else:
+                face.leave(report.outcome, report.skipped)
+        yield each
 
 
 def _write(path: Path, content: Any) -> None:

@@ -1,7 +1,8 @@
 """Steady faces: each crop is averaged with those of the frames around it, where they show the same.
 
 Fresh noise in every frame makes a restorer see other details in each, which flicker. The average of crops has less
-noise, so that the details that are restored stay, and are nearer to the truth. Crops are aligned, which undoes the
+noise, so that the details that are restored stay, and are nearer to the truth. What is restored is averaged once more,
+since a restorer makes other details even of a face that moves by a part of a pixel. Crops are aligned, which undoes the
 movement of the head; where lips or eyes move, a crop that differs counts less.
 
 Source: the averaging of a pixel's past and future by similarity is a bilateral filter in time (Bennett, 2005).
@@ -29,7 +30,7 @@ LEAST, MOST = 0.5 / 255, 6 / 255
 
 
 def steadied(crops: Sequence[Tensor], own: Tensor) -> Tensor:
-    """(3, R, R) one of the crops (3, R, R), averaged with the others where they show the same."""
+    """(3, R, R) one of the crops, or of pictures of them, averaged with the others where they show the same."""
     total, weights = torch.zeros_like(own), torch.zeros_like(own[:1])
     for crop in crops:
         weight = torch.ones_like(weights) if crop is own else _likeness(crop - own)
