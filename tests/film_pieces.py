@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,11 +89,19 @@ def write_film(
             frame = av.VideoFrame.from_ndarray(pixels, "rgb24")
             frame = frame.reformat(format=format, dst_color_range=2 if full else 1, dst_colorspace=5)
             frame.pts, frame.time_base = time, UNIT
-            film.mux(stream.encode(frame))
-        film.mux(stream.encode())
+            film.mux(_lasting(stream.encode(frame), times))
+        film.mux(_lasting(stream.encode(), times))
         if voice is not None:
-            _say(film, voice, float((times[-1] + STEP) * UNIT))
+            _say(film, voice, float((times[-1] + 3 * STEP) * UNIT))
     return path
+
+
+def _lasting(packets: list[Any], times: Sequence[int]) -> list[Any]:
+    """Packets whose frames are shown until the next one, the last for three times the usual time."""
+    until = dict(pairwise([*times, times[-1] + 3 * STEP]))
+    for packet in packets:
+        packet.duration = until[packet.pts] - packet.pts
+    return packets
 
 
 def _say(film: Any, voice: Any, seconds: float) -> None:

@@ -27,14 +27,12 @@ class Looked:
     Attributes:
         looks: in the order of their frames.
         times: of all frames up to the last look.
-        duration: of the last of these frames.
         is_whole: whether the film was looked at to its end.
     """
 
     def __init__(self, folder: Path) -> None:
         self.looks: list[Look] = []
         self.times: list[int] = []
-        self.duration = 0
         self.is_whole = False
         self._folder = folder
         while not self.is_whole and self._file().exists():
@@ -59,7 +57,6 @@ class Looked:
         for each in seen:
             self.looks.append(each.look)
             self.times += each.times
-            self.duration = each.duration
         self.is_whole = len(seen) < LOOKS
 
 
@@ -74,7 +71,6 @@ def _values(seen: Seen) -> dict[str, Any]:
         "scores": look.faces.scores.tolist(),
         "landmarks": look.faces.landmarks.tolist(),
         "times": seen.times,
-        "duration": seen.duration,
     }
 
 
@@ -83,4 +79,4 @@ def _seen(values: dict[str, Any]) -> Seen:
     faces = Faces(boxes, scores, np.array(values["landmarks"], float).reshape(-1, 5, 2))
     steps = [None if step is None else np.array(step) for step in values["steps"]]
     look = Look(values["frame"], values["shot"], faces, values["before"], steps)
-    return Seen(look, values["times"], values["duration"])
+    return Seen(look, values["times"])

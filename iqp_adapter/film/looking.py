@@ -49,11 +49,10 @@ class Look:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """A look, the times of the frames since the look before, its own being the last, and how long that is shown."""
+    """A look, and the times of the frames since the look before, its own being the last."""
 
     look: Look
     times: list[int]
-    duration: int
 
 
 def every(rate: float) -> int:
@@ -109,7 +108,7 @@ class Looking:
             steps = [step(self._grey, grey, box) for box in last.faces.boxes]
             self._look = replace(self._look, before=last.frame, steps=steps)
         self._grey = grey
-        seen, self._times = Seen(self._look, self._times, frame.duration), []
+        seen, self._times = Seen(self._look, self._times), []
         return seen
 
     def _pixels(self, frame: Frame) -> np.ndarray:

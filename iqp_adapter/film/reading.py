@@ -21,12 +21,10 @@ class Frame(NamedTuple):
 
     Attributes:
         time: when it is shown, in units of the film's `time_base`.
-        duration: for how long; 0 where the file does not say.
         picture: as it is stored.
     """
 
     time: int
-    duration: int
     picture: VideoFrame
 
 
@@ -119,8 +117,17 @@ def frames(film: Film, start: int | None = None) -> Generator[Frame, None, None]
                 yield from _from_beginning(film, start)  # the file's index leads behind the frame
                 return
             if (last is None or time > last) and (start is None or time >= start):
-                yield Frame(time, picture.duration, picture)
+                yield Frame(time, picture)
             last = time if last is None else max(last, time)
+
+
+def last_duration(film: Film) -> int:
+    """How long the last frame is shown, in units of the film's `time_base`; 0 where the file does not say."""
+    with _opened(film.path) as (container, stream):
+        end = None if stream.duration is None else (stream.start_time or 0) + stream.duration
+        lasting = [(packet.pts, packet.duration or 0) for packet in container.demux(stream) if packet.pts is not None]
+    begin, duration = max(lasting)
+    return duration if end is None or end <= begin else end - begin
 
 
 def _from_beginning(film: Film, start: int) -> Iterator[Frame]:

@@ -130,7 +130,7 @@ class _Run:
         tracks = tracks_of(looked.looks, every(float(self.film.rate)), float(self.film.rate), len(looked.times))
         report = self._decide(tracks, looked)
         parts = self._parts(tracks, report.faces, looked)
-        self._join(parts, looked)
+        self._join(parts)
         shutil.rmtree(self.folder)
         return report
 
@@ -211,9 +211,9 @@ class _Run:
             return self.colours.frame(canvas)
         return self.colours.put(each.frame.picture, canvas, changed)
 
-    def _join(self, parts: Sequence[Path], looked: Looked) -> None:
+    def _join(self, parts: Sequence[Path]) -> None:
         with atomic_path(self.target, put_new) as partial:
-            join(partial, self.film, parts, looked.duration)
+            join(partial, self.film, parts)
             if sha256_of(self.film.path) != self.source:
                 raise OSError(f"{self.film.path} changed while it was restored; start again with another output")
 

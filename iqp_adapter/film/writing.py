@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .colour import stored_as
-from .reading import Film, library, plain_errors
+from .reading import Film, last_duration, library, plain_errors
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -26,8 +26,8 @@ WRITTEN = frozenset(_MUXERS)
 
 PART = "nut"
 
-CRF = "16"
-"""Of the encoders' scale of quality: what is lost at 16 is not seen."""
+CRF = "12"
+"""Of the encoders' scale of quality, at which 18 passes for lossless to the eye; judges still see 16."""
 
 _X265 = f"crf={CRF}:bframes=0:log-level=error"
 
@@ -66,11 +66,8 @@ def _video(container: Any, film: Film, picture: VideoFrame) -> Any:
     return stream
 
 
-def join(path: Path, film: Film, parts: Sequence[Path], last: int) -> None:
+def join(path: Path, film: Film, parts: Sequence[Path]) -> None:
     """Writes parts as one film, with sound, subtitles, chapters and all that the source says of itself.
-
-    Args:
-        last: how long the last frame is shown, in units of the film's `time_base`.
 
     Raises:
         OSError: where it cannot be written.
@@ -87,7 +84,7 @@ def join(path: Path, film: Film, parts: Sequence[Path], last: int) -> None:
         copied = {stream.index: _copy(target, stream) for stream in copied_streams(source)}
         target.metadata.update(source.metadata)
         target.set_chapters(source.chapters())
-        flows = [_lasting(_pictures(parts, video), last * film.time_base)]
+        flows = [_lasting(_pictures(parts, video), last_duration(film) * film.time_base)]
         if copied:
             flows.append(_others(source, copied))
         target.start_encoding()
