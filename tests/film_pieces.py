@@ -73,6 +73,7 @@ def write_film(
     codec: str = "libx264",
     full: bool = False,
     rotation: int = 0,
+    wide: bool = False,
     sound: str | None = "aac",
 ) -> Path:
     """Encodes pictures (H, W, 3) uint8 at times in units of `UNIT`, and a tone of their length."""
@@ -82,6 +83,8 @@ def write_film(
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt, stream.codec_context.time_base = format, UNIT
         stream.codec_context.color_range = 2 if full else 1
+        if wide:
+            stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
         if rotation:
             stream.set_display_rotation(rotation)
         voice = None if sound is None else film.add_stream(sound, rate=16000, layout="mono")
@@ -125,6 +128,8 @@ class Read(NamedTuple):
     bits: int
     seconds: float
     rate: Fraction
+    aspect: Fraction | None
+    tag: str
 
 
 def read_film(path: Path) -> Read:
@@ -138,6 +143,7 @@ def read_film(path: Path) -> Read:
             pictures.append(frame.reformat(format="rgb24", src_color_range=range_, src_colorspace=5).to_ndarray())
         full = stream.codec_context.color_range == 2
         seconds, rate = film.duration / 1e6, stream.average_rate
+        aspect, tag = stream.sample_aspect_ratio, stream.codec_tag
     with av.open(str(path)) as film:
         sound = b"".join(bytes(each.to_ndarray()) for each in film.decode(audio=0)) if film.streams.audio else b""
-    return Read(times, pictures, sound, rotation, full, bits, seconds, rate)
+    return Read(times, pictures, sound, rotation, full, bits, seconds, rate, aspect, tag)

@@ -89,13 +89,18 @@ def test_a_turned_film_is_restored_upright_and_stays_turned(tmp_path, rotation):
     assert change[40:120, 60:110].mean() > 40 > 2 > change[:, 220:].mean()
 
 
-def test_full_range_and_deep_colours_stay(tmp_path):
-    kinds = {"full": {"full": True, "format": "yuvj420p"}, "deep": {"format": "yuv420p10le", "codec": "libx265"}}
+def test_full_range_deep_colours_and_wide_pixels_stay(tmp_path):
+    kinds = {
+        "full": {"full": True, "format": "yuvj420p", "wide": True},
+        "deep": {"format": "yuv420p10le", "codec": "libx265"},
+    }
     for name, kind in kinds.items():
         film = write_film(tmp_path / f"{name}.mp4", PICTURES, **kind)
         restore(film, tmp_path / f"{name}.out.mp4", Echo(64))
         before, after = read_film(film), read_film(tmp_path / f"{name}.out.mp4")
         assert (after.full, after.bits) == (before.full, before.bits) == (name == "full", 10 if name == "deep" else 8)
+        assert after.aspect == before.aspect == (Fraction(4, 3) if name == "full" else None)
+        assert after.tag == {"full": "avc1", "deep": "hvc1"}[name]
         assert np.abs(np.array(after.pictures, float).mean((0, 1, 2)) - np.mean(before.pictures, (0, 1, 2))).max() < 0.5
 
 

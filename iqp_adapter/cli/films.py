@@ -51,6 +51,8 @@ def restore_films(films: Sequence[Path], output: Path, model: Restorer, **asked:
 def show_films(films: Sequence[PhotoReport]) -> None:
     for film in films:
         say(f"restored {film.restored} of {len(film.faces)} faces, counted anew in each shot: {film.output}")
+        if not film.faces:
+            say(f"no face found: {film.source}; if there is one, try --detector retinaface")
         for face in film.faces:
             if face.skipped:
                 say(f"left alone: {film.source}, face {face.index}, {face.note}: {face.skipped}")
@@ -58,14 +60,15 @@ def show_films(films: Sequence[PhotoReport]) -> None:
 
 @contextmanager
 def _progress(film: Path) -> Iterator[Progress]:
-    from rich.progress import Progress
+    from rich import progress
+    from rich.markup import escape
 
-    with Progress(transient=True) as bars:
+    with progress.Progress(transient=True) as bars:
         tasks: dict[str, Any] = {}
 
         def tell(doing: str, done: int, total: int | None) -> None:
             if doing not in tasks:
-                tasks[doing] = bars.add_task(f"{shown(film.name)}: {doing}", total=total)
+                tasks[doing] = bars.add_task(escape(f"{shown(film.name)}: {doing}"), total=total)
             bars.update(tasks[doing], completed=done, total=total)
 
         yield tell

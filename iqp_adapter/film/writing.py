@@ -77,6 +77,8 @@ def join(path: Path, film: Film, parts: Sequence[Path]) -> None:
         with av.open(str(parts[0])) as first:
             video = target.add_stream_from_template(first.streams.video[0])
         video.codec_context.framerate = film.rate
+        if path.suffix.lower() != ".mkv" and video.codec_context.codec.canonical_name == "hevc":
+            video.codec_tag = "hvc1"  # the only one that Apple's players take
         if film.turns:
             video.set_display_rotation(90 * film.turns)
         if film.sample_aspect is not None:
