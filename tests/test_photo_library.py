@@ -94,7 +94,7 @@ def test_what_leads_to_no_photo_is_told(library: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("2019/film.MOV", "a film, and only photos are restored"),
+        ("2019/film.MOV", "a film; restore it by itself: iqp restore FILM -o RESULT"),
         ("raw.CR3", "a raw photo; develop it first, as TIFF or JPEG"),
         ("2019/May/moving.gif", "a picture that may move; save the one to use as PNG"),
         ("old.psd", "a kind of picture that is not read; save it as PNG or JPEG"),
@@ -305,7 +305,7 @@ def test_the_command_restores_a_tree_and_names_what_it_leaves_out(iqp: Any, libr
     assert result.exit_code == 0, result.output
     assert files(library / "out") == PHOTOS | {RECORD}
     for line in (
-        f"left out: {library / '2019' / 'film.mov'}: a film, and only photos are restored",
+        f"left out: {library / '2019' / 'film.mov'}: a film; restore it by itself: iqp restore FILM -o RESULT",
         "left out: 1 hidden",
         f"left out: {library / 'moving.webp'}: holds more than one picture; save the one to use by itself",
         "restored 4 faces in 4 of 5 photos",

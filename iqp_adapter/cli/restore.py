@@ -1,12 +1,13 @@
-"""`iqp restore`: the faces of photos, restored."""
+"""`iqp restore`: the faces of photos and films, restored."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .films import films_among, restore_films, show_films
 from .signals import stopped_by_signals
 from .terminal import say, say_licence
 
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 
 def restore(
     photos: Annotated[
-        list[str] | None, typer.Argument(help="Photos, folders with their subfolders, or globs in quotes.")
+        list[str] | None, typer.Argument(help="Photos, folders with their subfolders, or globs in quotes; or films.")
     ] = None,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder for the results; for one photo, a file name will do.")
+        Path, typer.Option("-o", "--output", help="Folder for the results; for one photo or film, a file name will do.")
     ] = Path("restored"),
     model: Annotated[
         str, typer.Option(help="tiny, a folder, a Hub id; or a host: a weight file, a known name such as codeformer.")
@@ -51,6 +52,10 @@ def restore(
     faces: Annotated[str, typer.Option(help="all, largest, or an index counted from the left, from 0.")] = "all",
     min_face: Annotated[int, typer.Option(help="Least width and height of a face in pixels.")] = 16,
     upscale: Annotated[int, typer.Option(help="Size of the result: 1, 2 or 4 times the photo's.")] = 1,
+    background: Annotated[
+        Path | None,
+        typer.Option(metavar="MODEL", help="Weight file of an upscaler, as Real-ESRGAN's, for the rest of the photo."),
+    ] = None,
     batch: Annotated[
         int | None, typer.Option(help="Faces restored at once; by default 8 of 256 px, 2 of 512 px, and so on.")
     ] = None,
@@ -81,6 +86,7 @@ def restore(
 ) -> None:
     """Restore the faces in photos; nothing is overwritten, and an interrupted run goes on where it stopped.
 
+    A film keeps its sound; each of its faces is followed and decided about once a shot (pip install iqp_adapter[film]).
     Folders keep their shape. Run the same command several times, on one machine or many, to share the work.
     """
     from contextlib import closing
@@ -90,13 +96,18 @@ def restore(
     from ..core.device import device_of
     from ..engines.formats import FORMATS
     from ..loader import load
-    from ..photo import restore_files
+    from ..photo import Background, restore_files
     from ..photo.detectors import detector as named_detector
 
     if demo and dry_run:
         raise ValueError("--demo writes its photo, so that it takes no --dry-run")
-    sources, unread = _sources(photos or [], names, output, demo)
-    if not sources:
+    films = films_among(photos or [])
+    if films and (dry_run or compare or demo or names or background):
+        raise ValueError(
+            "--dry-run, --compare, --demo, --list and --background are for photos; leave them out for a film"
+        )
+    sources, unread = ({}, []) if films else _sources(photos or [], names, output, demo)
+    if not sources and not films:
         _end(unread)
     place = str(device_of(device))
     if optimise and engine == "auto":  # which only torch can do
@@ -104,16 +115,11 @@ def restore(
     where = device if engine in FORMATS else place
     network = load(model, adapter=adapter, device=where, engine=engine, precision=precision, compile=compile)
     say_licence(network)
-    runs = restore_files(
-        sources,
-        output,
-        network,
+    asked: dict[str, Any] = dict(
         detector=named_detector(detector, place),
         scorers=_scorers(network, place, driving=skip_if is not None or report is not None, judge=report is not None),
         embedder=_embedder(wanted=report is not None, needed=min_identity is not None),
-        compare=compare or demo,
         report=report,
-        dry_run=dry_run,
         quality=_quality(quality, network),
         scale=scale,
         fidelity=fidelity,
@@ -129,6 +135,13 @@ def restore(
         force=force,
     )
     advice = "the same command goes on from here"
+    if films:
+        with stopped_by_signals(advice):
+            done = restore_films(films, output, network, **asked)
+        show_films(done)
+        return _end([line for film in done for line in film.failures])
+    rest = None if background is None else Background(background, place)
+    runs = restore_files(sources, output, network, background=rest, compare=compare or demo, dry_run=dry_run, **asked)
     with stopped_by_signals(advice), closing(runs), Progress(transient=True) as progress:
         done = list(progress.track(runs, len(sources), description="restoring"))
     (_show_plan if dry_run else _show)(done, output)

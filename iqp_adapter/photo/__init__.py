@@ -10,6 +10,7 @@ folders, of which `find_photos` finds the photos.
 
 from __future__ import annotations
 
+from .background import Background
 from .centerface import CenterFace
 from .detect import Detector, Faces, GivenFaces
 from .folder import restore_files
@@ -20,6 +21,7 @@ from .result import Restored
 from .retinaface import RetinaFace
 
 __all__ = [
+    "Background",
     "CenterFace",
     "Detector",
     "Faces",

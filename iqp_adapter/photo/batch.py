@@ -61,7 +61,7 @@ class FaceBatch:
 
     @torch.no_grad()
     def restore(self, faces: Sequence[Face]) -> None:
-        """Gives each face, which has a crop, its outcome."""
+        """Gives each face, which has a crop, its outcome; one that has a quality already is restored at that."""
         started = time.perf_counter()
         self._score(faces, "before")
         chosen = [face for face in faces if not self._is_good(face)]
@@ -77,11 +77,11 @@ class FaceBatch:
     # -- the model
 
     def _ask(self, faces: Sequence[Face]) -> None:
-        if self.options.matches:
-            return self._match(faces)
-        for face in faces:
-            face.quality = self.options.quality
-        self._call(faces, self.restore_faces, self.options.scale)
+        fixed = [face for face in faces if face.quality is not None or not self.options.matches]
+        self._match([face for face in faces if face not in fixed])
+        for face in fixed:
+            face.quality = self.options.quality if face.quality is None else face.quality
+        self._call(fixed, self.restore_faces, self.options.scale)
 
     def _match(self, faces: Sequence[Face]) -> None:
         """Gives each face the one of several qualities that fits the photo around it."""

@@ -108,6 +108,11 @@ class Face:
         corners = square(self.matrix, len(self.restored))
         return np.concatenate([corners.min(0), corners.max(0)])
 
+    @property
+    def region(self) -> tuple[slice, slice]:
+        """Rows and columns of the photo that hold all that it may change."""
+        return region(self.bounds.reshape(2, 2), self.photo.shape)
+
     def meets(self, other: Face) -> bool:
         """Whether the other face's square or box reaches into its own."""
         one, two = self.bounds, other.bounds

@@ -15,6 +15,7 @@ from ..restorer import Restorer
 from ..store.files import atomic_path, sha256_of
 from ..store.leases import Leases
 from ..store.temporary import remove_strays
+from .background import Background
 from .centerface import CenterFace
 from .detect import Detector
 from .journal import RECORD, Comparison, Journal, Result, Written
@@ -35,6 +36,7 @@ def restore_files(
     detector: Detector | None = None,
     scorers: Sequence[FaceScorer] = (),
     embedder: Embedder | None = None,
+    background: Background | None = None,
     compare: bool = False,
     report: Path | None = None,
     dry_run: bool = False,
@@ -53,7 +55,7 @@ def restore_files(
         compare: write before and after side by side as well, for `a.png` as `a.png.compare.png`.
         report: write what was done here as JSON, also when the run is interrupted.
         dry_run: only say what would be done; nothing is written.
-        model, detector, scorers, embedder, options: as for `restore_photos`.
+        model, detector, scorers, embedder, background, options: as for `restore_photos`.
 
     Yields:
         What was done to each file, failures too, as soon as it is known.
@@ -64,7 +66,7 @@ def restore_files(
         OSError: where the output folder cannot be made or has a foreign journal, or a run with other options or
             weights writes to it; where the report cannot be written or would overwrite another file.
     """
-    pipeline = Pipeline(model, Options(**options), detector or CenterFace(), scorers, embedder)
+    pipeline = Pipeline(model, Options(**options), detector or CenterFace(), scorers, embedder, background)
     tasks, settings = plan(sources, out, compare, report), Settings(pipeline, compare)
     record = None if is_file(sources, out) else out / RECORD
     if dry_run:

@@ -18,7 +18,7 @@ RAW = frozenset({".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef",
 
 _REASONS = {
     **dict.fromkeys(OTHER_SUFFIXES, "a kind of picture that is not read; save it as PNG or JPEG"),
-    **dict.fromkeys(FILMS, "a film, and only photos are restored"),
+    **dict.fromkeys(FILMS, "a film; restore it by itself: iqp restore FILM -o RESULT"),
     **dict.fromkeys(RAW, "a raw photo; develop it first, as TIFF or JPEG"),
     **dict.fromkeys((".gif", ".apng"), "a picture that may move; save the one to use as PNG"),
     **dict.fromkeys((".heic", ".heif", ".hif"), "needs a further package: pip install 'iqp_adapter[heif]'"),
@@ -33,6 +33,11 @@ def counted_as(name: str) -> str | None:
     if name.startswith("."):
         return HIDDEN
     return SIDECAR if _suffix(name) in SIDECARS else None
+
+
+def is_film(name: str) -> bool:
+    """Whether a name is that of a film."""
+    return _suffix(name) in FILMS
 
 
 def why_left_out(name: str) -> str:

@@ -11,20 +11,20 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..pictures import MAX_PIXELS, Photo, eight_bit, open_photo
 from ..restorer import Restorer
 from .ahead import ahead
 from .attempts import reason
+from .background import Background
 from .batch import FaceBatch
+from .canvas import canvas_of
 from .detect import Detector
 from .faces import Face, faces_of
-from .grain import missing_grain
 from .options import Embedder, FaceScorer, Options
 from .outcomes import FaceReport
-from .paste import enlarge, paste, replace
+from .paste import enlarge
 from .result import Restored
 
 logger = logging.getLogger(__name__)
@@ -52,12 +52,14 @@ class Pipeline:
         detector: Detector,
         scorers: Sequence[FaceScorer] = (),
         embedder: Embedder | None = None,
+        background: Background | None = None,
     ) -> None:
         self.model = model
         self.options = options
         self.detector = _fitting(detector, options)
         self.scorers = scorers
         self.embedder = embedder
+        self.background = background
         self.batch = FaceBatch(model, options, scorers, embedder)
 
     def run(self, sources: Iterable[Any], opened: Callable[[Any], Any] = open_photo) -> Generator[Any, None, None]:
@@ -157,36 +159,15 @@ class Pipeline:
     def _paste(self, job: _Job) -> Restored:
         started = time.perf_counter()
         photo, factor = job.photo, self.options.upscale
-        done = [face for face in job.faces if face.restored is not None]
+        done = any(face.restored is not None for face in job.faces)
         batches = sum(face.seconds for face in job.faces)
-        if job.failure or (not done and factor == 1):
+        if job.failure or (not done and factor == 1 and self.background is None):
             seconds = job.seconds + batches
             return Restored(photo, photo.pixels, photo.alpha, _reports(job), False, seconds, job.failure)
-        canvas = enlarge(photo.pixels, factor)
-        for face in done:
-            self._put(canvas, face, job.faces)
+        canvas = canvas_of(photo.pixels, job.faces, self.options, self.background or enlarge)
         alpha = None if photo.alpha is None else enlarge(photo.alpha, factor)
         seconds = job.seconds + batches + time.perf_counter() - started
         return Restored(photo, canvas, alpha, _reports(job), True, seconds)
-
-    def _put(self, canvas: np.ndarray, face: Face, faces: list[Face]) -> None:
-        assert face.restored is not None and face.matrix is not None  # only restored faces come here
-        started = time.perf_counter()
-        if self.options.aligned:
-            replace(canvas, face.restored)
-        else:
-            grain = missing_grain(face.photo, face.restored, face.matrix) if self.options.matches else None
-            near = [other for other in faces if other is not face and face.meets(other)]
-            paste(
-                canvas,
-                face.restored,
-                face.matrix,
-                factor=self.options.upscale,
-                neighbours=[other.matrix for other in near if other.restored is not None and other.matrix is not None],
-                spared=[np.array(other.box) for other in near if other.restored is None],
-                grain=grain and grain.field,
-            )
-        face.seconds += time.perf_counter() - started
 
 
 def _fitting(detector: Detector, options: Options) -> Detector:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..restorer import Restorer
+from .background import Background
 from .centerface import CenterFace
 from .detect import Detector
 from .options import Embedder, FaceScorer, Options
@@ -44,6 +45,7 @@ def restore_photos(
     detector: Detector | None = None,
     scorers: Sequence[FaceScorer] = (),
     embedder: Embedder | None = None,
+    background: Background | None = None,
     **options: Any,
 ) -> Generator[Restored, None, None]:
     """Restores photos one after the other while their faces share batches.
@@ -56,9 +58,10 @@ def restore_photos(
             know them.
         scorers: score each face before and after, for the report.
         embedder: says how alike each face is before and after.
+        background: enlarges the rest of the photo, in the place of Lanczos; at `upscale=1` it restores that, too.
         options: the fields of `Options`.
 
     Yields:
         The photos in their order.
     """
-    return Pipeline(model, Options(**options), detector or CenterFace(), scorers, embedder).run(photos)
+    return Pipeline(model, Options(**options), detector or CenterFace(), scorers, embedder, background).run(photos)

@@ -37,6 +37,7 @@ class Settings:
             "metrics": [scorer.metric for scorer in pipeline.scorers],
             "identity": pipeline.embedder is not None,
             "compare": compare,
+            "background": pipeline.background and pipeline.background.name,
             "version": __version__,
         }
         self.described: dict[str, Any] = {**counting, "batch": pipeline.batch.size}
