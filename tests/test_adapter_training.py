@@ -373,7 +373,7 @@ def test_both_stages_compare_with_the_host_as_it_was_given(faces, run):
     training = AdapterTraining(learning(("imitation", "reward")), seeded(), faces, run)
     training.run()
     reward = training.stage("reward")
-    batch = training._watched(training.resolution)._replace(lq=lq.to(training.device))
+    batch = training._watched(training.watched_data)._replace(lq=lq.to(training.device))
     rows = reward.look(reward.adapter, batch)
     assert torch.equal(rows["bare"].cpu(), bare) and not torch.equal(rows["q 0.5"].cpu(), bare)
     _, own = reward.own(batch)

@@ -231,8 +231,9 @@ class TestScales:
 
     def test_watched_pictures_of_their_own_have_the_pooled_scale(self, folders, place):
         run = NativeTraining(config(), folders, place, watch=folders[0])
-        assert run._watched(64).scale.scales == (run.scale,) and run.scale not in (LOW, HIGH)
-        assert NativeTraining(config(), folders, place)._watched(64).scale.scales == (HIGH, LOW)
+        assert run._watched(run.watched_data).scale.scales == (run.scale,) and run.scale not in (LOW, HIGH)
+        alone = NativeTraining(config(), folders, place)
+        assert alone._watched(alone.watched_data).scale.scales == (HIGH, LOW)
 
     @pytest.mark.parametrize(
         ("change", "words"),

@@ -225,8 +225,7 @@ def test_a_new_degradation_is_one_line_of_the_table(faces, tmp_path, monkeypatch
     ladder = {"originals": 1.0}
     run = NativeTraining(config(degradation={"kind": "toy", "factor": 0.25}, ladder=ladder), faces, tmp_path)
     assert torch.equal(run.data[0, 0]["lq"], 0.25 * run.data[0, 0]["hq"])
-    watched = run._watched(64)
-    assert torch.equal(watched.lq, 0.25 * watched.hq)
+    assert torch.equal(run.watched_data[0, 0]["lq"], 0.25 * run.watched_data[0, 0]["hq"])
     with pytest.raises(ValueError, match="darker has no shade; it has factor"):
         NativeTraining(config(degradation={"kind": "toy", "shade": 1}, ladder=ladder), faces, tmp_path)
 

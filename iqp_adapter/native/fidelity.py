@@ -11,7 +11,7 @@ from .transformer import open_site
 class FidelityFusion(nn.Module):
     """Scales and shifts decoder features by what was seen at the same size; nothing at `fidelity` 0.
 
-    That are features of the encoder, or the degraded picture itself.
+    What was seen is features of the encoder, or the degraded picture itself.
 
     Source: controllable feature transformation of CodeFormer (arXiv 2206.11253). Differs: the condition tokens are
     looked at here too, so that the dial reaches what the path brings in.

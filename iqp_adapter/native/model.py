@@ -170,8 +170,7 @@ class IQPFR(Restorer, nn.Module):
 
     def decode(self, code_tokens: Tensor, prediction: Prediction, fidelity: float | Tensor = 0.0) -> Tensor:
         """Code tokens (B, L, Z), as `books` makes them -> pictures (B, 3, r, r) at the coded side (not clamped)."""
-        if isinstance(fidelity, Tensor):
-            fidelity = fidelity.reshape(-1, 1, 1, 1)
+        fidelity = _of_pictures(fidelity)
         seen = {str(level): features for level, features in enumerate(prediction.features)}
         seen[PICTURE] = 2 * prediction.lq - 1
         fuse = {
@@ -186,11 +185,7 @@ class IQPFR(Restorer, nn.Module):
     ) -> Tensor:
         """Code tokens (B, L, Z) and the degraded pictures (B, 3, R, R) -> restored ones (B, 3, R, R), not clamped."""
         restored = self.decode(code_tokens, prediction, fidelity)
-        if self.finish is None:
-            return restored
-        if isinstance(fidelity, Tensor):
-            fidelity = fidelity.reshape(-1, 1, 1, 1)
-        return self.finish(restored, lq, prediction.tokens, fidelity)
+        return restored if self.finish is None else self.finish(restored, lq, prediction.tokens, _of_pictures(fidelity))
 
     def forward(
         self,
@@ -332,3 +327,8 @@ class IQPFR(Restorer, nn.Module):
         if tuple(lq.shape[-2:]) != (self.resolution, self.resolution):
             raise ValueError(f"lq are {tuple(lq.shape)}, this IQPFR takes {self.resolution} px a side; use restore")
         return lq
+
+
+def _of_pictures(strength: float | Tensor) -> float | Tensor:
+    """A number for all pictures, or one for each: (B,) -> (B, 1, 1, 1)."""
+    return strength.reshape(-1, 1, 1, 1) if isinstance(strength, Tensor) else strength

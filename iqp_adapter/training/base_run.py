@@ -96,6 +96,7 @@ class Run:
         self.data = self._training_data(resolution)
         self.identity = identity_of_sets(self.data.folders)
         self._keep_settings()
+        self.watched_data = self._watched_at(resolution)
         self.scales = self._score_scales()
         self.scale = ScoreScale.mixture(list(self.scales.values()), list(self.data.draws.values()))
         self._watched_scales = [self.scale] if watch else list(self.scales.values())
@@ -144,10 +145,9 @@ class Run:
         settings = asdict(stage.config) | {"batch": stage.config.batch * self.accelerator.num_processes}
         check_same(folder, settings, begun=is_there(folder))
         pace = Pace(save=self.config.save_every, watch=self.config.watch_every)
-        side = self.side_of(name)
-        data = self.data if side == self.resolution else self._training_data(side)
-        batches, watched = self._batches(data, stage.config, number), self._watched(side)
-        loop = Loop(stage, batches, watched, folder, self.accelerator, pace)
+        data, shown = self._data_of(name)
+        batches = self._batches(data, stage.config, number)
+        loop = Loop(stage, batches, self._watched(shown), folder, self.accelerator, pace)
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process and loop.step < stage.config.steps:
             keep(folder, settings)
@@ -169,8 +169,18 @@ class Run:
                 (self.folder / SCALE).unlink(missing_ok=True)  # it was fitted under them
             keep(self.folder, shared)
 
+    def _data_of(self, name: str) -> tuple[FaceSets, FaceSets]:
+        """What a stage is trained on, and what its sample grids show."""
+        side = self.side_of(name)
+        if side == self.resolution:
+            return self.data, self.watched_data
+        return self._training_data(side), self._watched_at(side)
+
     def _training_data(self, side: int) -> FaceSets:
         return FaceSets(self._sets(*self._sources, self._augmentation(), side), self.config.shares)
+
+    def _watched_at(self, side: int) -> FaceSets:
+        return FaceSets(self._sets(*self._watched_sources, None, side))
 
     def _sets(
         self, hq: Folders, lq: Folders | None, augmentation: Augmentation | None, side: int
@@ -228,8 +238,7 @@ class Run:
             quality = scale.quality(self.scorer(hq))
         return Batch(hq, lq, quality, samples["key"].tolist(), scale, samples["full"].to(device))
 
-    def _watched(self, side: int) -> Batch:
-        data = FaceSets(self._sets(*self._watched_sources, None, side))
+    def _watched(self, data: FaceSets) -> Batch:
         chosen = [data[0, index] for index in range(0, len(data), max(len(data) // 6, 1))]
         batch = self._batch(torch.utils.data.default_collate(chosen[:6]), self._watched_scales)
         if self.config.scale and batch.quality.unique().numel() == 1:
@@ -274,7 +283,7 @@ class Run:
                 f"{path} is of {scale.metric}, and metric is {self.config.metric}; give `metric: {scale.metric}` "
                 "to go on, or train in another folder"
             )
-        if self.config.scale and scale != named_scale(self.config.scale):
+        if self.config.scale and scale != self._published():
             raise ValueError(
                 f"{path} is not {self.config.scale}; leave `scale` out to go on with it, or train in another folder"
             )
@@ -289,10 +298,13 @@ class Run:
     def _made(self, folder: FaceFolder) -> ScoreScale:
         """The score scale of a set: the published one, or one that is fitted to targets as training draws them."""
         if self.config.scale:
-            return named_scale(self.config.scale)
+            return self._published()
         scores = torch.cat([self._scores(folder, first) for first in range(0, DRAWS, 8)])
         scale = ScoreScale.fit(self.config.metric, self.scorer.lower_better, scores, self.config.scale_knots)
-        return replace(scale, members=self.scorer.member_scales)
+        return replace(scale, members=self.scorer.member_scales, side=self.scored_side)
+
+    def _published(self) -> ScoreScale:
+        return replace(named_scale(self.config.scale), side=self.scored_side)
 
     @torch.no_grad()
     def _scores(self, folder: FaceFolder, first: int) -> Tensor:

@@ -30,16 +30,16 @@ class PatchDiscriminator(nn.Module):
         """The loss () of what made pictures (B, 3, H, W), which learns to deceive it.
 
         Args:
-            judged: (B,) bool, the pictures that count.
+            judged: (B,) bool, the pictures that count, or how much each counts.
         """
         self.requires_grad_(False)
         loss = losses.hinge_generator(self(made), judged)
         self.requires_grad_(True)
         return loss
 
-    def mistaken(self, real: Tensor, made: Tensor, judged: Tensor) -> Tensor:
-        """Its own loss (), of real pictures and of those that were made."""
-        return losses.hinge_discriminator(self(real), self(made.detach()), judged)
+    def mistaken(self, real: Tensor, made: Tensor, judged: Tensor, judged_made: Tensor | None = None) -> Tensor:
+        """Its own loss (), of real pictures and of those that were made; the same ones of both count by default."""
+        return losses.hinge_discriminator(self(real), self(made.detach()), judged, judged_made)
 
 
 def _conv(dim: int, out_dim: int, stride: int) -> nn.Module:

@@ -17,15 +17,19 @@ def hinge_generator(fake: Tensor, judged: Tensor) -> Tensor:
 
     Args:
         fake: the discriminator's logits of generated pictures (B, 1, h, w).
-        judged: (B,) bool, the pictures that count; the others contribute 0.
+        judged: (B,) bool, the pictures that count; the others contribute 0. Or how much each counts.
     """
     return (-fake.float().mean((1, 2, 3)) * judged).mean()
 
 
-def hinge_discriminator(real: Tensor, fake: Tensor, judged: Tensor) -> Tensor:
-    """The discriminator's loss: it raises the logits of real pictures above 1 and lowers those of others below -1."""
-    hinges = relu(1 - real.float()) + relu(1 + fake.float())  # (B, 1, h, w)
-    return (hinges.mean((1, 2, 3)) * judged).mean()
+def hinge_discriminator(real: Tensor, fake: Tensor, judged: Tensor, judged_fake: Tensor | None = None) -> Tensor:
+    """The discriminator's loss: it raises the logits of real pictures above 1 and lowers those of others below -1.
+
+    Args:
+        judged: as for the generator; of the real pictures alone where `judged_fake` is given for the others.
+    """
+    on_real, on_fake = (relu(1 + x.float()).mean((1, 2, 3)) for x in (-real, fake))
+    return (on_real * judged + on_fake * (judged if judged_fake is None else judged_fake)).mean()
 
 
 def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last: Tensor, most: float = 1.0) -> Tensor:

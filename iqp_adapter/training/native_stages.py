@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -78,18 +77,13 @@ class IQPFRStages:
         if name == "stage2":
             tokenizer = Tokenizer.from_pretrained(start, self.size).to(run.device)
             tokenizer.to(memory_format=torch.channels_last)
-            scales = {name: self._at_side(scale) for name, scale in run.set_scales.items()}
-            model = IQPFR(self.size, self._at_side(run.scale), set_scales=scales)
+            model = IQPFR(self.size, run.scale, set_scales=run.set_scales)
             model.adopt(tokenizer)
             return run.prediction(config, perceptual, model, tokenizer)
         if name == "stage4":
             return FinishStage(config, perceptual, self._restorer(start))
         quality, before = QUALITY[run.config.optimised], self._restorer(start)
         return quality(config, perceptual, self._restorer(start), before, run.scorer)
-
-    def _at_side(self, scale: ScoreScale) -> ScoreScale:
-        """The scale of scores at the side that codes are of, as it was made."""
-        return replace(scale, side=self.size.coded) if self.size.finished else scale
 
     def _restorer(self, folder: Path) -> IQPFR:
         return IQPFR.from_pretrained(folder).to(self.run.device).to(memory_format=torch.channels_last)

@@ -53,17 +53,13 @@ class FinishStage(Stage):
     def updates(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
         drawn, real = self.drawn(batch).float(), fine(batch.hq)
         terms = self.known_terms(drawn, real, batch)
-        adversarial = step >= self.options["adversarial_from"]
+        if step < self.options["adversarial_from"]:
+            yield "model", terms
+            return
         good = batch.quality > self.options["good"]
-        if adversarial:
-            self.discriminator.requires_grad_(False)
-            terms["adversarial"] = -_mean_of(self.discriminator(_seen(drawn)).float().mean((1, 2, 3)), good)
-            self.discriminator.requires_grad_(True)
-        yield "model", terms
-        if adversarial:
-            on_real, on_drawn = (self.discriminator(_seen(x)).float() for x in (real, drawn.detach()))
-            hinges = ((1 - on_real).relu().mean((1, 2, 3)), (1 + on_drawn).relu().mean((1, 2, 3)))
-            yield "discriminator", {"discriminator": _mean_of(hinges[0], good & batch.full) + _mean_of(hinges[1], good)}
+        yield "model", terms | {"adversarial": self.discriminator.deceived(_seen(drawn), _equally(good))}
+        mistaken = self.discriminator.mistaken(_seen(real), _seen(drawn), _equally(good & batch.full), _equally(good))
+        yield "discriminator", {"discriminator": mistaken}
 
     def drawn(self, batch: Batch) -> Tensor:
         """The detail (B, 3, R, R) that the finish adds."""
@@ -100,6 +96,6 @@ def _seen(detail: Tensor) -> Tensor:
     return (0.5 + LOUDER * detail).clamp(0, 1)
 
 
-def _mean_of(values: Tensor, chosen: Tensor) -> Tensor:
-    """The mean () of the chosen values (B,); 0 where there are none."""
-    return (values * chosen).sum() / chosen.sum().clamp_min(1)
+def _equally(chosen: Tensor) -> Tensor:
+    """How much each sample (B,) counts in a mean over all, so that it becomes the mean over the chosen ones."""
+    return chosen * len(chosen) / chosen.sum().clamp_min(1)
