@@ -29,6 +29,7 @@ import typer
 from PIL import Image
 
 from benchmarks.common.results import RESULTS, ROOT, OutOption, page, provenance, write_json, write_text
+from iqp_adapter.photo.journal import RECORD
 
 SIDE, IN_A_FOLDER, FOLDERS_IN_ONE = 64, 100, 10
 LEVEL_FACE = (176, 8, 304, 136)
@@ -38,7 +39,6 @@ POLL = 0.1
 MEASURED = 0.05
 """Share of the photos by which the speed at the beginning and at the end is measured."""
 
-RECORD = ".iqp-restore.jsonl"
 WORD = "import sys; from benchmarks.photo_library import restore; restore(sys.argv[1] == 'all', sys.argv[2:])"
 
 

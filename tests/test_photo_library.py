@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from iqp_adapter.cli import app
 from iqp_adapter.photo import restore_files
 from iqp_adapter.photo.journal import RECORD
-from iqp_adapter.photo.library import Library, find_listed, find_photos, read_list
+from iqp_adapter.photo.sources import Library, find_listed, find_photos, read_list
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from random import Random
 
 from benchmarks.faults.children import Ended, Kill, changes_of, iqp, run_all
 from benchmarks.faults.kills import TEMPORARY, Files, Work, different, files_of, other_picture, photos_in, wrong
+from iqp_adapter.photo.journal import RECORD
 
 WORKERS = 3
 MOST_IN_A_ROW = 3
@@ -71,7 +72,7 @@ def _judged(work: Work, out: Path, wanted: Files, kills: int) -> Counter[str]:
     may be killed between the line and the file.
     """
     found = work.results(out)
-    results = Counter(line["output"] for line in _lines(out / ".iqp-restore.jsonl") if "report" in line)
+    results = Counter(line["output"] for line in _lines(out / RECORD) if "report" in line)
     reported = json.loads(out.with_suffix(".json").read_text())["photos"]
     strays = [path for path in out.rglob("*") if TEMPORARY.match(path.name) or path.name.endswith(".leases")]
     return Counter(

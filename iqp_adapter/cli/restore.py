@@ -151,7 +151,7 @@ def restore(
 def _sources(arguments: list[str], names: str | None, output: Path, demo: bool) -> tuple[dict[Path, Path], list[str]]:
     """The picture files and the places of their results, and a line for each name of none; what is left out is said."""
     from ..photo.demo import write_demo
-    from ..photo.library import find
+    from ..photo.sources import find
 
     if demo:
         photo = write_demo(output / "degraded")

@@ -46,11 +46,11 @@ def cell(text: object) -> Text:
     return Text(shown(text))
 
 
-def say_left_out(paths: Iterable[str | Path], output: Path | None = None) -> None:
-    """Prints what the named folders hold and nobody looks into; `output` is a folder for results."""
+def say_left_out(paths: Iterable[str | Path]) -> None:
+    """Prints what the named folders hold and nobody looks into."""
     from ..store.files import left_out
 
-    for line in left_out(paths, output):
+    for line in left_out(paths):
         say(f"left out: {line}", error=True)
 
 

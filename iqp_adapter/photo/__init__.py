@@ -14,11 +14,11 @@ from .background import Background
 from .centerface import CenterFace
 from .detect import Detector, Faces, GivenFaces
 from .folder import restore_files
-from .library import find_photos
 from .options import Options
 from .restore import restore_photo, restore_photos
 from .result import Restored
 from .retinaface import RetinaFace
+from .sources import find_photos
 
 __all__ = [
     "Background",

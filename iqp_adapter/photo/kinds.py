@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..store.files import IMAGE_SUFFIXES, OTHER_SUFFIXES
+from ..store.files import HEIF_SUFFIXES, IMAGE_SUFFIXES, OTHER_SUFFIXES, RAW_SUFFIXES
 
 HIDDEN, SIDECAR, THUMBNAIL = "hidden", "sidecars", "thumbnails"
 """What is left out and counted, since nobody takes it for a photo."""
@@ -14,14 +14,13 @@ THUMBNAILS = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "__
 """Names, in lower case, of what systems keep beside photos."""
 
 FILMS = frozenset({".3gp", ".avi", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".webm", ".wmv"})
-RAW = frozenset({".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".srw"})
 
 _REASONS = {
     **dict.fromkeys(OTHER_SUFFIXES, "a kind of picture that is not read; save it as PNG or JPEG"),
     **dict.fromkeys(FILMS, "a film; restore it by itself: iqp restore FILM -o RESULT"),
-    **dict.fromkeys(RAW, "a raw photo; develop it first, as TIFF or JPEG"),
+    **dict.fromkeys(RAW_SUFFIXES, "a raw photo; develop it first, as TIFF or JPEG"),
     **dict.fromkeys((".gif", ".apng"), "a picture that may move; save the one to use as PNG"),
-    **dict.fromkeys((".heic", ".heif", ".hif"), "needs a further package: pip install 'iqp_adapter[heif]'"),
+    **dict.fromkeys(HEIF_SUFFIXES, "needs a further package: pip install 'iqp_adapter[heif]'"),
     ".avif": "needs a Pillow that reads AVIF: pip install -U pillow",
 }
 

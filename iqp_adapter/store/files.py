@@ -15,13 +15,17 @@ from pathlib import Path
 
 from .temporary import remove_strays_once, temporary_name
 
+HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
+RAW_SUFFIXES = frozenset({".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2"})
+RAW_SUFFIXES |= {".srw"}
+
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff"})
 IMAGE_SUFFIXES |= {".avif"} if find_spec("PIL._avif") else set()
-IMAGE_SUFFIXES |= {".heic", ".heif", ".hif"} if find_spec("pillow_heif") else set()
+IMAGE_SUFFIXES |= HEIF_SUFFIXES if find_spec("pillow_heif") else set()
 
-OTHER_SUFFIXES = frozenset({".avif", ".gif", ".heic", ".heif", ".ico", ".jp2", ".jxl", ".mpo", ".psd", ".svg", ".tga"})
-OTHER_SUFFIXES |= {".apng", ".dib", ".exr", ".hdr", ".hif", ".j2k", ".jxr", ".pbm", ".pgm", ".pnm", ".ppm", ".xcf"}
-OTHER_SUFFIXES |= {".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".srw"}
+OTHER_SUFFIXES = frozenset({".avif", ".gif", ".ico", ".jp2", ".jxl", ".mpo", ".psd", ".svg", ".tga", ".xcf"})
+OTHER_SUFFIXES |= {".apng", ".dib", ".exr", ".hdr", ".j2k", ".jxr", ".pbm", ".pgm", ".pnm", ".ppm"}
+OTHER_SUFFIXES |= HEIF_SUFFIXES | RAW_SUFFIXES
 """Of files that people call pictures, too, and that are not restored."""
 
 
