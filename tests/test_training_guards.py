@@ -323,7 +323,7 @@ class TestStates:
         newest = tmp_path / "state.pt"
         newest.write_bytes(damaged(newest.read_bytes(), way))
         with caplog.at_level(logging.WARNING):
-            assert state.load_state(tmp_path, torch.device("cpu"))["step"] == 1
+            assert state.load_state(tmp_path)["step"] == 1
         [line] = caplog.messages
         assert f"{newest} is damaged (" in line and line.endswith("the run goes on from previous.pt, step 1")
 
@@ -335,16 +335,22 @@ class TestStates:
         with pytest.raises(
             ValueError, match=r"state.pt is damaged \(.*; remove it to train this stage again"
         ) as caught:
-            state.load_state(tmp_path, torch.device("cpu"))
+            state.load_state(tmp_path)
         assert "\n" not in str(caught.value)
 
     def test_a_kill_between_the_two_renames_loses_nothing(self, tmp_path):
         self.saved(tmp_path, 2)
         (tmp_path / "state.pt").unlink()
-        assert state.is_there(tmp_path) and state.load_state(tmp_path, torch.device("cpu"))["step"] == 1
+        assert state.is_there(tmp_path) and state.load_state(tmp_path)["step"] == 1
+
+    def test_one_that_two_processes_of_a_cpu_wrote_is_read(self, tmp_path):
+        """There accelerate's device is "cpu:0", which torch writes into the file and does not find again."""
+        numbered = torch.zeros(9, device=torch.device("cpu", 0))
+        state.save_state(tmp_path, {"step": 1, "models": {}, "averaged": {"x": numbered}})
+        assert state.load_state(tmp_path)["averaged"]["x"].device == torch.device("cpu")
 
     def test_none_is_none(self, tmp_path):
-        assert not state.is_there(tmp_path) and state.load_state(tmp_path, torch.device("cpu")) is None
+        assert not state.is_there(tmp_path) and state.load_state(tmp_path) is None
 
     @pytest.mark.parametrize("models", [{}, {"model": {}}, {"model": 3}])
     def test_one_of_another_model_is_one_line(self, begun, tmp_path, models):
@@ -450,7 +456,7 @@ def test_a_stopped_run_says_how_it_goes_on(tmp_path, sent, status):
     _, error = process.communicate(timeout=120)
     assert process.returncode == status
     assert error.strip().splitlines()[-1] == "interrupted; the same command goes on from the last checkpoint"
-    assert state.load_state(tmp_path / "run" / "stage1", torch.device("cpu"))["step"] >= 1
+    assert state.load_state(tmp_path / "run" / "stage1")["step"] >= 1
 
 
 def test_an_adapter_goes_on_with_its_own_host_alone(tmp_path):

@@ -153,7 +153,7 @@ class Loop:
         save_state(self.folder, {"step": self.step, "models": models, "averaged": self.averaged.state_dict()})
 
     def _resume(self) -> int:
-        state = load_state(self.folder, self.accelerator.device)
+        state = load_state(self.folder)
         if state is None:
             return 0
         try:

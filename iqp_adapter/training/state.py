@@ -29,8 +29,8 @@ def is_there(folder: Path) -> bool:
     return any((folder / name).exists() for name in (STATE, PREVIOUS))
 
 
-def load_state(folder: Path, device: torch.device) -> dict[str, Any] | None:
-    """The newest whole state; None where there is no state at all.
+def load_state(folder: Path) -> dict[str, Any] | None:
+    """The newest whole state, in main memory whatever it was trained on; None where there is no state at all.
 
     Raises:
         ValueError: where every state is damaged, and for one that another version wrote.
@@ -40,7 +40,7 @@ def load_state(folder: Path, device: torch.device) -> dict[str, Any] | None:
         if not path.exists():
             continue
         try:
-            state = _read(path, device)
+            state = _read(path)
         except _DamagedError as error:
             damaged.append(f"{path} is damaged ({error})")
             continue
@@ -56,12 +56,12 @@ class _DamagedError(Exception):
     """A state cannot be read."""
 
 
-def _read(path: Path, device: torch.device) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any]:
     """Compares checksums first, since torch does not, then reads without running code."""
     try:
         with ZipFile(path) as archive:
             wrong = archive.testzip()
-        state = torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except BadZipFile as error:
         raise _DamagedError(str(error)) from error
     except Exception as error:  # what damaged bytes raise in zipfile and torch is not documented
