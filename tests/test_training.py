@@ -149,11 +149,16 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bits(faces, finished, tmp_p
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one_with_twice_the_batch(faces, tmp_path):
+def test_two_processes_stopped_and_started_again_equal_one_with_twice_the_batch(faces, tmp_path):
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = ENVIRONMENT | {"OPTIMISER": "SGD"}
     subprocess.run([sys.executable, SCRIPT, faces, tmp_path / "one", "4", "1", "2"], check=True, env=environment)
     shutil.copytree(tmp_path / "one" / "stage1", tmp_path / "two" / "stage1")
+    stopped = subprocess.Popen([*launch, SCRIPT, faces, tmp_path / "two", "2", "2"], env=environment)
+    while stopped.poll() is None and not (tmp_path / "two" / "stage2" / "state.pt").exists():
+        time.sleep(0.01)
+    stopped.terminate()
+    assert stopped.wait() != 0
     subprocess.run([*launch, SCRIPT, faces, tmp_path / "two", "2", "2"], check=True, env=environment)
     one, two = (IQPFR.from_pretrained(tmp_path / run / "stage2" / "model").state_dict() for run in ("one", "two"))
     for key in one:

@@ -343,12 +343,6 @@ class TestStates:
         (tmp_path / "state.pt").unlink()
         assert state.is_there(tmp_path) and state.load_state(tmp_path)["step"] == 1
 
-    def test_one_that_two_processes_of_a_cpu_wrote_is_read(self, tmp_path):
-        """There accelerate's device is "cpu:0", which torch writes into the file and does not find again."""
-        numbered = torch.zeros(9, device=torch.device("cpu", 0))
-        state.save_state(tmp_path, {"step": 1, "models": {}, "averaged": {"x": numbered}})
-        assert state.load_state(tmp_path)["averaged"]["x"].device == torch.device("cpu")
-
     def test_none_is_none(self, tmp_path):
         assert not state.is_there(tmp_path) and state.load_state(tmp_path) is None
 
