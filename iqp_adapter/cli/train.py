@@ -13,7 +13,10 @@ from .signals import stopped_by_signals
 from .terminal import say, say_left_out
 
 ADVICE = "the same command goes on from the last checkpoint"
-SETS = "Folder of good, aligned face pictures; may be repeated: each is a set with a score scale of its own."
+SETS = (
+    "Good, aligned face pictures: a folder, tar shards as SHARDS or 'SHARDS/*.tar', or datasets:OWNER/NAME; may be "
+    "repeated: each is a set with a score scale of its own."
+)
 
 app = typer.Typer(help="Train models.", no_args_is_help=True)
 

@@ -23,7 +23,18 @@ from .arrays import (
     resize,
     warp_affine,
 )
-from .files import check_large, one_line, open_photo, read_large, read_photo, read_pixels, read_tensor, rgb_of, size_of
+from .files import (
+    PictureFile,
+    check_large,
+    one_line,
+    open_photo,
+    read_large,
+    read_photo,
+    read_pixels,
+    read_tensor,
+    rgb_of,
+    size_of,
+)
 from .formats import encode, target_format
 from .photo import MAX_PIXELS, Photo, SeveralPicturesError
 
@@ -31,6 +42,7 @@ __all__ = [
     "LUMA",
     "MAX_PIXELS",
     "Photo",
+    "PictureFile",
     "RINGING",
     "SeveralPicturesError",
     "as_given",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image
@@ -21,7 +21,7 @@ _PROGRAMS = {"EPS"}
 """Kinds of files that are programs, which Pillow would have another program run."""
 
 
-def content_of(file: BinaryIO) -> bytes:
+def content_of(file: IO[bytes]) -> bytes:
     """All bytes of a picture file; what is no picture is refused before it fills the memory."""
     start = file.read(len(png.SIGNATURE))
     file.seek(0)
@@ -48,7 +48,7 @@ def decode(data: bytes, path: Path | None = None) -> Photo:
         return of_image(image, path, kind, planes, kept, (lost, note))
 
 
-def size(file: BinaryIO) -> tuple[int, int]:
+def size(file: IO[bytes]) -> tuple[int, int]:
     """Upright width and height in pixels of a picture file, which is not decoded."""
     start = file.read(len(png.SIGNATURE))
     file.seek(0)
@@ -62,7 +62,7 @@ def size(file: BinaryIO) -> tuple[int, int]:
     return (height, width) if swaps_sides(turned) else (width, height)
 
 
-def opened(file: BinaryIO) -> Image.Image:
+def opened(file: IO[bytes]) -> Image.Image:
     """An opened file, not decoded yet.
 
     Raises:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -17,6 +17,18 @@ from .arrays import eight_bit, peak
 from .decode import content_of, decode, of_image, size
 from .formats import check_writable
 from .photo import MAX_PIXELS, ArrayForm, Photo, SeveralPicturesError, checked, split
+
+
+class PictureFile(Protocol):
+    """What a picture is read from: a path, or a place in a larger file that opens like one. Its text names it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def stem(self) -> str: ...
+
+    def open(self, mode: Literal["rb"]) -> IO[bytes]: ...
 
 
 def read_pixels(path: str | Path) -> np.ndarray:
@@ -39,7 +51,7 @@ def read_tensor(path: str | Path) -> Tensor:
     return torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1) / full  # (H, W, 3) -> (3, H, W)
 
 
-def read_large(path: str | Path, smallest: int) -> np.ndarray:
+def read_large(path: str | PictureFile, smallest: int) -> np.ndarray:
     """A picture that is to be reduced to `smallest` pixels -> (H, W, 3) RGB, upright, at the file's full depth.
 
     Returns:
@@ -49,23 +61,23 @@ def read_large(path: str | Path, smallest: int) -> np.ndarray:
         OSError: in one line that names the file, where it cannot be read as one picture.
         ValueError: where a side is shorter than `smallest` pixels.
     """
-    pixels = _read(Path(path)).pixels
+    pixels = _read(_file(path)).pixels
     _check_sides(path, (pixels.shape[1], pixels.shape[0]), smallest)
     return pixels
 
 
-def check_large(path: str | Path, smallest: int) -> None:
+def check_large(path: str | PictureFile, smallest: int) -> None:
     """As `read_large`, from the head of the file alone."""
     _check_sides(path, size_of(path), smallest)
 
 
-def size_of(path: str | Path) -> tuple[int, int]:
+def size_of(path: str | PictureFile) -> tuple[int, int]:
     """Width and height in pixels of a picture file, turned upright; the pixels are not decoded.
 
     Raises:
         OSError: in one line that names the file, where it is no picture.
     """
-    with one_line(path), Path(path).open("rb") as file:
+    with one_line(path), _file(path).open("rb") as file:
         return size(file)
 
 
@@ -107,7 +119,7 @@ def open_photo(source: Any) -> Photo:
 
 
 @contextmanager
-def one_line(path: str | Path) -> Iterator[None]:
+def one_line(path: str | PictureFile) -> Iterator[None]:
     """Decoders and encoders raise errors of all kinds; they become an OSError of one line that names the file."""
     try:
         with warnings.catch_warnings():
@@ -124,9 +136,13 @@ def one_line(path: str | Path) -> Iterator[None]:
         raise OSError(f"{path}: {' '.join(reason.split())}") from error
 
 
-def _read(path: Path) -> Photo:
+def _file(path: str | PictureFile) -> PictureFile:
+    return Path(path) if isinstance(path, str) else path
+
+
+def _read(path: PictureFile) -> Photo:
     with one_line(path), path.open("rb") as file:
-        return decode(content_of(file), path)
+        return decode(content_of(file), path if isinstance(path, Path) else None)
 
 
 def _of_array(array: np.ndarray) -> Photo:
@@ -135,6 +151,6 @@ def _of_array(array: np.ndarray) -> Photo:
     return Photo(*split(checked(array)), ArrayForm(array.shape, array.dtype))
 
 
-def _check_sides(path: str | Path, sides: tuple[int, int], smallest: int) -> None:
+def _check_sides(path: str | PictureFile, sides: tuple[int, int], smallest: int) -> None:
     if min(sides) < smallest:
         raise ValueError(f"{path}: {sides[0]} x {sides[1]} px, needs {smallest} px on the shorter side")

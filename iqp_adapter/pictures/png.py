@@ -6,7 +6,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from io import SEEK_CUR, BytesIO
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image
@@ -25,7 +25,7 @@ _LARGEST_PROFILE = 1 << 26
 """Bytes; a profile of more is no profile but a trap."""
 
 
-def apart(file: BinaryIO, without: bytes = b"") -> tuple[bytes, list[bytes]]:
+def apart(file: IO[bytes], without: bytes = b"") -> tuple[bytes, list[bytes]]:
     """A PNG file without the chunks that stand beside its pixels, and those chunks.
 
     Pillow refuses a whole file for one damaged or large chunk that no pixel depends on, so it reads them by themselves.
@@ -157,7 +157,7 @@ def _sixteen(planes: np.ndarray) -> bytes:
 # -- chunks
 
 
-def _chunks(file: BinaryIO, without: bytes = b"") -> Iterator[bytes]:
+def _chunks(file: IO[bytes], without: bytes = b"") -> Iterator[bytes]:
     """The chunks of a file up to its end; where it is cut short, the last one is."""
     file.seek(len(SIGNATURE))
     kind = b""

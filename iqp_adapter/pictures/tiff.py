@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -51,7 +51,7 @@ def is_deep(data: bytes) -> bool:
         return False
 
 
-def shape(file: BinaryIO) -> tuple[int, int, int]:
+def shape(file: IO[bytes]) -> tuple[int, int, int]:
     """Stored width and height in pixels, and the orientation as EXIF counts."""
     from tifffile import TiffFile
 

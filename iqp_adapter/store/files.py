@@ -96,7 +96,7 @@ def list_images(paths: Iterable[str | Path]) -> list[Path]:
         raise TypeError(f"paths is {str(paths)!r}, expected a list of paths; put it in brackets")
     found: set[Path] = set()
     for path in map(Path, paths):
-        matches = {path} if path.is_file() else set(filter(_is_image, _inside(path)))
+        matches = {path} if path.is_file() else set(filter(_is_image, inside(path)))
         if not matches:
             advice = left_out([path]) or ["give an image, a folder of images or a glob in quotes"]
             raise FileNotFoundError(f"no image at {path}; {'; '.join(advice)}")
@@ -118,7 +118,7 @@ def left_out(paths: Iterable[str | Path], output: Path | None = None) -> list[st
             everything = shlex.quote(str(Path(escape(str(path)), "**", "*")))
             lines.append(f"{path} has subfolders with pictures, such as {below}; to take those, give {everything}")
         unread = OTHER_SUFFIXES - IMAGE_SUFFIXES
-        others = [] if path.is_file() else [each.name for each in _inside(path) if _has_suffix(each, unread)]
+        others = [] if path.is_file() else [each.name for each in inside(path) if _has_suffix(each, unread)]
         if others:
             lines.append(
                 f"{path} has files of kinds that are not read: {some_of(sorted(others))}; save them as PNG or JPEG"
@@ -126,7 +126,7 @@ def left_out(paths: Iterable[str | Path], output: Path | None = None) -> list[st
     return lines
 
 
-def _inside(path: Path) -> Iterable[Path]:
+def inside(path: Path) -> Iterable[Path]:
     """What is in a folder, or what a glob matches."""
     if path.is_dir():
         return path.iterdir()

@@ -1,4 +1,4 @@
-"""A folder of faces as training samples, each of which depends on (seed, epoch, index) alone.
+"""Pictures of faces as training samples, each of which depends on (seed, epoch, index) alone.
 
 Use it as `DataLoader(dataset, batch_sampler=KeyedBatches(len(dataset), batch_size, seed=seed, start_step=step))`.
 """
@@ -19,9 +19,9 @@ from torch.utils.data import Dataset, Sampler
 from ..degradations.discolour import grey
 from ..degradations.ladder import Ladder
 from ..degradations.rng import numpy_rng, sample_seed
-from ..pictures import check_large, read_large, resample, size_of
-from ..store.files import list_images
+from ..pictures import PictureFile, check_large, read_large, resample, size_of
 from .augmentation import Augmentation
+from .sources import Source, source_of
 
 SMALLEST = 8
 """Pixels on the shorter side of an input; OpenCV 5 never returns from enlarging a picture of one pixel."""
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 class FaceFolder(Dataset[dict[str, Any]]):
-    """Aligned faces of a folder, degraded on the fly; `dataset[(epoch, index)]` is one sample.
+    """Aligned faces of a folder, or of another source, degraded on the fly; `dataset[(epoch, index)]` is one sample.
 
         file ── augmentation ──┬── ladder ──────► hq
                                └── degradation ──► lq, which is independent of the quality of hq
@@ -47,7 +47,7 @@ class FaceFolder(Dataset[dict[str, Any]]):
     the next good one replaces it.
 
     Args:
-        root: folder with pictures.
+        root: folder with pictures, or another source as `source_of` takes it.
         resolution: side of a sample in pixels.
         degradation: makes `lq` of a picture and a seed, see `degradations.kinds.Kind`; without it `lq` equals `hq`.
         ladder: lowers the quality of some targets.
@@ -64,7 +64,7 @@ class FaceFolder(Dataset[dict[str, Any]]):
 
     def __init__(
         self,
-        root: str | Path,
+        root: str | Path | Source,
         resolution: int,
         *,
         degradation: Callable[[np.ndarray, int], np.ndarray] | None = None,
@@ -74,14 +74,16 @@ class FaceFolder(Dataset[dict[str, Any]]):
         cache_bytes: int = CACHE,
         smallest: int | None = None,
     ) -> None:
-        self.root, self.resolution, self.seed = Path(root), resolution, seed
+        self.source, self.resolution, self.seed = source_of(root), resolution, seed
         self.smallest = resolution if smallest is None else smallest
         self.degradation, self.ladder, self.augmentation = degradation, ladder, augmentation
-        self._cache: dict[Path, np.ndarray] = {}
-        self._bad: set[Path] = set()
-        self.paths = self._usable(list_images([self.root]), cache_bytes)
+        self._cache: dict[PictureFile, np.ndarray] = {}
+        self._bad: set[PictureFile] = set()
+        self.paths = self._usable(self.source.files, cache_bytes)
         if not self.paths:
-            raise ValueError(f"no picture in {root} is readable and at least {self.smallest} px; the log names each")
+            raise ValueError(
+                f"no picture in {self.source} is readable and at least {self.smallest} px; the log names each"
+            )
 
     @property
     def recurs(self) -> bool:
@@ -136,14 +138,14 @@ class FaceFolder(Dataset[dict[str, Any]]):
             found = self._found((index + step) % len(self.paths))
             if all(picture is not None for picture in found):
                 return found  # type: ignore[return-value]
-        raise ValueError(f"no picture in {self.root} can be read any more; check the disk")
+        raise ValueError(f"no picture in {self.source} can be read any more; check the disk")
 
     def _found(self, place: int) -> list[np.ndarray | None]:
         """The pictures of one place; None stands for one that cannot be read."""
         path = self.paths[place]
         return [self._cache[path] if path in self._cache else self._read(path, self.smallest)]
 
-    def _read(self, path: Path, smallest: int) -> np.ndarray | None:
+    def _read(self, path: PictureFile, smallest: int) -> np.ndarray | None:
         if path in self._bad:
             return None
         try:
@@ -152,7 +154,7 @@ class FaceFolder(Dataset[dict[str, Any]]):
             self._skip(path, error)
             return None
 
-    def _usable(self, paths: list[Path], cache_bytes: int) -> list[Path]:
+    def _usable(self, paths: Sequence[PictureFile], cache_bytes: int) -> list[PictureFile]:
         room = cache_bytes
         for path in paths:
             if room > 0:
@@ -164,13 +166,13 @@ class FaceFolder(Dataset[dict[str, Any]]):
                 self._check_header(path, self.smallest)
         return [path for path in paths if path not in self._bad]
 
-    def _check_header(self, path: Path, smallest: int) -> None:
+    def _check_header(self, path: PictureFile, smallest: int) -> None:
         try:
             check_large(path, smallest)
         except (OSError, ValueError) as error:
             self._skip(path, error)
 
-    def _skip(self, path: Path, error: Exception) -> None:
+    def _skip(self, path: PictureFile, error: Exception) -> None:
         self._bad.add(path)
         _log.warning("skipped %s", error)
 
@@ -183,20 +185,20 @@ class FacePairs(FaceFolder):
 
     Args:
         root, resolution, others: as for `FaceFolder`.
-        lq: folder with the degraded pictures.
+        lq: folder or source with the degraded pictures.
 
     Raises:
         ValueError: if a picture has no partner, several, or one of another shape.
     """
 
-    def __init__(self, root: str | Path, lq: str | Path, resolution: int, **others: Any) -> None:
+    def __init__(self, root: str | Path | Source, lq: str | Path | Source, resolution: int, **others: Any) -> None:
         super().__init__(root, resolution, **others)
-        self.lq = Path(lq)
-        self.partners = partners(self.paths, list_images([lq]))
+        self.inputs = source_of(lq)
+        self.partners = partners(self.paths, self.inputs)
         for path, partner in zip(self.paths, self.partners, strict=True):
             self._check_shape(path, partner)
 
-    def _check_shape(self, path: Path, partner: Path) -> None:
+    def _check_shape(self, path: PictureFile, partner: PictureFile) -> None:
         try:
             (width, height), (wide, high) = size_of(path), size_of(partner)
         except OSError as error:
@@ -263,17 +265,17 @@ class KeyedBatches(Sampler[list[tuple[int, int]]]):
         return numpy_rng(sample_seed(self.seed, epoch, -1, "order")).permutation(self.length)
 
 
-def partners(paths: Sequence[Path], others: Sequence[Path]) -> list[Path]:
+def partners(paths: Sequence[PictureFile], others: Source) -> list[PictureFile]:
     """For each path, the one among `others` with the same name without suffix."""
-    named: dict[str, list[Path]] = {}
-    for other in others:
+    named: dict[str, list[PictureFile]] = {}
+    for other in others.files:
         named.setdefault(other.stem, []).append(other)
     stems = Counter(path.stem for path in paths)
     single = [path.name for path in paths if len(named.get(path.stem, ())) != 1 or stems[path.stem] > 1]
     if single:
         raise ValueError(
             f"{len(single)} of {len(paths)} pictures ({', '.join(single[:3])}{', ...' if single[3:] else ''}) have no "
-            f"partner in {others[0].parent}, or several; give every pair the same name, endings aside, and no other"
+            f"partner in {others}, or several; give every pair the same name, endings aside, and no other"
         )
     return [named[path.stem][0] for path in paths]
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ..core.metrics import as_saved
-from ..provenance import dataset_hash
 from ..store.files import atomic_path
 from ..store.reading import json_file
 from .dataset import FaceFolder, FacePairs
@@ -57,8 +56,8 @@ def identity(data: FaceFolder) -> dict[str, Any]:
     """What tells training data from others: the number of pictures, their contents, and their names in order."""
     paths = [*data.paths, *(data.partners if isinstance(data, FacePairs) else ())]
     names = "\n".join(path.name for path in paths).encode(errors="surrogatepass")
-    found = {"pictures": len(data), "sha256": dataset_hash(data.root), "names": hashlib.sha256(names).hexdigest()}
-    return found | ({"inputs": dataset_hash(data.lq)} if isinstance(data, FacePairs) else {})
+    found = {"pictures": len(data), "sha256": data.source.sha256(), "names": hashlib.sha256(names).hexdigest()}
+    return found | ({"inputs": data.inputs.sha256()} if isinstance(data, FacePairs) else {})
 
 
 def _of_now(settings: dict[str, Any]) -> dict[str, Any]:
