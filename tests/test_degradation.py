@@ -165,7 +165,7 @@ def test_resolution_scales_blur_and_reduction_only():
         ({"kernels": ("isotropic", "aniso")}, "choose from iso, aniso"),
         ({"kernel_probabilities": (1.0,)}, "one weight for each"),
         ({"blur_sigma": (5, 1)}, r"blur_sigma is \(5, 1\); give two ascending numbers"),
-        ({"noise": 2}, "noise is 2; give two ascending numbers between 0 and 255"),
+        ({"noise": 2}, "noise is 2; give a list"),
         ({"downsample": (0.5, 2)}, "downsample"),
         ({"noise": (-1, 2)}, "noise"),
         ({"jpeg": (10, 101)}, "between 1 and 100"),

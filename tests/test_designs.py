@@ -214,7 +214,7 @@ class TestTraining:
     def test_wrong_settings_are_said_in_one_line(self):
         with pytest.raises(ValueError, match="scale_knots is 1; give 2 or more"):
             config(scale_knots=1)
-        with pytest.raises(ValueError, match="optimised is 'pixels'; choose from logits, latent"):
+        with pytest.raises(ValueError, match="optimised is 'pixels'; choose from 'logits' or 'latent'"):
             config(optimised="pixels")
 
     @pytest.mark.parametrize(("optimised", "stage"), [("logits", QualityStage), ("latent", LatentQualityStage)])

@@ -277,22 +277,44 @@ def test_a_killed_run_goes_on_with_the_part_that_it_was_at(tmp_path, short_parts
     assert left(tmp_path) == {"film.mp4", "out.mp4", "whole.mp4"}
 
 
+class Tired(Moving):
+    """A detector that is interrupted once."""
+
+    def __init__(self, last: int) -> None:
+        super().__init__()
+        self.last = last
+
+    def __call__(self, rgb: np.ndarray) -> Any:
+        found = super().__call__(rgb)
+        if self.looks == self.last:
+            raise KeyboardInterrupt
+        return found
+
+
 def test_a_run_that_was_killed_while_looking_goes_on(film, tmp_path, monkeypatch):
     monkeypatch.setattr("iqp_adapter.film.looked.LOOKS", 3)
-
-    class Tired(Moving):
-        def __call__(self, rgb: np.ndarray) -> Any:
-            found = super().__call__(rgb)
-            if self.looks == 5:
-                raise KeyboardInterrupt
-            return found
-
-    detector = Tired()
+    detector = Tired(5)
     with pytest.raises(KeyboardInterrupt):
         restore(film, tmp_path / "out.mp4", detector=detector)
     restore(film, tmp_path / "out.mp4", detector=detector)
     assert detector.looks == 5 + 8 - 3
     restore(film, tmp_path / "whole.mp4")
+    assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
+@pytest.mark.parametrize("damage", [b"", b"[", b"[{}]", b"[3]", b'[{"boxes": "x", "scores": []}]'])
+def test_damaged_looks_are_one_line_and_removed_they_are_made_again(film, tmp_path, monkeypatch, damage):
+    monkeypatch.setattr("iqp_adapter.film.looked.LOOKS", 3)
+    restore(film, tmp_path / "whole.mp4")
+    detector = Tired(7)
+    with pytest.raises(KeyboardInterrupt):
+        restore(film, tmp_path / "out.mp4", detector=detector)
+    [looks] = tmp_path.rglob("looks-00001.json")
+    looks.write_bytes(damage)
+    with pytest.raises(ValueError, match=r"looks-00001.json is damaged \(.*\); remove it, and the film is looked at"):
+        restore(film, tmp_path / "out.mp4", detector=detector)
+    looks.unlink()
+    restore(film, tmp_path / "out.mp4", detector=detector)
     assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
 
 

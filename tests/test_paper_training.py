@@ -446,9 +446,9 @@ def test_adam_has_no_weight_decay_where_the_stage_says_so():
 
 
 def test_a_share_of_the_rate_above_one_is_refused():
-    with pytest.raises(ValueError, match="fall_to is 1.5; give a share of the peak rate"):
+    with pytest.raises(ValueError, match="fall_to is 1.5; give 1 or less"):
         StageConfig(1, 1, 1e-3, fall_to=1.5)
-    with pytest.raises(ValueError, match="optimised is 'pixels'; choose from logits, latent"):
+    with pytest.raises(ValueError, match="optimised is 'pixels'; choose from 'logits' or 'latent'"):
         config(optimised="pixels")
 
 

@@ -261,7 +261,10 @@ class TestScales:
     def test_inputs_follow_their_targets(self, folders, place):
         others = [faces_in(place / "inputs of soft", 3, blur=9), faces_in(place / "inputs of sharp", 5, blur=6)]
         run = Run(RunConfig(precision="fp32"), 64, folders, place, lq=others)
-        assert {name: data.lq for name, data in run.data.folders.items()} == {"sharp": others[1], "soft": others[0]}
+        assert {name: data.inputs.root for name, data in run.data.folders.items()} == {
+            "sharp": others[1],
+            "soft": others[0],
+        }
 
 
 @pytest.fixture(scope="module")

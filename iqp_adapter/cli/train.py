@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +17,9 @@ SETS = (
     "repeated: each is a set with a score scale of its own."
 )
 
+SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
+"""Further options are settings of the configuration."""
+
 app = typer.Typer(help="Train models.", no_args_is_help=True)
 
 
@@ -26,8 +28,9 @@ def train() -> None:
     """Train models."""
 
 
-@app.command()
+@app.command(context_settings=SETTINGS)
 def native(
+    context: typer.Context,
     config: Annotated[Path, typer.Option(help="YAML file, such as examples/native_tiny.yaml.")],
     hq: Annotated[list[Path], typer.Option(help=SETS)],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run; with the same folder it resumes.")],
@@ -39,21 +42,25 @@ def native(
         Path | None, typer.Option(help="Folder of pictures for the sample grids, by default some of --hq.")
     ] = None,
 ) -> None:
-    """Train a native model: 1 codebooks, 2 code prediction; of ours, also 3 quality optimisation, 4 the finish."""
+    """Train a native model: 1 codebooks, 2 code prediction; of ours, also 3 quality optimisation, 4 the finish.
+
+    Settings of the configuration may be given as further options, such as --seed 1 or --stages.1.steps 200.
+    """
     from ..training.config import TrainConfig
     from ..training.native_training import NativeTraining
 
     logging.getLogger("iqp_adapter").setLevel(logging.INFO)
     say_left_out(hq)
-    settings = TrainConfig.load(config)
+    settings = TrainConfig.load(config, context.args)
     with stopped_by_signals(ADVICE):
         run = NativeTraining(settings, hq, out, watch)
         for number in stage or settings.numbers:
             say(f"stage {number} is in {run.run_stage(settings.name(number), training_progress)}")
 
 
-@app.command()
+@app.command(context_settings=SETTINGS)
 def adapter(
+    context: typer.Context,
     host: Annotated[str, typer.Option(help="Weight file or published name of the host; see iqp fetch --list.")],
     config: Annotated[Path, typer.Option(help="YAML file, such as examples/adapter.yaml.")],
     hq: Annotated[list[Path], typer.Option(help=SETS)],
@@ -72,23 +79,18 @@ def adapter(
             "each --hq, in the same order."
         ),
     ] = None,
-    learns: Annotated[
-        str | None,
-        typer.Option(
-            help="adapter, on a frozen host; or host, to train also what leads to the codes of a code host. By default "
-            "as the configuration says."
-        ),
-    ] = None,
 ) -> None:
-    """Train an adapter, by default on a frozen host, for iqp restore --model HOST --adapter FOLDER."""
+    """Train an adapter, by default on a frozen host, for iqp restore --model HOST --adapter FOLDER.
+
+    Settings of the configuration may be given as further options, such as --reward.steps 200 or --learns host.
+    """
     from ..photo.identity import DlibIdentity
     from ..training.adapter_training import AdapterTraining
     from ..training.config import AdapterConfig
 
     logging.getLogger("iqp_adapter").setLevel(logging.INFO)
     say_left_out([*hq, *(lq or ())])
-    settings = AdapterConfig.load(config)
-    settings = replace(settings, learns=learns or settings.learns)
+    settings = AdapterConfig.load(config, context.args)
     with stopped_by_signals(ADVICE):
         embed = DlibIdentity() if DlibIdentity.is_installed() else None
         run = AdapterTraining(settings, host, hq, out, watch, embed, vqgan, lq or None)

@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ..store.settings import fits
-
 
 def attributes(kind: type, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The attributes that a configuration gives, with tuples for lists.
@@ -29,8 +27,8 @@ def attributes(kind: type, name: str, given: Mapping[str, Any]) -> dict[str, Any
 
 
 def check_range(name: str, ends: tuple[float, float], low: float, high: float) -> None:
-    """Raises ValueError unless `ends` are two ascending numbers within [low, high]."""
-    if not fits(ends, tuple[float, float]) or not low <= ends[0] <= ends[1] <= high:
+    """Raises ValueError unless two numbers ascend within [low, high]."""
+    if not low <= ends[0] <= ends[1] <= high:
         raise ValueError(f"{name} is {ends}; give two ascending numbers between {low:g} and {high:g}")
 
 

@@ -68,13 +68,13 @@ class Degradation:
     fade: tuple[float, float] = (0.2, 0.8)
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_range("blur_sigma", self.blur_sigma, 1e-3, 1e3)
         check_range("downsample", self.downsample, 1, 1e3)
         check_range("noise", self.noise, 0, 255)
         check_range("jpeg", self.jpeg, 1, 100)
         check_range("strength", self.strength, 1e-3, 1)
         check_range("fade", self.fade, 0, 1)
-        check_types(self)
         _check_kernels(self.kernel_size, self.kernels, self.kernel_probabilities)
         for name in ("colour_shift_probability", "colour_shift", "grey_probability", "fade_probability"):
             check_share(name, getattr(self, name))

@@ -42,9 +42,9 @@ class Ladder:
     tint: float = 0.0
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_range("blur_sigma", self.blur_sigma, 1e-3, 1e3)
         check_range("downsample", self.downsample, 1, 1e3)
-        check_types(self)
         if not 0 <= self.originals <= 1:
             raise ValueError(f"originals is {self.originals}; give the share of untouched samples, in [0, 1]")
         if not (0 <= self.fade <= 1 and self.tint >= 0):

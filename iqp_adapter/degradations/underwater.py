@@ -60,13 +60,13 @@ class UnderwaterDegradation:
     strength: tuple[float, float] = (0.2, 1.0)
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_range("depth", self.depth, 0, 1e4)
         check_range("range", self.range, 0, 1e4)
         check_range("veil", self.veil, 0, 1)
         check_range("exposure", self.exposure, 1e-3, 1)
         check_range("noise", self.noise, 0, 255)
         check_range("strength", self.strength, 1e-3, 1)
-        check_types(self)
         if not self.water or set(self.water) - TRANSMITTANCE.keys():
             raise ValueError(f"water is {list(self.water)}; choose from {', '.join(TRANSMITTANCE)}")
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..photo.detect import Faces
 from ..store.files import atomic_path
+from ..store.reading import json_file
 from .looking import Look, Seen
 
 LOOKS = 100
@@ -28,6 +29,9 @@ class Looked:
         looks: in the order of their frames.
         times: of all frames up to the last look.
         is_whole: whether the film was looked at to its end.
+
+    Raises:
+        ValueError: for a file that is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -36,7 +40,7 @@ class Looked:
         self.is_whole = False
         self._folder = folder
         while not self.is_whole and self._file().exists():
-            self._add([_seen(values) for values in json.loads(self._file().read_text(encoding="utf-8"))])
+            self._add(_read(self._file()))
 
     def go_on(self, coming: Iterator[Seen]) -> Iterator[int]:
         """Adds all further looks, and writes them; the number of frames that were seen so far, after each."""
@@ -58,6 +62,14 @@ class Looked:
             self.looks.append(each.look)
             self.times += each.times
         self.is_whole = len(seen) < LOOKS
+
+
+def _read(path: Path) -> list[Seen]:
+    try:
+        return [_seen(values) for values in json_file(path, list)]
+    except (ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise ValueError(f"{path} is damaged ({reason}); remove it, and the film is looked at again") from error
 
 
 def _values(seen: Seen) -> dict[str, Any]:

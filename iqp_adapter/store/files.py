@@ -104,16 +104,11 @@ def list_images(paths: Iterable[str | Path]) -> list[Path]:
     return sorted(found)
 
 
-def left_out(paths: Iterable[str | Path], output: Path | None = None) -> list[str]:
-    """A line for all that `list_images` passes over and that people may have meant: subfolders, and other formats.
-
-    Args:
-        paths: as `list_images` takes them.
-        output: a folder for results, of which nothing is said.
-    """
+def left_out(paths: Iterable[str | Path]) -> list[str]:
+    """A line for all that `list_images` passes over and that people may have meant: subfolders, and other formats."""
     lines = []
     for path in map(Path, paths):
-        below = _picture_below(path, output) if path.is_dir() else None
+        below = _picture_below(path) if path.is_dir() else None
         if below is not None:
             everything = shlex.quote(str(Path(escape(str(path)), "**", "*")))
             lines.append(f"{path} has subfolders with pictures, such as {below}; to take those, give {everything}")
@@ -133,11 +128,10 @@ def inside(path: Path) -> Iterable[Path]:
     return map(Path, glob(str(path), recursive=True)) if has_magic(str(path)) else []
 
 
-def _picture_below(folder: Path, output: Path | None) -> Path | None:
+def _picture_below(folder: Path) -> Path | None:
     """A picture in some subfolder; a search that would take long is given up."""
-    own = None if output is None else output.resolve()
     for place, folders, names in islice(os.walk(folder), _MOST_FOLDERS):
-        folders[:] = sorted(name for name in folders if name[0] != "." and Path(place, name).resolve() != own)
+        folders[:] = sorted(name for name in folders if name[0] != ".")
         found = next((name for name in sorted(names) if _is_image(Path(place, name))), None)
         if found is not None and Path(place) != folder:
             return Path(place, found)

@@ -1,53 +1,77 @@
-"""Settings as dataclasses: every value is of its declared type, and names that do not exist are told the nearest."""
+"""Settings as dataclasses: values are of their declared types, and names that do not exist are told the nearest."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import fields
 from difflib import get_close_matches
-from numbers import Integral, Real
-from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, get_origin, get_type_hints
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+    from pydantic_core import ErrorDetails
+
+_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "finite": "a number",
+    "string": "a text",
+    "bool": "true or false",
+    "dict": "names with values",
+    "sequence": "a list",
+    "tuple": "a list",
+}
+"""What would do, by the first word of an error's type in pydantic."""
 
 
 def check_types(settings: Any) -> None:
-    """Raises ValueError for the first field of a dataclass whose value is not of its type, or is no finite number."""
-    hints = get_type_hints(type(settings))
+    """Checks every field of a dataclass against its declared type, which may have bounds (`Annotated`) or be a choice.
+
+    Nothing is converted: "3" is no number, True is none either, and numbers are finite.
+
+    Raises:
+        ValueError: for the first value that does not fit: its name, what it is, and what would do.
+    """
+    from pydantic import ValidationError
+
+    hints = get_type_hints(type(settings), include_extras=True)
     for item in fields(settings):
-        value = getattr(settings, item.name)
-        if not fits(value, hints[item.name]):
-            raise ValueError(f"{item.name} is {value!r:.80}; give {_words(hints[item.name])}")
+        try:
+            _adapter(hints[item.name]).validate_python(getattr(settings, item.name))
+        except ValidationError as error:
+            raise ValueError(_line(item.name, error.errors()[0])) from None
 
 
-def check_least(settings: Any, least: Mapping[str, float]) -> None:
-    """Raises ValueError for a field that is below its least value."""
-    for name, low in least.items():
-        if getattr(settings, name) < low:
-            raise ValueError(f"{name} is {getattr(settings, name)}; give {low:g} or more")
+@cache
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    from pydantic import ConfigDict, Strict, TypeAdapter
+
+    if get_origin(hint) is tuple:
+        hint = Annotated[hint, Strict(False)]  # a file has lists
+    return TypeAdapter(hint, config=ConfigDict(strict=True, allow_inf_nan=False))
 
 
-def fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of a type as annotations name it; numbers are finite, and True is none."""
-    origin, parts = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return True
-    if origin in (Union, UnionType):
-        return any(fits(value, part) for part in parts)
-    if hint in (int, float):
-        kind = Integral if hint is int else Real
-        return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
-    if origin is tuple:
-        if not isinstance(value, (tuple, list)):
-            return False
-        wanted = parts[:1] * len(value) if parts[1:] == (...,) else parts
-        return len(value) == len(wanted) and all(map(fits, value, wanted))
-    if origin is Sequence:
-        return isinstance(value, (tuple, list)) and all(fits(item, parts[0]) for item in value)
-    if origin is dict:
-        pairs = value.items() if isinstance(value, Mapping) else [(None, None)]
-        return all(fits(name, parts[0]) and fits(item, parts[1]) for name, item in pairs)
-    return isinstance(value, type(None) if hint is None else hint)
+def _line(name: str, error: ErrorDetails) -> str:
+    place = ".".join(map(str, (name, *error["loc"])))
+    return f"{place} is {error['input']!r:.80}; {_advice(error)}"
+
+
+def _advice(error: ErrorDetails) -> str:
+    bounds = error.get("ctx", {})
+    match error["type"]:
+        case "greater_than_equal":
+            return f"give {bounds['ge']:g} or more"
+        case "greater_than":
+            return f"give more than {bounds['gt']:g}"
+        case "less_than_equal":
+            return f"give {bounds['le']:g} or less"
+        case "less_than":
+            return f"give less than {bounds['lt']:g}"
+        case "literal_error":
+            return f"choose from {bounds['expected']}"
+    words = _WORDS.get(error["type"].partition("_")[0])
+    return f"give {words}" if words else error["msg"]
 
 
 def unknown_names(given: Iterable[Any], known: Collection[str], owner: str) -> str:
@@ -57,17 +81,3 @@ def unknown_names(given: Iterable[Any], known: Collection[str], owner: str) -> s
         return ""
     near = get_close_matches(wrong[0], known, n=1)
     return f"{', '.join(wrong)}; {owner} knows {', '.join(known)}" + (f"; nearest: {near[0]}" if near else "")
-
-
-def _words(hint: Any) -> str:
-    """A type in words."""
-    simple = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "nothing"}
-    origin, parts = get_origin(hint), get_args(hint)
-    if origin in (Union, UnionType):
-        return " or ".join(map(_words, parts))
-    if origin is dict:
-        return f"names with values, each {_words(parts[1])}" if parts[1] is not Any else "names with values"
-    if origin in (tuple, Sequence):
-        count = "" if origin is Sequence or parts[1:] == (...,) else f"{len(parts)} "
-        return f"a list of {count}values, each {_words(parts[0])}"
-    return simple.get(hint, getattr(hint, "__name__", str(hint)))

@@ -37,10 +37,10 @@ class Augmentation:
     grey: float = 0.0
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_range("scale", self.scale, 0.1, 10)
         check_share("flip", self.flip)
         check_share("grey", self.grey)
-        check_types(self)
 
     @property
     def only_mirrors(self) -> bool:

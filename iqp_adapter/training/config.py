@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
+
+from pydantic import Field
 
 from ..core.metrics import members, refuse_judges, refuse_uncomputed, share_a_family
 from ..scoring.scales import named_scale
 from ..store.reading import yaml_file
-from ..store.settings import check_least, check_types, unknown_names
+from ..store.settings import check_types, unknown_names
+from .overrides import override
 
-PRECISIONS = ("fp32", "bf16")
 ADAPTER_STAGES = ("imitation", "reward")
-ADAPTER, HOST = "adapter", "host"
-"""What learns in adapter training: the adapter on a frozen host, or also what leads to the codes of the host."""
-OPTIMISED = ("logits", "latent")
+HOST = "host"
+"""What learns in adapter training beside the adapter; by default nothing does, and the host is frozen."""
 STAGES = ([1], [1, 2], [1, 2, 3], [1, 2, 4], [1, 2, 3, 4])
 """The stages that native training may have."""
+
+Count = Annotated[int, Field(ge=1)]
 
 
 @dataclass(frozen=True)
@@ -42,27 +45,20 @@ class StageConfig:
         ValueError: for a setting of another type or out of its range.
     """
 
-    steps: int
-    batch: int
-    rate: float
-    accumulate: int = 1
-    warmup: int = 100
-    fall_to: float = 0.1
-    decay: float = 0.01
-    clip: float = 1.0
-    ema: float = 0.999
+    steps: Count
+    batch: Count
+    rate: Annotated[float, Field(ge=0)]
+    accumulate: Count = 1
+    warmup: Annotated[int, Field(ge=0)] = 100
+    fall_to: Annotated[float, Field(ge=0, le=1)] = 0.1
+    decay: Annotated[float, Field(ge=0)] = 0.01
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
     weights: dict[str, float] = field(default_factory=dict)
     options: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_types(self)
-        check_least(self, {"steps": 1, "batch": 1, "accumulate": 1, "warmup": 0, "decay": 0})
-        if self.rate < 0 or self.clip <= 0:
-            raise ValueError(f"rate and clip are {self.rate:g} and {self.clip:g}; give 0 or more, and more than 0")
-        if not 0 <= self.fall_to <= 1:
-            raise ValueError(f"fall_to is {self.fall_to:g}; give a share of the peak rate, in [0, 1]")
-        if not 0 <= self.ema < 1:
-            raise ValueError(f"ema is {self.ema:g}; give a number from 0, below 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,27 +100,22 @@ class RunConfig:
     degradation: dict[str, Any] = field(default_factory=dict)
     ladder: dict[str, Any] = field(default_factory=dict)
     augmentation: dict[str, Any] = field(default_factory=dict)
-    shares: dict[str, float] = field(default_factory=dict)
-    scale_knots: int = 101
-    precision: str = "bf16"
-    seed: int = 0
-    workers: int = 0
-    save_every: int = 100
-    watch_every: int = 200
+    shares: dict[str, Annotated[float, Field(gt=0)]] = field(default_factory=dict)
+    scale_knots: Annotated[int, Field(ge=2)] = 101
+    precision: Literal["fp32", "bf16"] = "bf16"
+    seed: Annotated[int, Field(ge=0)] = 0
+    workers: Annotated[int, Field(ge=0)] = 0
+    save_every: Count = 100
+    watch_every: Count = 200
 
     def __post_init__(self) -> None:
         check_types(self)
-        check_least(self, {"scale_knots": 2, "seed": 0, "workers": 0, "save_every": 1, "watch_every": 1})
         refuse_judges(self.metric)
         refuse_uncomputed(self.metric)
         if self.scale:
             named_scale(self.scale, self.metric)
         if self.scales and not members(self.metric):
             raise ValueError(f"scales are for an ensemble, like 'mean(niqe, piqe)', and metric is {self.metric}")
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision is {self.precision!r}; choose from {', '.join(PRECISIONS)}")
-        if wrong := [name for name, share in self.shares.items() if share <= 0]:
-            raise ValueError(f"shares.{wrong[0]} is {self.shares[wrong[0]]:g}; give a number above 0, or no such set")
 
     @property
     def of_every_stage(self) -> dict[str, Any]:
@@ -149,27 +140,26 @@ class TrainConfig(RunConfig):
     preset: str
     stages: dict[str, StageConfig]
     changes: dict[str, Any] = field(default_factory=dict)
-    optimised: str = "logits"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.optimised not in OPTIMISED:
-            raise ValueError(f"optimised is {self.optimised!r}; choose from {', '.join(OPTIMISED)}")
+    optimised: Literal["logits", "latent"] = "logits"
 
     @classmethod
-    def load(cls, path: str | Path) -> TrainConfig:
+    def load(cls, path: str | Path, changes: Sequence[str] = ()) -> TrainConfig:
         """Reads a YAML file.
+
+        Args:
+            path: of the file.
+            changes: settings that replace those of the file, see `override`.
 
         Raises:
             ValueError: names the file, and a setting that is unknown, missing or wrong, in one line.
             OSError: for a file that cannot be read.
         """
-        data = yaml_file(path)
+        data, place = _read(path, changes)
         stages = data.get("stages")
         if not isinstance(stages, dict) or list(stages) not in STAGES:
-            raise ValueError(f"{path} does not describe stages 1, 2 and so on; see examples/native_tiny.yaml")
-        named = {f"stage{n}": _make(StageConfig, settings, f"{path}: stage {n}") for n, settings in stages.items()}
-        return _make(cls, {**data, "stages": named}, str(path))
+            raise ValueError(f"{place} does not describe stages 1, 2 and so on; see examples/native_tiny.yaml")
+        named = {f"stage{n}": _make(StageConfig, settings, f"{place}: stage {n}") for n, settings in stages.items()}
+        return _make(cls, {**data, "stages": named}, place)
 
     def name(self, number: int) -> str:
         """The name of stage 1, 2, 3 or 4.
@@ -206,7 +196,7 @@ class AdapterConfig(RunConfig):
     imitation: StageConfig | None = None
     reward: StageConfig | None = None
     judges: Sequence[str] = ("piqe",)
-    learns: str = ADAPTER
+    learns: Literal["adapter", "host"] = "adapter"
     block: str = "attention"
     sizes: dict[str, Any] = field(default_factory=dict)
 
@@ -214,30 +204,37 @@ class AdapterConfig(RunConfig):
         super().__post_init__()
         if not self.stages:
             raise ValueError("there is no stage; give the settings of imitation, of reward, or of both")
-        if self.learns not in (ADAPTER, HOST):
-            raise ValueError(f"learns is {self.learns!r}; choose from {ADAPTER} (on a frozen host), {HOST}")
         if driving := [judge for judge in self.judges if share_a_family(judge, self.metric)]:
             raise ValueError(f"{driving[0]} drives the training and cannot judge it; name other judges")
 
     @classmethod
-    def load(cls, path: str | Path) -> AdapterConfig:
+    def load(cls, path: str | Path, changes: Sequence[str] = ()) -> AdapterConfig:
         """Reads a YAML file.
+
+        Args:
+            path: of the file.
+            changes: settings that replace those of the file, see `override`.
 
         Raises:
             ValueError: names the file, and a setting that is unknown, missing or wrong, in one line.
             OSError: for a file that cannot be read.
         """
-        data = yaml_file(path)
+        data, place = _read(path, changes)
         stages = {name: data[name] for name in ADAPTER_STAGES if name in data}
         if not stages:
-            raise ValueError(f"{path} does not describe imitation or reward; see examples/adapter.yaml")
-        named = {name: _make(StageConfig, settings, f"{path}: {name}") for name, settings in stages.items()}
-        return _make(cls, data | named, str(path))
+            raise ValueError(f"{place} does not describe imitation or reward; see examples/adapter.yaml")
+        named = {name: _make(StageConfig, settings, f"{place}: {name}") for name, settings in stages.items()}
+        return _make(cls, data | named, place)
 
     @property
     def stages(self) -> dict[str, StageConfig]:
         """The settings of each stage by its name, in order."""
         return {name: stage for name in ADAPTER_STAGES if (stage := getattr(self, name)) is not None}
+
+
+def _read(path: str | Path, changes: Sequence[str]) -> tuple[dict[str, Any], str]:
+    """The entries of a file with changes, and where they are from, for messages."""
+    return override(yaml_file(path), changes), " ".join([str(path), *(["with", *changes] if changes else [])])
 
 
 def _make(kind: type, values: Any, place: str) -> Any:
