@@ -27,6 +27,7 @@ LAYERS = (
     {"film"},
     {"training", "bench"},
     {"cli"},
+    {"__main__"},
 )
 """A part of the library imports parts of earlier layers and itself, nothing else."""
 

@@ -103,9 +103,9 @@ def test_a_signal_that_is_ignored_stays_ignored():
 @pytest.mark.parametrize(
     "words",
     [
-        ["train", "native", "--config", "no.yaml", "--out", "out", "--hq"],
-        ["train", "adapter", "--host", "none", "--config", "no.yaml", "--out", "out", "--hq"],
-        ["bench", "--out", "photos", "--hq"],
+        ["train", "native", "--config", "no.yaml", "--output", "out", "--hq"],
+        ["train", "adapter", "--host", "none", "--config", "no.yaml", "--output", "out", "--hq"],
+        ["bench", "--output", "photos", "--hq"],
         ["score", "--weights", "no.pth"],
     ],
     ids=lambda words: words[0],

@@ -9,8 +9,9 @@ from typer.core import TyperGroup
 
 from ..version import __version__
 from . import bench, export, fetch, restore, score, train
+from .common import DEBUG, add
 from .signals import ended_like_ctrl_c
-from .terminal import print_anything, say, shown
+from .terminal import is_debugging, print_anything, say, shown, speak
 
 USER_ERRORS = (ValueError, TypeError, OSError, ImportError, FloatingPointError)
 """What the library raises for something that its user can mend, in one line that says how."""
@@ -30,7 +31,7 @@ class _OneLineErrors(TyperGroup):
         except BrokenPipeError:
             raise
         except USER_ERRORS as error:
-            if ctx.params["debug"]:
+            if is_debugging():
                 raise
             say(f"iqp: {' '.join(str(error).split()) or type(error).__name__}", error=True, colour="red")
             raise typer.Exit(2) from None
@@ -41,7 +42,11 @@ class _OneLineErrors(TyperGroup):
 
 
 app = typer.Typer(
-    name="iqp", cls=_OneLineErrors, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False
+    name="iqp",
+    cls=_OneLineErrors,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
@@ -54,16 +59,17 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def main(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+        bool, typer.Option("-V", "--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the whole trace of an error.")] = False,
+    debug: DEBUG = False,
 ) -> None:
     """Restore faces, with a dial for their quality."""
+    speak(debug=debug)
 
 
-app.command()(bench.bench)
-app.command()(export.export)
-app.command()(fetch.fetch)
-app.command()(restore.restore)
-app.command()(score.score)
+add(app, bench.bench)
+add(app, export.export)
+add(app, fetch.fetch)
+add(app, restore.restore)
+add(app, score.score)
 app.add_typer(train.app, name="train")

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .common import Engine, Precision
 from .signals import stopped_by_signals
-from .terminal import cell, say, say_left_out, shown
+from .terminal import cell, console, is_quiet, progress, say, say_left_out, shown
 
 if TYPE_CHECKING:
     from ..bench.candidates import Candidate
@@ -77,14 +78,12 @@ def bench(
     ] = 60,
     limit: Annotated[int | None, typer.Option(min=1, help="Use only so many pictures of every test set.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; by default the best one available.")] = None,
-    engine: Annotated[
-        str | None, typer.Option(help="What runs the models: torch, openvino, onnx, auto; by default exact torch.")
-    ] = None,
-    precision: Annotated[str | None, typer.Option(help="Of the models: fp32, bf16, fp16, int8.")] = None,
+    engine: Annotated[Engine | None, typer.Option(help="What runs the models; by default exact torch.")] = None,
+    precision: Annotated[Precision | None, typer.Option(help="Of the models.")] = None,
     title: Annotated[str, typer.Option(help="Of the report.")] = "Face restoration",
     pictures: Annotated[bool, typer.Option(help="Show pictures in the report.")] = True,
     listing: Annotated[bool, typer.Option("--list", help="Show protocols and test sets, and run nothing.")] = False,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of report, pictures and scores.")] = Path("bench"),
+    out: Annotated[Path, typer.Option("-o", "--output", help="Folder of report, pictures and scores.")] = Path("bench"),
 ) -> None:
     """Compare restorers. An interrupted run continues where it stopped; a new metric costs only its own work."""
     if listing:
@@ -191,15 +190,14 @@ def _baseline(found: Sequence[Candidate]) -> str:
 
 def _run(benchmark: Benchmark) -> Report | None:
     from rich.markup import escape
-    from rich.progress import Progress
 
     from ..bench.run import run
 
-    with Progress(transient=True, disable=os.environ.get("RANK", "0") != "0") as progress:
-        task = progress.add_task("", total=None)
+    with progress(transient=True, disable=is_quiet() or os.environ.get("RANK", "0") != "0") as bar:
+        task = bar.add_task("", total=None)
         return run(
             benchmark,
-            lambda what, done, of: progress.update(task, description=escape(shown(what)), completed=done, total=of),
+            lambda what, done, of: bar.update(task, description=escape(shown(what)), completed=done, total=of),
         )
 
 
@@ -216,7 +214,6 @@ def _write(report: Report, out: Path) -> None:
 
 def _show(report: Report) -> None:
     """The means as a table, and what was not run."""
-    from rich.console import Console
     from rich.table import Column, Table
 
     from ..bench.report import summary
@@ -229,11 +226,11 @@ def _show(report: Report) -> None:
     for method in report.methods:
         means = [report.set_values[method.name].get(c.id, rows[method.name].get(c.id, (None,))[0]) for c in columns]
         table.add_row(cell(method.name), *("–" if mean is None else f"{mean:.4g}" for mean in means))
-    console = Console()
-    console.print(table)
+    screen = console()
+    screen.print(table)
     for column in report.columns:
         if column.skipped:
-            console.print(cell(f"not run: {column.label}: {column.skipped}"), style="yellow", soft_wrap=True)
+            screen.print(cell(f"not run: {column.label}: {column.skipped}"), style="yellow", soft_wrap=True)
 
 
 def _refuse_failures(report: Report) -> None:
@@ -249,7 +246,6 @@ def _refuse_failures(report: Report) -> None:
 
 
 def _list() -> None:
-    from rich.console import Console
     from rich.table import Column, Table
 
     from ..bench.ntire import THRESHOLDS
@@ -262,9 +258,9 @@ def _list() -> None:
         needs = ", ".join([*one.missing, *(file.name for file in one.download)])
         against = "" if one.kind == "no-reference" else one.kind
         table.add_row(one.id, "lower" if one.lower_better else "higher", against, needs, one.note)
-    console = Console()
-    console.print(table)
-    console.print(
+    screen = console()
+    screen.print(table)
+    screen.print(
         f"and every metric of pyiqa by its name; scores: {', '.join(THRESHOLDS)}; sets: {', '.join(PUBLISHED)}; "
         f"degradations: {', '.join(DEGRADATIONS)}"
     )

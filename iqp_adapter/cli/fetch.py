@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .terminal import cell, say
+from .terminal import STANDARD_OUTPUT, cell, console, progress, put_json, say
 
 if TYPE_CHECKING:
     from ..store.fetch import WeightFile
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def fetch(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Names of weight files (--list shows them), or owner/name[/path/file] on the Hub."),
+        typer.Argument(help="Names of weight files (see --list); on the Hub, owner/name or owner/name/path/file."),
     ] = None,
     everything: Annotated[
         Path | None, typer.Option("--all", metavar="DIR", help="Fetch every weight file into this folder.")
@@ -29,6 +29,9 @@ def fetch(
     listing: Annotated[
         bool, typer.Option("--list", help="Show all weight files, and which of them are on this machine.")
     ] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="File for the table; - prints it, and no table.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Fetch again what is here, such as a damaged file.")] = False,
 ) -> None:
     """Fetch weight files of known hosts, and checkpoints. Without a network, IQP_WEIGHTS=DIR names their folder."""
@@ -38,7 +41,7 @@ def fetch(
     known = published()
     folder = everything or output
     if listing:
-        return _show([(name, known[name], find(known[name], folder)) for name in known], "known")
+        return _show([(name, known[name], find(known[name], folder)) for name in known], "known", json_file)
     if everything and output:
         raise ValueError("--all DIR says where to already; leave --output out")
     done, failures = [], []
@@ -52,7 +55,7 @@ def fetch(
                 typer.echo(f"{name}: {_from_hub(name, folder, force)}")
         except (OSError, ValueError) as error:
             failures.append(f"{name}: {error}")
-    _show(done, "verified")
+    _show(done, "verified", json_file)
     for line in failures:
         say(f"not fetched: {line}", error=True, colour="red")
     if failures:
@@ -106,9 +109,9 @@ class _Bar:
     """A progress bar that appears with the first bytes, so that it does not mix with the one of the Hub's client."""
 
     def __init__(self, title: str):
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+        from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
 
-        self.bar = Progress(
+        self.bar = progress(
             TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), transient=True
         )
         self.task = self.bar.add_task(title, total=None)
@@ -124,16 +127,18 @@ class _Bar:
         self.bar.update(self.task, completed=done, total=total)
 
 
-def _show(rows: Sequence[tuple[str, WeightFile, Path | None]], status: str) -> None:
+def _show(rows: Sequence[tuple[str, WeightFile, Path | None]], status: str, json_file: Path | None) -> None:
     """
     Args:
         rows: name, file, and its path on this machine.
         status: what the table calls a file whose sha256 is published.
+        json_file: for the same as JSON.
     """
-    from rich.console import Console
     from rich.table import Column, Table
 
-    if not rows:
+    if json_file:
+        put_json(json_file, [_entries(*row) for row in rows])
+    if not rows or json_file == STANDARD_OUTPUT:
         return
     licence, place = Column("licence", overflow="fold"), Column("file", overflow="fold")
     table = Table(Column("name", no_wrap=True), licence, "size", "sha256", "class", place)
@@ -142,4 +147,15 @@ def _show(rows: Sequence[tuple[str, WeightFile, Path | None]], status: str) -> N
         where = cell(path or f"{file.filename}, not here")
         known = status if file.sha256 else f"not {status}"
         table.add_row(name, file.licence, size, known, "give an instance" if _unbuildable(name) else "here", where)
-    Console().print(table)
+    console().print(table)
+
+
+def _entries(name: str, file: WeightFile, path: Path | None) -> dict[str, Any]:
+    lacks = _unbuildable(name)
+    return {
+        "name": name,
+        "licence": file.licence,
+        "sha256": file.sha256,
+        "needs": lacks or None,
+        "path": str(path) if path else None,
+    }

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .terminal import say, shown
+from .terminal import progress, say, shown
 
 if TYPE_CHECKING:
     from ..film.restore import Progress
@@ -60,10 +60,9 @@ def show_films(films: Sequence[PhotoReport]) -> None:
 
 @contextmanager
 def _progress(film: Path) -> Iterator[Progress]:
-    from rich import progress
     from rich.markup import escape
 
-    with progress.Progress(transient=True) as bars:
+    with progress(transient=True) as bars:
         tasks: dict[str, Any] = {}
 
         def tell(doing: str, done: int, total: int | None) -> None:

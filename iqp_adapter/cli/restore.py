@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from .common import Engine, Precision
 from .films import films_among, restore_films, show_films
 from .signals import stopped_by_signals
-from .terminal import say, say_licence
+from .terminal import progress, say, say_licence
 
 if TYPE_CHECKING:
     from ..photo.options import Embedder
@@ -43,7 +44,8 @@ def restore(
         float | None, typer.Option(help="Likeness to the input, at most 1, below which a face is restored less.")
     ] = None,
     colour: Annotated[
-        str, typer.Option(help="photo: keep the photo's light and white balance; model: take the restored face's.")
+        Literal["photo", "model"],
+        typer.Option(help="photo: keep the photo's light and white balance; model: take the restored face's."),
     ] = "photo",
     aligned: Annotated[bool, typer.Option("--aligned", help="Every picture is one aligned face.")] = False,
     skip_if: Annotated[
@@ -62,19 +64,22 @@ def restore(
     force: Annotated[
         bool, typer.Option("--force", help="Restore faces with more detail than the model gives, too; they lose it.")
     ] = False,
-    detector: Annotated[str, typer.Option(help="centerface, or retinaface, which is downloaded.")] = "centerface",
+    detector: Annotated[
+        Literal["centerface", "retinaface"], typer.Option(help="retinaface is downloaded.")
+    ] = "centerface",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; by default the best there is.")] = None,
     engine: Annotated[
-        str, typer.Option(help="torch, openvino, onnx; auto takes the fastest that was shown to be as good.")
+        Engine, typer.Option(help="What runs the model; auto takes the fastest that was shown to be as good.")
     ] = "auto",
     precision: Annotated[
-        str | None, typer.Option(help="fp32, bf16, fp16, int8; by default the fastest that was shown to be as good.")
+        Precision | None, typer.Option(help="By default the fastest that was shown to be as good.")
     ] = None,
     compile: Annotated[
         bool, typer.Option("--compile", help="Compile the model by torch; pays for many faces.")
     ] = False,
     report: Annotated[
-        Path | None, typer.Option(help="Write what was done to each face here, with scores, as JSON.")
+        Path | None,
+        typer.Option("--report", "--json", help="Write what was done to each face here, with scores, as JSON."),
     ] = None,
     compare: Annotated[bool, typer.Option("--compare", help="Write before and after side by side, too.")] = False,
     names: Annotated[
@@ -86,12 +91,10 @@ def restore(
 ) -> None:
     """Restore the faces in photos; nothing is overwritten, and an interrupted run goes on where it stopped.
 
-    A film keeps its sound; each of its faces is followed and decided about once a shot (pip install iqp_adapter[film]).
+    A film keeps its sound; each face in it is decided about once a shot (pip install iqp_adapter\\[film]).
     Folders keep their shape. Run the same command several times, on one machine or many, to share the work.
     """
     from contextlib import closing
-
-    from rich.progress import Progress
 
     from ..core.device import device_of
     from ..engines.formats import FORMATS
@@ -142,8 +145,8 @@ def restore(
         return _end([line for film in done for line in film.failures])
     rest = None if background is None else Background(background, place)
     runs = restore_files(sources, output, network, background=rest, compare=compare or demo, dry_run=dry_run, **asked)
-    with stopped_by_signals(advice), closing(runs), Progress(transient=True) as progress:
-        done = list(progress.track(runs, len(sources), description="restoring"))
+    with stopped_by_signals(advice), closing(runs), progress(transient=True) as bar:
+        done = list(bar.track(runs, len(sources), description="restoring"))
     (_show_plan if dry_run else _show)(done, output)
     _end(unread + [line for report in done for line in report.failures])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from .signals import ended
-from .terminal import cell, say, say_left_out
+from .terminal import STANDARD_OUTPUT, cell, console, progress, put_json, say, say_left_out
 
 if TYPE_CHECKING:
     from ..core.quality import ScoreScale
@@ -35,7 +34,7 @@ def score(
     metric: Annotated[list[str], typer.Option("-m", "--metric", help="Metric; may be repeated.")] = ["iqp-lite"],  # noqa: B006
     csv_file: Annotated[Path | None, typer.Option("--csv", help="File for a table of the scores.")] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="File for the scores and the protocols of the metrics.")
+        Path | None, typer.Option("--json", help="File for scores and protocols; - prints them, and no table.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; by default the fastest one available.")] = None,
     batch: Annotated[
@@ -69,7 +68,7 @@ def score(
 
     if weights and len(metric) > 1:
         raise ValueError(f"--weights belongs to one metric, got {', '.join(metric)}; score them one after the other")
-    _check_outputs([file for file in (csv_file, json_file) if file], cache)
+    _check_outputs([file for file in (csv_file, json_file) if file and file != STANDARD_OUTPUT], cache)
     files = list_images(paths)
     say_left_out(paths)
     names = list(dict.fromkeys(map(canonical, metric)))
@@ -79,11 +78,12 @@ def score(
     with _opened(cache) as known:
         results = _scored(files, scorers, known, batch)
     _say_stale(results, scorers)
-    _show(results, scorers, graded)
+    if json_file != STANDARD_OUTPUT:
+        _show(results, scorers, graded)
     if csv_file:
         _write_csv(csv_file, results, scorers, graded)
     if json_file:
-        _write_json(json_file, results, scorers, graded)
+        put_json(json_file, _report(results, scorers, graded))
     if any(file.error for file in results):
         raise typer.Exit(1)
 
@@ -163,14 +163,13 @@ def _opened(path: Path) -> Iterator[ScoreCache]:
 
 def _scored(files: list[Path], scorers: list[Scorer], cache: ScoreCache, batch: int) -> list[FileScores]:
     """Scores files under a bar of progress; an interruption says what is left of the work."""
-    from rich.progress import Progress
 
     from ..scoring.score_files import score_files
 
     results: list[FileScores] = []
     try:
-        with Progress(transient=True) as progress:
-            for file in progress.track(score_files(files, scorers, cache, batch), len(files), description="scoring"):
+        with progress(transient=True) as bar:
+            for file in bar.track(score_files(files, scorers, cache, batch), len(files), description="scoring"):
                 results.append(file)
     except KeyboardInterrupt as stop:
         kept = f"their scores are in {cache.path}, and the same command goes on from there" if cache.keeps else ""
@@ -191,11 +190,10 @@ def _say_stale(results: list[FileScores], scorers: list[Scorer]) -> None:
 
 
 def _show(results: list[FileScores], scorers: list[Scorer], graded: dict[str, Grade]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
-    down, up = ("(lower is better)", "(higher is better)") if console.options.ascii_only else ("↓", "↑")
+    screen = console()
+    down, up = ("(lower is better)", "(higher is better)") if screen.options.ascii_only else ("↓", "↑")
     table = Table("file")
     for scorer in scorers:
         table.add_column(f"{scorer.metric} {down if scorer.lower_better else up}", justify="right")
@@ -205,10 +203,10 @@ def _show(results: list[FileScores], scorers: list[Scorer], graded: dict[str, Gr
         if file.scores:
             numbers = [number for scorer in scorers for number in _numbers(file, scorer.metric, graded)]
             table.add_row(cell(file.path), *("" if number is None else f"{number:.3f}" for number in numbers))
-    console.print(table)
+    screen.print(table)
     for file in results:
         if file.error:
-            console.print(cell(f"not scored: {file.path}: {file.error}"), style="red", soft_wrap=True)
+            screen.print(cell(f"not scored: {file.path}: {file.error}"), style="red", soft_wrap=True)
 
 
 def _numbers(file: FileScores, metric: str, graded: dict[str, Grade]) -> list[float | None]:
@@ -230,15 +228,11 @@ def _write_csv(path: Path, results: list[FileScores], scorers: list[Scorer], gra
     write_csv(path, [["file", *heads, "error"], *rows], put_new)
 
 
-def _write_json(path: Path, results: list[FileScores], scorers: list[Scorer], graded: dict[str, Grade]) -> None:
-    from ..store.files import atomic_path, put_new
-
-    report = {
+def _report(results: list[FileScores], scorers: list[Scorer], graded: dict[str, Grade]) -> dict[str, Any]:
+    return {
         "metrics": {scorer.metric: _described(scorer, graded) for scorer in scorers},
         "files": [_entries(file, graded) for file in results],
     }
-    with atomic_path(path, put_new) as partial:
-        partial.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _described(scorer: Scorer, graded: dict[str, Grade]) -> dict[str, Any]:

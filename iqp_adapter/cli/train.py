@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from .common import add
 from .signals import stopped_by_signals
-from .terminal import say, say_left_out
+from .terminal import is_quiet, progress, say, say_left_out, speak
 
 ADVICE = "the same command goes on from the last checkpoint"
 SETS = (
@@ -28,12 +28,11 @@ def train() -> None:
     """Train models."""
 
 
-@app.command(context_settings=SETTINGS)
 def native(
     context: typer.Context,
     config: Annotated[Path, typer.Option(help="YAML file, such as examples/native_tiny.yaml.")],
     hq: Annotated[list[Path], typer.Option(help=SETS)],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run; with the same folder it resumes.")],
+    out: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run; with the same folder it resumes.")],
     stage: Annotated[
         list[int] | None,
         typer.Option(min=1, max=4, help="1, 2, 3 or 4; may be repeated; by default every stage of the configuration."),
@@ -49,7 +48,7 @@ def native(
     from ..training.config import TrainConfig
     from ..training.native_training import NativeTraining
 
-    logging.getLogger("iqp_adapter").setLevel(logging.INFO)
+    speak(verbose=not is_quiet())
     say_left_out(hq)
     settings = TrainConfig.load(config, context.args)
     with stopped_by_signals(ADVICE):
@@ -58,13 +57,12 @@ def native(
             say(f"stage {number} is in {run.run_stage(settings.name(number), training_progress)}")
 
 
-@app.command(context_settings=SETTINGS)
 def adapter(
     context: typer.Context,
     host: Annotated[str, typer.Option(help="Weight file or published name of the host; see iqp fetch --list.")],
     config: Annotated[Path, typer.Option(help="YAML file, such as examples/adapter.yaml.")],
     hq: Annotated[list[Path], typer.Option(help=SETS)],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run; with the same folder it resumes.")],
+    out: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run; with the same folder it resumes.")],
     watch: Annotated[
         Path | None, typer.Option(help="Folder of pictures for the sample grids, by default some of --hq.")
     ] = None,
@@ -88,7 +86,7 @@ def adapter(
     from ..training.adapter_training import AdapterTraining
     from ..training.config import AdapterConfig
 
-    logging.getLogger("iqp_adapter").setLevel(logging.INFO)
+    speak(verbose=not is_quiet())
     say_left_out([*hq, *(lq or ())])
     settings = AdapterConfig.load(config, context.args)
     with stopped_by_signals(ADVICE):
@@ -97,14 +95,18 @@ def adapter(
         say(f"the adapter is in {run.run(training_progress)}")
 
 
+add(app, native, context_settings=SETTINGS)
+add(app, adapter, context_settings=SETTINGS)
+
+
 class training_progress:  # noqa: N801 - used as a context manager
     """A progress bar that shows the newest loss terms."""
 
     def __init__(self, title: str, steps: int):
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self.bar = Progress(*columns, TextColumn("{task.fields[terms]}"), refresh_per_second=2)
+        self.bar = progress(*columns, TextColumn("{task.fields[terms]}"), refresh_per_second=2)
         self.task = self.bar.add_task(title, total=steps, terms="")
 
     def __enter__(self) -> training_progress:
