@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..version import __version__
-from . import bench, export, fetch, restore, score, train
+from . import bench, demo, export, fetch, restore, score, train
 from .signals import ended_like_ctrl_c
 from .terminal import print_anything, say, shown
 
@@ -62,6 +62,7 @@ def main(
 
 
 app.command()(bench.bench)
+app.command()(demo.demo)
 app.command()(export.export)
 app.command()(fetch.fetch)
 app.command()(restore.restore)
