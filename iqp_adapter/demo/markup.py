@@ -6,7 +6,7 @@ Pictures are part of the HTML, so that none of a visitor's is ever a file.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from html import escape
 from io import BytesIO
 from string import Template
@@ -24,7 +24,7 @@ LONGEST, CLOSE = 1280, 320
 AROUND = 1.5
 """Side of a close-up, in units of the face's box."""
 
-MOST = 12
+MOST = 6
 """Faces that are shown close up, the largest first."""
 
 
@@ -50,7 +50,7 @@ _COMPARE = Template("""<figure class="compare" style="--ratio: $width / $height"
 <img class="before" src="$before" alt="The photo as it was given">
 $frames<span class="tag left" aria-hidden="true">before</span><span class="tag right" aria-hidden="true">after</span>
 <span class="edge" aria-hidden="true"></span>
-<input type="range" min="0" max="100" value="50" aria-label="How much of the photo is shown as it was before, in percent">
+<input type="range" min="0" max="100" value="50" aria-label="Percent of the photo that is shown as it was">
 </figure>
 <p class="under"><label><input type="checkbox" class="framed" checked> Frame the faces</label>
 <a class="save" download="restored.jpg">Save this picture</a></p>""")
@@ -106,17 +106,12 @@ def _measures(face: FaceReport, lower: dict[str, bool]) -> list[tuple[str, str, 
     """Name, before and after."""
     rows = []
     for metric, scores in face.scores.items():
-        if "quality_before" in scores:
-            rows.append(("quality", *_both(scores, "quality_", 2)))
-        rows.append((f"{metric} {'↓' if lower.get(metric) else '↑'}", *_both(scores, "", 1)))
+        arrow = "↓" if lower.get(metric) else "↑"
+        before, after = (f"{scores[when]:.1f}" if when in scores else "" for when in ("before", "after"))
+        rows.append((f"{metric} {arrow}", before, after))
     if face.identity is not None:
         rows.append(("identity", "", f"{face.identity:.2f}"))
     return rows
-
-
-def _both(scores: dict[str, float], prefix: str, digits: int) -> Sequence[str]:
-    found = (scores.get(f"{prefix}{when}") for when in ("before", "after"))
-    return ["" if score is None else f"{score:.{digits}f}" for score in found]
 
 
 def _row(name: str, before: str, after: str) -> str:
@@ -124,9 +119,8 @@ def _row(name: str, before: str, after: str) -> str:
 
 
 _MEANING = """<details><summary>What the numbers mean</summary><dl>
-<dt>quality</dt><dd>The share of the photos that the model learned from which are worse, from 0 to 1.</dd>
-<dt>identity</dt><dd>How alike the face is before and after. Two photos of one person reach about 0.9.</dd>
-<dt>↑ ↓</dt><dd>Metrics that need no original: with ↑ higher is better, with ↓ lower.</dd>
+<dt>↑ ↓</dt><dd>Metrics of quality. With ↑ higher is better, with ↓ lower.</dd>
+<dt>identity</dt><dd>How alike the face is before and after. Two photos of one person have more than about 0.9.</dd>
 </dl></details>"""
 
 

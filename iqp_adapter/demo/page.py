@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import wraps
+from functools import partial, wraps
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,11 @@ HEAD = f"""<header><h1>{TITLE}</h1>
 <p>Choose a photo. Its faces are found and restored to the quality that you ask for; the rest of the photo stays as it
 is. A restored face is a likeness, no evidence.</p></header>"""
 
+QUALITY = "0.9: better than 90 % of the model's training photos."
+IDLE = "No effect: this model has no trained adapter."
+FIDELITY = "0: more detail. 1: closer to the photo."
+FORCE = "Faces with more detail than the model gives are left alone, since they would lose it."
+
 PRIVACY = """<p class="note">No file of your photo is kept. It stays in the memory of this server for an hour at most,
 and no other visitor sees it.</p>"""
 
@@ -74,7 +79,7 @@ def page(
     chosen = NO_ADAPTER if adapter is None else str(adapter)
     if adapter is not None:
         shelf.adapters.setdefault(chosen, chosen)
-    with gradio.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, 60)) as blocks:
+    with gradio.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(60, 60)) as blocks:
         _Page(gradio, shelf, name, chosen).connect(blocks)
     return blocks
 
@@ -92,7 +97,7 @@ def serve(blocks: Any, port: int | None = None, share: bool = False, **launching
     """
     settings: dict[str, Any] = dict(
         theme=_theme(_gradio()),
-        css_paths=FOLDER / "page.css",
+        css=_file("page.css"),
         footer_links=[],
         run_history=False,
         enable_monitoring=False,
@@ -113,9 +118,22 @@ def _gradio() -> Any:
     return gradio
 
 
+def _file(name: str) -> str:
+    return (FOLDER / name).read_text(encoding="utf-8")
+
+
 def _theme(gradio: Any) -> Any:
     """Fonts of the visitor's own machine."""
-    return gradio.themes.Base(primary_hue="sky", neutral_hue="stone", radius_size="sm", font=SANS, font_mono=MONO)
+    base = gradio.themes.Base(primary_hue="sky", neutral_hue="stone", radius_size="sm", font=SANS, font_mono=MONO)
+    grey, dark = "*neutral_500", "*neutral_400"
+    return base.set(
+        body_text_color_subdued=grey,
+        body_text_color_subdued_dark=dark,
+        block_info_text_color=grey,
+        block_info_text_color_dark=dark,
+        slider_color="*primary_700",
+        slider_color_dark="*primary_400",
+    )
 
 
 class _Page:
@@ -124,38 +142,35 @@ class _Page:
     def __init__(self, gradio: Any, shelf: Shelf, model: str, adapter: str) -> None:
         self.gradio, self.shelf, self.visits = gradio, shelf, Visits()
         loaded = shelf.take(model, adapter)
-        gradio.HTML(HEAD)
-        with gradio.Row(elem_id="door"):
-            self.upload = gradio.File(label="Your photo", file_types=PICTURES, height=110, elem_id="upload", scale=3)
-            self.example = gradio.Button("Show the example", elem_id="example", scale=1)
+        self._html(HEAD)
+        with gradio.Row(elem_id="door", equal_height=True):
+            self.upload = gradio.File(
+                label="Your photo", show_label=False, file_types=PICTURES, height=88, elem_id="upload", scale=4
+            )
+            self.example = gradio.Button("Show the example", elem_id="example", scale=1, min_width=180)
         with gradio.Row(elem_id="desk"):
             with gradio.Column(scale=2, min_width=320):
-                self.compare = gradio.HTML(js_on_load=(FOLDER / "compare.js").read_text("utf-8"), elem_id="compare")
-                self.line = gradio.HTML(elem_id="line")
-            with gradio.Column(scale=1, min_width=280, elem_id="controls"):
+                self.compare = self._html(elem_id="compare", js_on_load=_file("compare.js"))
+                self.line = self._html(markup.line("The example is being restored ..."), elem_id="line")
+            with gradio.Column(scale=1, min_width=300):
                 self._build_dial(loaded)
-                self._build_choice(loaded, model, adapter)
-        self.faces = gradio.HTML(elem_id="faces")
-        gradio.HTML(PRIVACY)
+                with gradio.Accordion("Model and options", open=False, elem_id="options"):
+                    self._build_options(loaded, model, adapter)
+                self.note = self._html(elem_id="note", **_note(loaded))
+                self.faces = self._html(elem_id="faces")
+        self._html(PRIVACY)
         self.seen = gradio.State(time_to_live=KEPT)
 
-    def _build_dial(self, loaded: Loaded) -> None:
-        settings = _dial(loaded)
-        self.quality = self.gradio.Slider(0, 1, BEST, step=0.05, elem_id="quality", **settings["quality"])
-        self.fidelity = self.gradio.Slider(
-            0,
-            1,
-            step=0.05,
-            label="Fidelity",
-            info="0: detail. 1: likeness to the photo.",
-            elem_id="fidelity",
-            **settings["fidelity"],
-        )
-        self.force = self.gradio.Checkbox(
-            False, label="Restore sharp faces, too", info="They lose detail.", elem_id="force"
-        )
+    def _html(self, value: str = "", **settings: Any) -> Any:
+        return self.gradio.HTML(value, apply_default_css=False, padding=False, **settings)
 
-    def _build_choice(self, loaded: Loaded, model: str, adapter: str) -> None:
+    def _build_dial(self, loaded: Loaded) -> None:
+        slider, settings = partial(self.gradio.Slider, 0, 1, step=0.05, buttons=[]), _dial(loaded)
+        with self.gradio.Group():
+            self.quality = slider(value=BEST, label="Quality", elem_id="quality", **settings["quality"])
+            self.fidelity = slider(label="Fidelity", info=FIDELITY, elem_id="fidelity", **settings["fidelity"])
+
+    def _build_options(self, loaded: Loaded, model: str, adapter: str) -> None:
         gradio, adapters = self.gradio, [NO_ADAPTER, *self.shelf.adapters]
         self.model = gradio.Dropdown(list(self.shelf.models), value=model, label="Model", elem_id="model")
         self.adapter = gradio.Dropdown(
@@ -166,7 +181,7 @@ class _Page:
             interactive=loaded.takes_adapter,
             elem_id="adapter",
         )
-        self.note = gradio.HTML(_note(loaded), elem_id="note")
+        self.force = gradio.Checkbox(False, label="Restore sharp faces, too", info=FORCE, elem_id="force")
 
     def connect(self, blocks: Any) -> None:
         """Says what happens when the controls are used. One photo is restored at a time, whoever asks."""
@@ -241,7 +256,7 @@ class _Page:
             self.quality: update(**settings["quality"]),
             self.fidelity: update(**settings["fidelity"]),
             self.adapter: update(value=adapter, interactive=loaded.takes_adapter),
-            self.note: _note(loaded),
+            self.note: update(**_note(loaded)),
         }
 
     def _show(self, seen: Seen, model: str, adapter: str, *asked: Any) -> Updates:
@@ -262,19 +277,14 @@ Updates = dict[Any, Any]
 def _dial(loaded: Loaded) -> Mapping[str, dict[str, Any]]:
     """How the controls of the dial are for a model."""
     network, own = loaded.network, loaded.network.own_fidelity
-    info = "0.9: better than 90 % of the photos that the model learned from."
-    idle = "This model has no trained adapter, so that the dial has no effect."
     return {
-        "quality": {
-            "label": "Quality",
-            "info": info if network.takes_quality else idle,
-            "interactive": network.takes_quality,
-        },
+        "quality": {"info": QUALITY if network.takes_quality else IDLE, "interactive": network.takes_quality},
         "fidelity": {"value": own or 0.0, "visible": own is not None},
     }
 
 
-def _note(loaded: Loaded) -> str:
+def _note(loaded: Loaded) -> dict[str, Any]:
     """The licence of weights that others made."""
-    licence = loaded.network.licence
-    return f'<p class="note">Licence of {escape(loaded.network.name)}: {escape(licence)}</p>' if licence else ""
+    network = loaded.network
+    text = f"Licence of {network.name}: {network.licence}"
+    return {"value": f'<p class="note">{escape(text)}</p>', "visible": bool(network.licence)}

@@ -79,8 +79,8 @@ def _check_size(file: Path) -> None:
     width, height = size_of(file)
     if width * height > MEGAPIXELS * 10**6:
         raise ValueError(
-            f"{file.name}: {width * height / 1e6:.0f} megapixels, at most {MEGAPIXELS} here; scale it down, or take the "
-            f"command iqp restore"
+            f"{file.name}: {width * height / 1e6:.0f} megapixels, at most {MEGAPIXELS} here; scale it down, or take "
+            f"the command iqp restore"
         )
 
 
