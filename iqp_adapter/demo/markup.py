@@ -98,7 +98,13 @@ def _card(face: FaceReport, found: Restored, lower: dict[str, bool]) -> str:
     )
 
 
+SHARP = "Restore sharp faces, too"
+"""The option that restores them by force."""
+
+
 def _left_alone(face: FaceReport) -> str:
+    if face.outcome is Outcome.LARGE:
+        return f"Left alone: it has more detail than the model gives. “{SHARP}”, in the options, restores it."
     return f"Left alone: {face.skipped}." if face.skipped else ""
 
 

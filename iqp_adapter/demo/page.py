@@ -181,7 +181,7 @@ class _Page:
             interactive=loaded.takes_adapter,
             elem_id="adapter",
         )
-        self.force = gradio.Checkbox(False, label="Restore sharp faces, too", info=FORCE, elem_id="force")
+        self.force = gradio.Checkbox(False, label=markup.SHARP, info=FORCE, elem_id="force")
 
     def connect(self, blocks: Any) -> None:
         """Says what happens when the controls are used. One photo is restored at a time, whoever asks."""
@@ -229,11 +229,14 @@ class _Page:
         return self._show(self.visits.example(), *settings)
 
     def _show_photo(self, file: str, *settings: Any) -> Updates:
-        """A visitor's file is gone as soon as it is read."""
+        """A visitor's file is gone as soon as it is read; so is an equal one that another visitor has just sent."""
+        path = Path(file)
+        if not path.is_file():
+            raise ValueError("Your photo did not arrive; please choose it again")
         try:
-            seen = self.visits.look(Path(file))
+            seen = self.visits.look(path)
         finally:
-            Path(file).unlink()
+            path.unlink()
         return {self.upload: None, **self._show(seen, *settings)}
 
     def _show_again(self, seen: Seen | None, *settings: Any) -> Updates:
