@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from photo_runs import NOBODY
-from photo_standins import BOX, FACE, LANDMARKS, Brightness, Dial, Echo, Negative, embed, photo
+from photo_standins import BOX, FACE, LANDMARKS, Brightness, Dial, Echo, Faithful, Negative, Plain, embed, photo
 from PIL import Image
 from torch import Tensor
 from typer.testing import CliRunner
@@ -57,14 +57,6 @@ class Counting:
     def __call__(self, rgb: np.ndarray) -> Faces:
         self.looks += 1
         return FACE(rgb)
-
-
-class Fidelity(Echo):
-    own_fidelity = 0.25
-
-
-class Plain(Echo):
-    takes_quality = False
 
 
 # -- what can be chosen
@@ -144,6 +136,15 @@ def test_faces_are_found_once_and_restored_as_often_as_the_dial_moves(tmp_path: 
     assert np.array_equal(seen.pixels, photo())
 
 
+def test_of_a_crowd_the_largest_are_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visit, "FACES", 2)
+    boxes = [(100.0, 60.0, 120.0, 80.0), (180.0, 60.0, 270.0, 170.0), (300.0, 60.0, 330.0, 90.0)]
+    seen = Visits(lambda rgb: faces_at(*boxes)).look(write(tmp_path / "a.png"))
+    found = restored(seen, loaded(Echo()), Asked(0.5))
+    assert [face.box for face in found.faces] == [list(box) for box in boxes[1:]] and seen.left_out == 1
+    assert "The 2 faces that are the largest of 3: 2 restored, in " in markup.summary(found, seen.left_out)
+
+
 def test_the_example_is_looked_at_once_for_all_visitors() -> None:
     visits = Visits(detector := Counting())
     assert visits.example() is visits.example() and detector.looks == 1
@@ -151,7 +152,7 @@ def test_the_example_is_looked_at_once_for_all_visitors() -> None:
 
 def test_a_model_is_asked_for_what_it_has_alone(seen: Seen) -> None:
     asked = Asked(0.3, 0.7)
-    models = [Echo(), Fidelity(), Plain()]
+    models = [Echo(), Faithful(), Plain()]
     for model in models:
         restored(seen, loaded(model), asked)
     assert [(each["quality"], each["fidelity"]) for model in models for each in model.asked] == [

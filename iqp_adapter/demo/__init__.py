@@ -2,12 +2,12 @@
 
     serve(page("codeformer.pth", adapter="my-adapter"))
 
-`shelf` says what can be chosen, `visit` is what happens to a photo, `markup` is what is shown of it, and `page` joins
+`shelf` says what can be chosen, `visit` is what happens to a photo, `markup` is what is shown of it, and `app` joins
 them to gradio's controls. The first three need no gradio.
 """
 
 from __future__ import annotations
 
-from .page import page, serve
+from .app import page, serve
 
 __all__ = ["page", "serve"]

@@ -34,18 +34,23 @@ def line(text: str, is_error: bool = False) -> str:
     return f'<p class="{kind}" role="{role}">{escape(" ".join(text.split()))}</p>'
 
 
-def summary(found: Restored) -> str:
-    """What was done, in one line."""
+def summary(found: Restored, left_out: int = 0) -> str:
+    """What was done, in one line.
+
+    Args:
+        left_out: how many faces nobody tried to restore, since they are too many.
+    """
     if found.failures:
         return line("; ".join(found.failures), is_error=True)
     if not found.faces:
         return line("No face was found in this photo, so nothing was changed.")
     done = sum(face.outcome is Outcome.RESTORED for face in found.faces)
     faces = "1 face" if len(found.faces) == 1 else f"{len(found.faces)} faces"
-    return line(f"{faces} found, {done} restored, in {found.seconds:.1f} seconds.")
+    which = f"The {faces} that are the largest of {len(found.faces) + left_out}:" if left_out else f"{faces} found,"
+    return line(f"{which} {done} restored, in {found.seconds:.1f} seconds.")
 
 
-_COMPARE = Template("""<figure class="compare" style="--ratio: $width / $height">
+_COMPARE = Template("""<div class="photo" style="--ratio: $width / $height"><figure class="compare">
 <img class="after" src="$after" alt="The photo with its faces restored">
 <img class="before" src="$before" alt="The photo as it was given">
 $frames<span class="tag left" aria-hidden="true">before</span><span class="tag right" aria-hidden="true">after</span>
@@ -53,7 +58,7 @@ $frames<span class="tag left" aria-hidden="true">before</span><span class="tag r
 <input type="range" min="0" max="100" value="50" aria-label="Percent of the photo that is shown as it was">
 </figure>
 <p class="under"><label><input type="checkbox" class="framed" checked> Frame the faces</label>
-<a class="save" download="restored.jpg">Save this picture</a></p>""")
+<a class="save" download="restored.jpg">Save this picture</a></p></div>""")
 
 
 def compare(found: Restored) -> str:

@@ -15,6 +15,9 @@ from .shelf import Loaded
 MEGAPIXELS = 50
 """Of the largest photo that the page takes; `iqp restore` takes larger ones."""
 
+FACES = 16
+"""The largest ones of a photo are restored, so that a crowd does not keep other visitors waiting."""
+
 
 @dataclass(frozen=True, eq=False)
 class Seen:
@@ -23,6 +26,8 @@ class Seen:
     pixels: np.ndarray
     """(H, W, 3) uint8, upright."""
     faces: Faces
+    left_out: int = 0
+    """How many faces were found beyond those."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,9 @@ class Visits:
         return self._example
 
     def _seen(self, pixels: np.ndarray) -> Seen:
-        return Seen(pixels, self._detector(pixels))
+        found = self._detector(pixels)
+        largest = np.argsort(-(found.boxes[:, 2:] - found.boxes[:, :2]).prod(1), kind="stable")[:FACES]
+        return Seen(pixels, found.take(np.sort(largest)), len(found.boxes) - len(largest))
 
 
 def _check_size(file: Path) -> None:

@@ -150,8 +150,8 @@ class _Page:
             self.example = gradio.Button("Show the example", elem_id="example", scale=1, min_width=180)
         with gradio.Row(elem_id="desk"):
             with gradio.Column(scale=2, min_width=320):
-                self.compare = self._html(elem_id="compare", js_on_load=_file("compare.js"))
                 self.line = self._html(markup.line("The example is being restored ..."), elem_id="line")
+                self.compare = self._html(elem_id="compare", js_on_load=_file("compare.js"))
             with gradio.Column(scale=1, min_width=300):
                 self._build_dial(loaded)
                 with gradio.Accordion("Model and options", open=False, elem_id="options"):
@@ -268,7 +268,7 @@ class _Page:
         return {
             self.seen: seen,
             self.compare: markup.compare(found),
-            self.line: markup.summary(found),
+            self.line: markup.summary(found, seen.left_out),
             self.faces: markup.faces(found, loaded.scorers),
         }
 
