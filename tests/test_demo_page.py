@@ -156,7 +156,7 @@ def test_nothing_is_sent_or_remembered_elsewhere(monkeypatch: pytest.MonkeyPatch
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-PATIENCE = 180_000
+PATIENCE = 90_000
 """Milliseconds."""
 
 
@@ -234,8 +234,11 @@ class Visitor:
 
     @property
     def fits(self) -> bool:
-        """Whether nothing is scrolled sideways."""
-        return self.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        """Whether nothing is scrolled sideways, nor cut off."""
+        return self.page.evaluate(
+            "[document.documentElement, document.querySelector('#line p')].every("
+            "each => each.scrollWidth <= each.clientWidth && each.getBoundingClientRect().right <= innerWidth)"
+        )
 
 
 @pytest.fixture
@@ -288,6 +291,7 @@ def test_before_and_after_are_compared_by_keyboard_and_by_mouse(visit: Callable[
     page.focus("#fidelity input[type=range]")
     visitor.waits_until(lambda: visitor.picture("after"), lambda: page.keyboard.press("Home"))
     assert abs(edge() - 0.25) < 0.03 and page.input_value("#compare input[type=range]") == "25"
+    assert page.get_attribute("#compare .save", "href") == visitor.picture("after")
     page.uncheck("#compare .framed")
     assert not page.is_visible(".frame")
 
