@@ -65,6 +65,18 @@ class Dial(Echo):
         return avg_pool2d(super().restore(lq, **asked), width, 1, width // 2, count_include_pad=False)
 
 
+class Faithful(Echo):
+    """Has a weight between detail and likeness."""
+
+    own_fidelity = 0.25
+
+
+class Plain(Echo):
+    """Restores as it always does."""
+
+    takes_quality = False
+
+
 class Stranger(Echo):
     """Makes somebody else of a face, the more so the larger the scale, up to its negative."""
 

@@ -16,8 +16,17 @@ from typer.testing import CliRunner
 from iqp_adapter.cli import app
 from iqp_adapter.version import __version__
 
-COMMANDS = [["restore"], ["score"], ["bench"], ["fetch"], ["export"], ["train", "native"], ["train", "adapter"]]
-WRITING = [words for words in COMMANDS if words != ["score"]]
+COMMANDS = [
+    ["restore"],
+    ["score"],
+    ["bench"],
+    ["fetch"],
+    ["export"],
+    ["demo"],
+    ["train", "native"],
+    ["train", "adapter"],
+]
+WRITING = [words for words in COMMANDS if words not in (["score"], ["demo"])]
 
 
 def run(*words: object, width: int = 200) -> str:
@@ -50,8 +59,9 @@ def test_what_writes_takes_the_same_option_for_the_place(words):
     assert re.search(r"--output +-o ", run(*words, "-h"))
 
 
-def test_names_of_extras_are_whole_in_the_help():
-    assert "pip install iqp_adapter[film]" in run("restore", "-h")
+@pytest.mark.parametrize(("command", "extra"), [("restore", "film"), ("demo", "demo")])
+def test_names_of_extras_are_whole_in_the_help(command, extra):
+    assert f"pip install iqp_adapter[{extra}]" in run(command, "-h")
 
 
 @pytest.mark.parametrize("option", ["-V", "--version"])

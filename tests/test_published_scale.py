@@ -17,11 +17,11 @@ from PIL import Image
 from training_run import config
 
 from iqp_adapter import named_scale, wrap
-from iqp_adapter.cli import restore
 from iqp_adapter.core.metrics import canonical
 from iqp_adapter.core.quality import ScoreScale
 from iqp_adapter.native import IQPFR
 from iqp_adapter.photo.batch import FaceBatch
+from iqp_adapter.photo.measures import scorers_of
 from iqp_adapter.photo.options import Options
 from iqp_adapter.scoring.scorer import Scorer
 from iqp_adapter.training import base_run
@@ -176,9 +176,7 @@ class TestMembers:
         model = IQPFR.from_pretrained(run.run_stage("stage2"))
         assert model.score_scale == run.scale and model.score_scale.members == wanted
         assert Scorer.of(model.score_scale, "cpu").protocol == run.scorer.protocol
-        assert [one.protocol for one in restore._scorers(model, "cpu", driving=True, judge=False)] == [
-            run.scorer.protocol
-        ]
+        assert [one.protocol for one in scorers_of(model, "cpu", driving=True, judge=False)] == [run.scorer.protocol]
 
     def test_a_run_goes_on_with_equal_ones_alone_wherever_their_file_is(self, tmp_path, file):
         faces = faces_in(tmp_path / "faces")
@@ -223,4 +221,4 @@ def test_faces_are_skipped_by_a_scorer_on_the_same_scales_of_members_alone():
 
 def test_a_report_leaves_out_what_scores_no_picture():
     model = SimpleNamespace(score_scale=named_scale("ffhq/musiq-gfiqa+topiq-face"))
-    assert [one.metric for one in restore._scorers(model, "cpu", driving=True, judge=True)] == ["piqe"]
+    assert [one.metric for one in scorers_of(model, "cpu", driving=True, judge=True)] == ["piqe"]

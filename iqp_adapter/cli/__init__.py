@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..version import __version__
-from . import bench, export, fetch, restore, score, train
+from . import bench, demo, export, fetch, restore, score, train
 from .common import DEBUG, add
 from .signals import ended_like_ctrl_c
 from .terminal import is_debugging, print_anything, say, shown, speak
@@ -68,6 +68,7 @@ def main(
 
 
 add(app, bench.bench)
+add(app, demo.demo)
 add(app, export.export)
 add(app, fetch.fetch)
 add(app, restore.restore)

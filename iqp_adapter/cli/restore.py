@@ -13,10 +13,8 @@ from .signals import stopped_by_signals
 from .terminal import progress, say, say_licence
 
 if TYPE_CHECKING:
-    from ..photo.options import Embedder
     from ..photo.outcomes import PhotoReport
     from ..restorer import Restorer
-    from ..scoring.scorer import Scorer
 
 
 def restore(
@@ -101,6 +99,7 @@ def restore(
     from ..loader import load
     from ..photo import Background, restore_files
     from ..photo.detectors import detector as named_detector
+    from ..photo.measures import embedder_of, scorers_of
 
     if demo and dry_run:
         raise ValueError("--demo writes its photo, so that it takes no --dry-run")
@@ -120,8 +119,8 @@ def restore(
     say_licence(network)
     asked: dict[str, Any] = dict(
         detector=named_detector(detector, place),
-        scorers=_scorers(network, place, driving=skip_if is not None or report is not None, judge=report is not None),
-        embedder=_embedder(wanted=report is not None, needed=min_identity is not None),
+        scorers=scorers_of(network, place, driving=skip_if is not None or report is not None, judge=report is not None),
+        embedder=embedder_of(wanted=report is not None, needed=min_identity is not None),
         report=report,
         quality=_quality(quality, network),
         scale=scale,
@@ -178,24 +177,6 @@ def _quality(text: str, model: Restorer) -> float | str | None:
         error=True,
     )
     return None
-
-
-def _scorers(model: Restorer, device: str, driving: bool, judge: bool) -> list[Scorer]:
-    """The metric that conditions the model, where pictures can be scored by it, and one that it never saw."""
-    from ..core.metrics import is_computed
-    from ..scoring.scorer import Scorer
-
-    scale = model.score_scale
-    driven = [Scorer.of(scale, device)] if driving and scale is not None and is_computed(scale.metric) else []
-    judges = [Scorer("piqe", device=device)] if judge and not any(one.metric == "piqe" for one in driven) else []
-    return driven + judges
-
-
-def _embedder(wanted: bool, needed: bool) -> Embedder | None:
-    """What tells identities: where it is needed its extra must be there, where it is wanted it may."""
-    from ..photo.identity import DlibIdentity
-
-    return DlibIdentity() if needed or (wanted and DlibIdentity.is_installed()) else None
 
 
 def _index(text: str) -> int:
