@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 from photo_standins import LANDMARKS, Echo, Negative, photo, psnr
+from test_photo_detail import drawn
 from torch import Tensor
 
 from iqp_adapter import gfpganer
 from iqp_adapter.compat import make_importable
 from iqp_adapter.gfpganer import FaceEnhancer
 from iqp_adapter.photo import GivenFaces
+from iqp_adapter.photo.align import template
 
 make_importable()
 
@@ -101,9 +103,8 @@ def test_faces_of_fewer_than_five_pixels_between_the_eyes_are_left_out(between_e
 
 
 def test_faces_with_more_detail_than_the_model_gives_are_restored_as_gfpgan_does():
-    noise = np.random.default_rng(0).integers(0, 256, (1600, 1600, 3), np.uint8)
-    large = GivenFaces((LANDMARKS * 7 - [760, 150])[None])
-    assert len(echo(detector=large, upscale=1).enhance(noise)[1]) == 1
+    large = GivenFaces(template(1400)[None])
+    assert len(echo(detector=large, upscale=1).enhance(drawn(1400))[1]) == 1
 
 
 def test_a_photo_without_a_face_is_enlarged():

@@ -13,6 +13,7 @@ from .signals import stopped_by_signals
 from .terminal import say, say_left_out
 
 ADVICE = "the same command goes on from the last checkpoint"
+TRACKERS = "Tracker beside the files: tensorboard, wandb, trackio, or another of accelerate's; may be repeated."
 SETS = "Folder of good, aligned face pictures; may be repeated: each is a set with a score scale of its own."
 
 app = typer.Typer(help="Train models.", no_args_is_help=True)
@@ -35,6 +36,7 @@ def native(
     watch: Annotated[
         Path | None, typer.Option(help="Folder of pictures for the sample grids, by default some of --hq.")
     ] = None,
+    log_with: Annotated[list[str] | None, typer.Option(help=TRACKERS)] = None,
 ) -> None:
     """Train a native model: 1 codebooks, 2 code prediction; of ours, also 3 quality optimisation, 4 the finish."""
     from ..training.config import TrainConfig
@@ -44,7 +46,7 @@ def native(
     say_left_out(hq)
     settings = TrainConfig.load(config)
     with stopped_by_signals(ADVICE):
-        run = NativeTraining(settings, hq, out, watch)
+        run = NativeTraining(settings, hq, out, watch, log_with or ())
         for number in stage or settings.numbers:
             say(f"stage {number} is in {run.run_stage(settings.name(number), training_progress)}")
 
@@ -76,6 +78,7 @@ def adapter(
             "as the configuration says."
         ),
     ] = None,
+    log_with: Annotated[list[str] | None, typer.Option(help=TRACKERS)] = None,
 ) -> None:
     """Train an adapter, by default on a frozen host, for iqp restore --model HOST --adapter FOLDER."""
     from ..photo.identity import DlibIdentity
@@ -88,7 +91,7 @@ def adapter(
     settings = replace(settings, learns=learns or settings.learns)
     with stopped_by_signals(ADVICE):
         embed = DlibIdentity() if DlibIdentity.is_installed() else None
-        run = AdapterTraining(settings, host, hq, out, watch, embed, vqgan, lq or None)
+        run = AdapterTraining(settings, host, hq, out, watch, embed, vqgan, lq or None, log_with or ())
         say(f"the adapter is in {run.run(training_progress)}")
 
 
