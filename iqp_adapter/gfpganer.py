@@ -168,7 +168,7 @@ class FaceEnhancer:
         return _bgr(_resized(made, (pixels.shape[1] * factor, pixels.shape[0] * factor)))
 
 
-def _kind(arch: str) -> dict[str, str]:
+def _kind(arch: str) -> dict[str, Any]:
     """What `load` is told of a host of that arch."""
     if arch == "bilinear":
         raise ValueError(

@@ -107,6 +107,14 @@ def test_an_enlarged_batch_has_masks_of_its_size_and_is_plainly_enlarged_outside
     assert float(changed[inside].float().mean()) > 0.98 and not changed[masks[0, :-8, :-8] == 0].any()
 
 
+def test_each_image_has_the_mask_of_its_own_faces(pack):
+    given = torch.stack([batch()[1], batch()[0].roll(100, 1), batch()[0]])
+    _, masks = restored(pack, Negative(256), given)
+    assert float(masks[0].max()) == 0
+    middles = [float((mask * torch.arange(512)).sum() / mask.sum()) for mask in masks[1:]]
+    assert middles[0] - middles[1] == pytest.approx(100, abs=5)
+
+
 def test_faces_that_are_left_alone_are_not_in_the_mask(pack):
     two = torch.cat([batch()[:1, 40:260, 100:340], batch()[:1, 40:260, 100:340]], dim=2)
     images, masks = restored(pack, Negative(256), two, faces="largest")

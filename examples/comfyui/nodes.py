@@ -143,7 +143,7 @@ def mask_of(result: Restored, seen: Faces, upscale: int) -> Tensor:
     """Where restored faces were pasted (H, W): 1 inside of them, less towards their borders."""
     restored = np.array([face.outcome is Outcome.RESTORED for face in result.faces], bool)
     black, given = np.zeros_like(result.photo.pixels), GivenFaces(seen.landmarks[restored], seen.boxes[restored])
-    wanted = {"min_face": 0, "force": True, "colour": "model", "upscale": upscale}
+    wanted = {"min_face": 0, "colour": "model", "upscale": upscale}
     [mask] = restore_photos([black], White(), detector=given, **wanted)
     return torch.tensor(mask.pixels[..., 0])
 

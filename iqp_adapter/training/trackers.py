@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import uuid4
 
 from accelerate import Accelerator
@@ -21,7 +21,7 @@ from accelerate.utils import LoggerType
 from ..store.files import atomic_path
 from .config import StageConfig
 
-Tracker = str | GeneralTracker
+Tracker: TypeAlias = str | GeneralTracker
 """A tracker by accelerate's name for it, or an object of a class of your own."""
 
 FOLDER, ID = "trackers", "id"
