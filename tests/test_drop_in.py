@@ -7,11 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gfpgan_pieces
 import numpy as np
 import pytest
 import torch
 from photo_standins import LANDMARKS, photo
-from tiny_hosts import TINY_HOSTS, shake
+from tiny_hosts import TINY_HOSTS
 from torch import nn
 
 import iqp_adapter as iqp
@@ -19,22 +20,6 @@ from iqp_adapter.compat import make_importable
 
 make_importable()
 pytest.importorskip("gfpgan")
-
-RELEASED: dict[str, Any] = {
-    "out_size": 512,
-    "num_style_feat": 512,
-    "channel_multiplier": 2,
-    "decoder_load_path": None,
-    "fix_decoder": False,
-    "num_mlp": 8,
-    "input_is_latent": True,
-    "different_w": True,
-    "narrow": 1,
-    "sft_half": True,
-}
-"""The arguments with which GFPGANer builds the net of the weights 1.2 to 1.4."""
-
-NARROW = {"narrow": 1 / 16, "num_style_feat": 32}
 
 
 def opened(model: iqp.WrappedHost) -> iqp.WrappedHost:
@@ -46,17 +31,6 @@ def opened(model: iqp.WrappedHost) -> iqp.WrappedHost:
 def face() -> np.ndarray:
     """The astronaut's head, as OpenCV reads pictures: (180, 180, 3) BGR."""
     return np.ascontiguousarray(photo()[20:200, 130:310, ::-1])
-
-
-def save_gfpgan(path: Path, **changes: Any) -> None:
-    """A file in the layout of the released ones, with numbers of our own; its decoder's noise has strength."""
-    from gfpgan.archs.gfpganv1_clean_arch import GFPGANv1Clean
-
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        net = GFPGANv1Clean(**RELEASED | changes)
-        shake(net)
-    torch.save({"params_ema": net.state_dict()}, path)
 
 
 def save_helpers(folder: Path) -> None:
@@ -71,23 +45,8 @@ def save_helpers(folder: Path) -> None:
 
 
 @pytest.fixture
-def without_helpers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither detector nor parser: an aligned face needs none, and to build them takes seconds."""
-    from facexlib.utils import face_restoration_helper
-
-    monkeypatch.setattr(face_restoration_helper, "init_detection_model", lambda *args, **options: None)
-    monkeypatch.setattr(face_restoration_helper, "init_parsing_model", lambda *args, **options: None)
-
-
-@pytest.fixture
-def narrow_gfpganer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_helpers: None) -> Any:
-    """GFPGANer with a net of a sixteenth of the channels."""
-    from gfpgan import utils
-
-    save_gfpgan(tmp_path / "GFPGANv1.4.pth", **NARROW)
-    wide = utils.GFPGANv1Clean
-    monkeypatch.setattr(utils, "GFPGANv1Clean", lambda **arguments: wide(**arguments | NARROW))
-    return utils.GFPGANer(str(tmp_path / "GFPGANv1.4.pth"), upscale=1, device=torch.device("cpu"))
+def narrow_gfpganer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    return gfpgan_pieces.narrow_gfpganer(tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -95,7 +54,7 @@ def full_gfpganer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """GFPGANer as it is, with all its files where it looks for them."""
     from gfpgan import GFPGANer
 
-    save_gfpgan(tmp_path / "GFPGANv1.4.pth")
+    gfpgan_pieces.save_gfpgan(tmp_path / "GFPGANv1.4.pth")
     save_helpers(tmp_path / "gfpgan" / "weights")
     monkeypatch.chdir(tmp_path)
     return GFPGANer("GFPGANv1.4.pth", upscale=1, device=torch.device("cpu"))
@@ -161,9 +120,10 @@ def full_helper(tmp_path: Path) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def light_helper(without_helpers: None) -> Callable[..., Any]:
+def light_helper(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     from facexlib.utils.face_restoration_helper import FaceRestoreHelper
 
+    gfpgan_pieces.without_helpers(monkeypatch)
     return FaceRestoreHelper
 
 

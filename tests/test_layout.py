@@ -24,7 +24,7 @@ LAYERS = (
     {"loader"},
     {"__init__"},
     {"photo"},
-    {"film"},
+    {"film", "gfpganer"},
     {"training", "bench"},
     {"demo"},
     {"cli"},

@@ -12,6 +12,7 @@ from .signals import stopped_by_signals
 from .terminal import is_quiet, progress, say, say_left_out, speak
 
 ADVICE = "the same command goes on from the last checkpoint"
+TRACKERS = "Tracker beside the files: tensorboard, wandb, trackio, or another of accelerate's; may be repeated."
 SETS = (
     "Good, aligned face pictures: a folder, tar shards as SHARDS or 'SHARDS/*.tar', or datasets:OWNER/NAME; may be "
     "repeated: each is a set with a score scale of its own."
@@ -40,6 +41,7 @@ def native(
     watch: Annotated[
         Path | None, typer.Option(help="Folder of pictures for the sample grids, by default some of --hq.")
     ] = None,
+    log_with: Annotated[list[str] | None, typer.Option(help=TRACKERS)] = None,
 ) -> None:
     """Train a native model: 1 codebooks, 2 code prediction; of ours, also 3 quality optimisation, 4 the finish.
 
@@ -52,7 +54,7 @@ def native(
     say_left_out(hq)
     settings = TrainConfig.load(config, context.args)
     with stopped_by_signals(ADVICE):
-        run = NativeTraining(settings, hq, out, watch)
+        run = NativeTraining(settings, hq, out, watch, log_with or ())
         for number in stage or settings.numbers:
             say(f"stage {number} is in {run.run_stage(settings.name(number), training_progress)}")
 
@@ -77,6 +79,7 @@ def adapter(
             "each --hq, in the same order."
         ),
     ] = None,
+    log_with: Annotated[list[str] | None, typer.Option(help=TRACKERS)] = None,
 ) -> None:
     """Train an adapter, by default on a frozen host, for iqp restore --model HOST --adapter FOLDER.
 
@@ -91,7 +94,7 @@ def adapter(
     settings = AdapterConfig.load(config, context.args)
     with stopped_by_signals(ADVICE):
         embed = DlibIdentity() if DlibIdentity.is_installed() else None
-        run = AdapterTraining(settings, host, hq, out, watch, embed, vqgan, lq or None)
+        run = AdapterTraining(settings, host, hq, out, watch, embed, vqgan, lq or None, log_with or ())
         say(f"the adapter is in {run.run(training_progress)}")
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..compat import installed_file, make_importable
+from ..core.metrics import NEWEST, versions
 from ..store.files import sha256_of
 from ..store.foreign import read_foreign, refuse_more_than_tensors
 from .block_metrics import InTiles, TiledNiqe, TiledPiqe
@@ -40,8 +41,9 @@ _log = logging.getLogger(__name__)
 
 
 def names() -> list[str]:
-    """Every metric of pyiqa that scores one image without a reference."""
-    return [name for name in _pyiqa().list_models("NR") if name not in _NOT_OF_ONE_IMAGE]
+    """Every metric of pyiqa's own that scores one image without a reference."""
+    ours = {*NEWEST, *(version for name in NEWEST for version in versions(name))}  # in pyiqa as a plug-in
+    return [name for name in _pyiqa().list_models("NR") if name not in _NOT_OF_ONE_IMAGE | ours]
 
 
 def build(name: str, weights: Path | None, options: dict[str, Any]) -> Metric:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from .config import HOST, AdapterConfig
 from .guard import Embed, Guard
 from .staged_run import StagedRun
 from .stages import Adaptation, CodeImitation, CodeReward, HostImitation, ImageImitation, ImageReward
+from .trackers import Tracker
 
 
 class AdapterTraining(StagedRun):
@@ -32,7 +34,7 @@ class AdapterTraining(StagedRun):
     Args:
         config: settings of the run.
         host: what `wrap` takes.
-        hq, folder, watch, lq: as for `Run`.
+        hq, folder, watch, lq, log_with: as for `Run`.
         embed: gives identity vectors; with it the log shows how well identities are preserved.
         vqgan: weight file of the VQGAN that a code host was made from (CodeFormer: vqgan_code1024.pth). Its encoder was
             trained on good pictures and gives the codes to learn.
@@ -55,6 +57,7 @@ class AdapterTraining(StagedRun):
         embed: Embed | None = None,
         vqgan: Path | None = None,
         lq: Folders | None = None,
+        log_with: Sequence[Tracker] = (),
     ):
         module = host if isinstance(host, nn.Module) else load_host(host)
         bare = getattr(module, "_orig_mod", module)
@@ -65,7 +68,7 @@ class AdapterTraining(StagedRun):
         self._sites = [site_of_features(spec, bare)] if config.learns == HOST else None
         teacher = None if vqgan is None else with_vqgan(spec, bare, vqgan)
         self._made_of = {"host": fingerprint(bare.state_dict())["values"], "vqgan": vqgan and sha256_of(vqgan)}
-        super().__init__(config, resolution, hq, folder, watch, lq)
+        super().__init__(config, resolution, hq, folder, watch, lq, log_with)
         judges = [Scorer(metric, device=self.device) for metric in config.judges]
         self.guard = Guard(self.scorer, judges, embed)
         self.teacher = None if teacher is None else teacher.to(self.device)

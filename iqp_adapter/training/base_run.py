@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import ProjectConfiguration
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -35,6 +36,7 @@ from .resuming import SETTINGS, check_same, identity_of_sets, keep
 from .sample_scales import SampleScales
 from .stages import Batch, Stage
 from .state import is_there
+from .trackers import Tracker, available, tracked
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +65,8 @@ class Run:
         watch: folder of the pictures that the sample grids show; by default `hq`.
         lq: folder with a degraded picture for every picture in `hq`; without it training degrades them itself. One
             for each folder of `hq`, in the same order.
+        log_with: trackers beside the files, by accelerate's names for them ("tensorboard", "wandb"); any may be added
+            or left out where a run goes on.
 
     Attributes:
         scales: the score scale of each set, by its name.
@@ -70,7 +74,9 @@ class Run:
 
     Raises:
         ValueError: for a folder in which something was trained with other settings or data, for folders of `hq` and
-            `lq` that do not match, for shares of other sets, and for pictures that all have one score.
+            `lq` that do not match, for shares of other sets, for pictures that all have one score, and for a tracker
+            of an unknown name.
+        ImportError: where a tracker's package is missing.
     """
 
     memory_format = torch.channels_last
@@ -86,10 +92,13 @@ class Run:
         folder: Path,
         watch: Path | None = None,
         lq: Folders | None = None,
+        log_with: Sequence[Tracker] = (),
     ):
         self.config = replace(config, metric=canonical(config.metric))
         self.resolution, self.folder = resolution, folder
-        self.accelerator = Accelerator(mixed_precision="no" if config.precision == "fp32" else config.precision)
+        project = ProjectConfiguration(logging_dir=str(folder))
+        precision = "no" if config.precision == "fp32" else config.precision
+        self.accelerator = Accelerator(mixed_precision=precision, log_with=available(log_with), project_config=project)
         scales = scales_of_members(self.config.metric, config.scales) if config.scales else {}
         self.scorer = Scorer(config.metric, device=self.device, scales=scales, side=self.scored_side)
         self._sources, self._watched_sources = (hq, lq), (watch or hq, None if watch else lq)
@@ -149,10 +158,13 @@ class Run:
         batches = self._batches(data, stage.config, number)
         loop = Loop(stage, batches, self._watched(shown), folder, self.accelerator, pace)
         self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process and loop.step < stage.config.steps:
+        if loop.step == stage.config.steps:
+            return loop.run(progress)
+        if self.accelerator.is_main_process:
             keep(folder, settings)
             write_environment(folder, self.config, stage.config, self.identity, loop.step)
-        return loop.run(progress)
+        with tracked(self.accelerator, folder, loop.step, stage.config):
+            return loop.run(progress)
 
     def _keep_settings(self) -> None:
         """Refuses other settings than those of the run; where nothing was trained yet, they are taken."""

@@ -125,7 +125,7 @@ class Loop:
             return
         last = self.step == self.config.steps
         if self.step % self.pace.log == 0 or last:
-            self.record.row(self.step, {name: float(torch.stack(values).mean()) for name, values in window.items()})
+            self._row(self.record, {name: float(torch.stack(values).mean()) for name, values in window.items()})
             window.clear()
         if self.step % self.pace.save == 0 or last:
             self._save()
@@ -141,8 +141,13 @@ class Loop:
             results = self.stage.results(rows)
         record.grid(f"step_{self.step:06d}", list(rows.values()), list(rows))
         if results:
-            record.row(self.step, {name: float(value) for name, value in results.items()})
+            self._row(record, {name: float(value) for name, value in results.items()})
         record.curves()
+
+    def _row(self, record: Record, values: dict[str, float]) -> None:
+        """Adds a row to the log, and to trackers where there are some."""
+        record.row(self.step, values)
+        self.accelerator.log(values, step=self.step)
 
     def _save(self) -> None:
         """Replaces the checkpoint, unless training has gone wrong since."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from .base_run import Folders
 from .config import TrainConfig
 from .native_stages import NativeRun, stages_of
 from .stages import Stage
+from .trackers import Tracker
 
 
 class NativeTraining(NativeRun):
@@ -21,14 +23,21 @@ class NativeTraining(NativeRun):
 
     Args:
         config: settings of the run.
-        hq, folder, watch: as for `Run`.
+        hq, folder, watch, log_with: as for `Run`.
     """
 
-    def __init__(self, config: TrainConfig, hq: Folders, folder: Path, watch: Path | None = None):
+    def __init__(
+        self,
+        config: TrainConfig,
+        hq: Folders,
+        folder: Path,
+        watch: Path | None = None,
+        log_with: Sequence[Tracker] = (),
+    ):
         self.size = preset(config.preset, **config.changes)
         self.stages = stages_of(self, self.size)
         self.scored_side = self.size.coded if self.size.coded < self.size.resolution else None
-        super().__init__(config, self.size.coded, hq, folder, watch)
+        super().__init__(config, self.size.coded, hq, folder, watch, log_with=log_with)
 
     def side_of(self, name: str) -> int:
         return self.size.resolution if name == "stage4" else self.resolution
