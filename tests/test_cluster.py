@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -313,7 +314,10 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch, root: Path) -> Iterator[Any]:
     """A cluster of two machines, as far as Ray knows, whose actors find the modules of the tests."""
     pytest.importorskip("ray")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_worker_niceness", "0")
     monkeypatch.setenv("PYTHONPATH", f"{root}{os.pathsep}{root / 'tests'}")
+    reached = SimpleNamespace(create_connection=lambda *_: socket.socket())  # tests reach no address but 127.0.0.1
+    monkeypatch.setattr(module, "socket", reached)
     import ray
     from ray.cluster_utils import Cluster
 

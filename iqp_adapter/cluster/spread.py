@@ -134,6 +134,7 @@ def _imported() -> Any:
     """Ray, without its statistics of usage, and without what its core prints."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # actors do what this process would do: they do not stand back
     try:
         import ray
         import ray.data
