@@ -1,4 +1,4 @@
-"""A library by Ray Data: speed with 1 and 2 actors beside the plain pipeline on the same machine, and what a photo costs more.
+"""A library by Ray Data: 1 and 2 actors beside the plain pipeline on one machine, and what a photo costs more.
 
     python -m benchmarks.photo_library_ray --photos 400 --faces 40
 
