@@ -388,7 +388,10 @@ def test_the_command_is_quiet_and_ends_by_ctrl_c(photos: Path, out: Path, root: 
 
 @pytest.mark.slow
 @needs_ray
-def test_an_error_in_an_actor_comes_as_it_is(photos: Path, out: Path) -> None:
+def test_an_error_in_an_actor_comes_as_it_is(
+    photos: Path, out: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{root}{os.pathsep}{root / 'tests'}")
     handler = signal.getsignal(signal.SIGTERM)
     with pytest.raises(ValueError, match="^bad weights; give others$"):
         list(spread_over(photos, out, partial(broken, ValueError("bad weights; give others"))))
