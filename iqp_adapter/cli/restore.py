@@ -9,6 +9,8 @@ import typer
 
 from .common import Engine, Precision
 from .films import films_among, restore_films, show_films
+from .parts import Parts
+from .ray import RAY, wants_gpu
 from .signals import stopped_by_signals
 from .terminal import progress, say, say_licence
 
@@ -84,6 +86,7 @@ def restore(
         str | None,
         typer.Option("--list", help="File with names, or - for standard input; PHOTOS is then their folder."),
     ] = None,
+    ray: Annotated[str | None, typer.Option(metavar="WHERE", help=RAY)] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")] = False,
     demo: Annotated[bool, typer.Option("--demo", help="Restore an example photo.")] = False,
 ) -> None:
@@ -94,33 +97,37 @@ def restore(
     """
     from contextlib import closing
 
-    from ..core.device import device_of
-    from ..engines.formats import FORMATS
-    from ..loader import load
-    from ..photo import Background, restore_files
-    from ..photo.detectors import detector as named_detector
-    from ..photo.measures import embedder_of, scorers_of
+    from ..photo import restore_files
 
     if demo and dry_run:
         raise ValueError("--demo writes its photo, so that it takes no --dry-run")
     films = films_among(photos or [])
-    if films and (dry_run or compare or demo or names or background):
+    if films and (dry_run or compare or demo or names or background or ray):
         raise ValueError(
-            "--dry-run, --compare, --demo, --list and --background are for photos; leave them out for a film"
+            "--dry-run, --compare, --demo, --list, --background and --ray are for photos; leave them out for a film"
         )
     sources, unread = ({}, []) if films else _sources(photos or [], names, output, demo)
     if not sources and not films:
         _end(unread)
-    place = str(device_of(device))
     if optimise and engine == "auto":  # which only torch can do
         engine = "torch"
-    where = device if engine in FORMATS else place
-    network = load(model, adapter=adapter, device=where, engine=engine, precision=precision, compile=compile)
+    parts = Parts(
+        model,
+        adapter,
+        device,
+        engine,
+        precision,
+        compile,
+        detector,
+        background,
+        drives=skip_if is not None,
+        reports=report is not None,
+        identifies=min_identity is not None,
+    )
+    made = parts() if ray is None or dry_run else parts.tried()
+    network = made["model"]
     say_licence(network)
     asked: dict[str, Any] = dict(
-        detector=named_detector(detector, place),
-        scorers=scorers_of(network, place, driving=skip_if is not None or report is not None, judge=report is not None),
-        embedder=embedder_of(wanted=report is not None, needed=min_identity is not None),
         report=report,
         quality=_quality(quality, network),
         scale=scale,
@@ -139,11 +146,16 @@ def restore(
     advice = "the same command goes on from here"
     if films:
         with stopped_by_signals(advice):
-            done = restore_films(films, output, network, **asked)
+            done = restore_films(films, output, **made, **asked)
         show_films(done)
         return _end([line for film in done for line in film.failures])
-    rest = None if background is None else Background(background, place)
-    runs = restore_files(sources, output, network, background=rest, compare=compare or demo, dry_run=dry_run, **asked)
+    asked["compare"] = compare or demo
+    if ray is None or dry_run:
+        runs = restore_files(sources, output, **made, dry_run=dry_run, **asked)
+    else:
+        from .. import cluster
+
+        runs = cluster.restore_files(sources, output, parts, ray=ray, gpu=wants_gpu(device), **asked)
     with stopped_by_signals(advice), closing(runs), progress(transient=True) as bar:
         done = list(bar.track(runs, len(sources), description="restoring"))
     (_show_plan if dry_run else _show)(done, output)

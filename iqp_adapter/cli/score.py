@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from .ray import RAY, wants_gpu
 from .signals import ended
 from .terminal import STANDARD_OUTPUT, cell, console, progress, put_json, say, say_left_out
 
@@ -55,6 +57,7 @@ def score(
         ),
     ] = None,
     cache: Annotated[Path, typer.Option(help="File that caches scores by image content.")] = CACHE,
+    ray: Annotated[str | None, typer.Option(metavar="WHERE", help=RAY)] = None,
 ) -> None:
     """Score images by no-reference metrics, or by an ensemble of them such as "mean(niqe, piqe)".
 
@@ -63,7 +66,7 @@ def score(
     A second run, or one after an interruption, scores only new images.
     """
     from ..core.metrics import canonical
-    from ..scoring.scorer import Scorer
+    from ..scoring.score_files import score_files
     from ..store.files import list_images
 
     if weights and len(metric) > 1:
@@ -72,11 +75,18 @@ def score(
     files = list_images(paths)
     say_left_out(paths)
     names = list(dict.fromkeys(map(canonical, metric)))
-    given = _members_scales(names, scales)
-    scorers = [Scorer(name, device=device, weights=weights, scales=given[name]) for name in names]
+    make = partial(_scorers, names, weights, _members_scales(names, scales))
+    scorers = make(device if ray is None else "cpu")
     graded = _graded(scorers, scale)
     with _opened(cache) as known:
-        results = _scored(files, scorers, known, batch)
+        if ray is None:
+            coming = score_files(files, scorers, known, batch)
+        else:
+            from .. import cluster
+
+            spread = partial(cluster.score_files, ray=ray, gpu=wants_gpu(device))
+            coming = spread(files, partial(make, device), known, batch)
+        results = sorted(_scored(files, coming, known), key=lambda file: file.path)
     _say_stale(results, scorers)
     if json_file != STANDARD_OUTPUT:
         _show(results, scorers, graded)
@@ -86,6 +96,14 @@ def score(
         put_json(json_file, _report(results, scorers, graded))
     if any(file.error for file in results):
         raise typer.Exit(1)
+
+
+def _scorers(
+    names: list[str], weights: Path | None, scales: dict[str, dict[str, ScoreScale]], device: str | None
+) -> list[Scorer]:
+    from ..scoring.scorer import Scorer
+
+    return [Scorer(name, device=device, weights=weights, scales=scales[name]) for name in names]
 
 
 def _check_outputs(outputs: list[Path], cache: Path) -> None:
@@ -161,15 +179,13 @@ def _opened(path: Path) -> Iterator[ScoreCache]:
         yield cache
 
 
-def _scored(files: list[Path], scorers: list[Scorer], cache: ScoreCache, batch: int) -> list[FileScores]:
+def _scored(files: list[Path], coming: Iterable[FileScores], cache: ScoreCache) -> list[FileScores]:
     """Scores files under a bar of progress; an interruption says what is left of the work."""
-
-    from ..scoring.score_files import score_files
 
     results: list[FileScores] = []
     try:
         with progress(transient=True) as bar:
-            for file in bar.track(score_files(files, scorers, cache, batch), len(files), description="scoring"):
+            for file in bar.track(coming, len(files), description="scoring"):
                 results.append(file)
     except KeyboardInterrupt as stop:
         kept = f"their scores are in {cache.path}, and the same command goes on from there" if cache.keeps else ""

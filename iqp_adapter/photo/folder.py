@@ -67,39 +67,62 @@ def restore_files(
             weights writes to it; where the report cannot be written or would overwrite another file.
     """
     pipeline = Pipeline(model, Options(**options), detector or CenterFace(), scorers, embedder, background)
-    tasks, settings = plan(sources, out, compare, report), Settings(pipeline, compare)
-    record = None if is_file(sources, out) else out / RECORD
+    tasks, is_one = plan(sources, out, compare, report), is_file(sources, out)
+    run = Run(pipeline, out, is_one, compare)
     if dry_run:
-        yield from _Run(pipeline, Journal(record), settings, compare).foreseen(tasks)
+        yield from run.foreseen(tasks)
         return
-    (out.parent if record is None else out).mkdir(parents=True, exist_ok=True)
+    prepare(tasks, out, is_one, report)
+    with run.leases:
+        yield from reported(run.over(tasks), report, lambda: run.settings.described)
+
+
+def prepare(tasks: Iterable[Task], out: Path, is_one: bool, report: Path | None) -> None:
+    """Makes the folder of results, and removes what killed processes left there.
+
+    Raises:
+        OSError: where the folder cannot be made, or the report cannot be written or would overwrite another file.
+    """
+    (out.parent if is_one else out).mkdir(parents=True, exist_ok=True)
     if report is not None:
         check_report(report)
+    for folder in {task.target.parent for task in tasks}:
+        if folder.is_dir():
+            remove_strays(folder)
+
+
+def reported(
+    reports: Generator[PhotoReport, None, None], path: Path | None, settings: Callable[[], dict[str, Any]]
+) -> Generator[PhotoReport, None, None]:
+    """Hands out reports, and writes them in the end, also when the run is interrupted, unless no settings are known."""
     done: list[PhotoReport] = []
-    with Leases(leases_of(out, record is None), settings.digest) as leases:
-        run = _Run(pipeline, Journal(record, leases.alone), settings, compare)
-        _remove_strays(tasks)
-        try:
-            for entry in run.over(tasks, leases):
+    try:
+        with closing(reports):
+            for entry in reports:
                 done.append(entry)
                 yield entry
-        finally:
-            if report is not None:
-                write_report(report, done, settings.described)
+    finally:
+        if path is not None and (described := settings()):
+            write_report(path, done, described)
 
 
 _POLL = 0.5
 """Seconds until photos that other runs are at are asked for again."""
 
 
-class _Run:
-    """Takes tasks through the pipeline and turns what happens to each into a report."""
+class Run:
+    """Takes tasks through the pipeline and turns what happens to each into a report.
 
-    def __init__(self, pipeline: Pipeline, journal: Journal, settings: Settings, compare: bool) -> None:
+    Args:
+        out: the folder of results; with `is_one`, the one result.
+    """
+
+    def __init__(self, pipeline: Pipeline, out: Path, is_one: bool, compare: bool) -> None:
         self.pipeline = pipeline
-        self.journal = journal
-        self.settings = settings
         self.compare = compare
+        self.settings = Settings(pipeline, compare)
+        self.leases = Leases(leases_of(out, is_one), self.settings.digest)
+        self.journal = Journal(None if is_one else out / RECORD, self.leases.alone)
         self.read: dict[Path, str] = {}
         """Hash of the bytes of each source that is in the pipeline."""
 
@@ -114,8 +137,11 @@ class _Run:
             else:
                 yield earlier or PhotoReport(str(task.source), str(task.target), "planned")
 
-    def over(self, tasks: Iterable[Task], leases: Leases) -> Iterator[PhotoReport]:
-        """Restores all that no earlier run has completed; what another run is at is asked for again afterwards."""
+    def over(self, tasks: Iterable[Task]) -> Generator[PhotoReport, None, None]:
+        """Restores all that no earlier run has completed; what another run is at is asked for again afterwards.
+
+        It is called inside of `leases`, once or again for further tasks.
+        """
         left: list[Task] = []
         for task in tasks:
             earlier = self._earlier(task)
@@ -124,19 +150,19 @@ class _Run:
             else:
                 yield earlier
         while left:
-            left = yield from self._round(left, leases)
+            left = yield from self._round(left)
 
-    def _round(self, tasks: Sequence[Task], leases: Leases) -> Generator[PhotoReport, None, list[Task]]:
+    def _round(self, tasks: Sequence[Task]) -> Generator[PhotoReport, None, list[Task]]:
         """Restores what is free; returns what other runs are at."""
         by_source, left = {task.source: task for task in tasks}, list[Task]()
-        with closing(self.pipeline.run(tasks, lambda task: self._source(task, leases))) as done:
+        with closing(self.pipeline.run(tasks, self._source)) as done:
             for each in done:
                 if isinstance(each, Restored):
-                    each = self._write(each, by_source, leases)
+                    each = self._write(each, by_source)
                 if isinstance(each, Task):
                     left.append(each)
                 else:
-                    leases.release(self.journal.name_of(Path(each.output)))
+                    self.leases.release(self.journal.name_of(Path(each.output)))
                     yield each
         if len(left) == len(tasks):
             time.sleep(_POLL)
@@ -155,10 +181,10 @@ class _Run:
             return None
         return replace(entry.report, source=str(task.source), output=str(task.target), status="complete")
 
-    def _source(self, task: Task, leases: Leases) -> Photo | PhotoReport | Task:
+    def _source(self, task: Task) -> Photo | PhotoReport | Task:
         """Reads a source; one that needs no restoring or cannot be restored becomes a report; another run's stays."""
         try:
-            if not leases.take(self.journal.name_of(task.target)):
+            if not self.leases.take(self.journal.name_of(task.target)):
                 return task
             return self._earlier(task) or self._opened(task)  # by a run beside this one
         except SeveralPicturesError as error:
@@ -180,15 +206,15 @@ class _Run:
         if not _holds(source, self.read[source]):
             raise OSError(f"{source} changed while it was restored; the same command takes it again")
 
-    def _write(self, restored: Restored, tasks: Mapping[Path, Task], leases: Leases) -> PhotoReport | Task:
+    def _write(self, restored: Restored, tasks: Mapping[Path, Task]) -> PhotoReport | Task:
         """Writes a result, unless another run has taken the photo over since this one stood still."""
         assert restored.photo.path is not None  # all of them were read from files
         task = tasks[restored.photo.path]
         self.settings.refuse_changes()
         report = _report(restored, task)
         try:
-            if not leases.holds(name := self.journal.name_of(task.target)):
-                leases.release(name)
+            if not self.leases.holds(name := self.journal.name_of(task.target)):
+                self.leases.release(name)
                 return task
             if restored.failure:
                 return replace(report, status="failed", note=restored.failure)
@@ -226,12 +252,6 @@ class _Run:
         target.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(target, put) as partial, one_line(target):
             write(partial)
-
-
-def _remove_strays(tasks: Iterable[Task]) -> None:
-    for folder in {task.target.parent for task in tasks}:
-        if folder.is_dir():
-            remove_strays(folder)
 
 
 def _report(restored: Restored, task: Task) -> PhotoReport:

@@ -60,6 +60,14 @@ class ScoreCache:
         rows = self._run(f"SELECT score FROM {_NAME} WHERE content = ? AND protocol = ?", (content, protocol))
         return next((score for (score,) in rows if isinstance(score, float)), None)
 
+    def all(self) -> dict[str, dict[str, float]]:
+        """Every cached score, by protocol and content."""
+        found: dict[str, dict[str, float]] = {}
+        for content, protocol, score in self._run(f"SELECT content, protocol, score FROM {_NAME}", ()):
+            if isinstance(score, float):
+                found.setdefault(str(protocol), {})[str(content)] = score
+        return found
+
     def put(self, protocol: str, scores: dict[str, float]) -> None:
         """Stores scores by content, all or none of them."""
         rows = [(content, protocol, score) for content, score in scores.items()]
