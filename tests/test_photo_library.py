@@ -318,7 +318,7 @@ def test_the_command_restores_a_tree_and_names_what_it_leaves_out(iqp: Any, libr
 
 def test_what_is_left_out_is_said_before_the_work(iqp: Any, library: Path, tmp_path: Path) -> None:
     (library / "raw.cr2").touch()
-    result = iqp(library, "-o", tmp_path / "out", "--model", "none")
+    result = iqp(library, "-o", tmp_path / "out", "--quality", "much")
     assert result.exit_code == 2 and f"left out: {library / 'raw.cr2'}: a raw photo" in result.output
 
 
