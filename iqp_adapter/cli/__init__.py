@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..version import __version__
-from . import bench, export, fetch, restore, score, train
+from . import bench, env, export, fetch, restore, score, train
 from .signals import ended_like_ctrl_c
 from .terminal import print_anything, say, shown
 
@@ -32,12 +32,21 @@ class _OneLineErrors(TyperGroup):
         except USER_ERRORS as error:
             if ctx.params["debug"]:
                 raise
-            say(f"iqp: {' '.join(str(error).split()) or type(error).__name__}", error=True, colour="red")
+            say(f"iqp: {_line(error)}", error=True, colour="red")
             raise typer.Exit(2) from None
         except Exception as error:
             if isinstance(words := getattr(error, "message", None), str):  # a usage error, with the words of the user
                 error.message = shown(words)  # type: ignore[attr-defined]
             raise
+
+
+def _line(error: BaseException) -> str:
+    """What went wrong, in one line; for a package that is not there, how to get the full set."""
+    line = " ".join(str(error).split()) or type(error).__name__
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None  # as Python says it, not the library
+    if missing is None or missing.startswith("iqp_adapter"):
+        return line
+    return f"{line}, which this command needs; pip install iqp_adapter has the full set"
 
 
 app = typer.Typer(
@@ -62,6 +71,7 @@ def main(
 
 
 app.command()(bench.bench)
+app.command()(env.env)
 app.command()(export.export)
 app.command()(fetch.fetch)
 app.command()(restore.restore)
