@@ -109,7 +109,7 @@ def build(state: Mapping[str, Tensor]) -> nn.Module:
         from gfpgan.archs.gfpganv1_arch import GFPGANv1
         from gfpgan.archs.gfpganv1_clean_arch import GFPGANv1Clean
     except ImportError:
-        raise ImportError("GFPGAN's class is in the package gfpgan; pip install gfpgan") from None
+        raise ImportError("GFPGAN's class is in the package gfpgan; pip install gfpgan, on Python 3.12 or older") from None
     if "conv_body_first.weight" in state:
         return GFPGANv1Clean(**sizes(state))
     if not hasattr(fused_act, "fused_act_ext"):
@@ -165,7 +165,7 @@ HOST = HostSpec(
     build=build,
     traceable=traceable,
     any_layout=True,
-    classes={"gfpgan": "pip install gfpgan", "spandrel": "pip install iqp_adapter[spandrel]"},
+    classes={"gfpgan": "pip install gfpgan, on Python 3.12 or older", "spandrel": "pip install iqp_adapter[spandrel]"},
     swallowed=swallowed,
     weights={
         "gfpgan": WeightFile(

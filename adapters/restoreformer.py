@@ -54,7 +54,7 @@ def build(state: Mapping[str, Tensor]) -> nn.Module:
     try:
         from gfpgan.archs.restoreformer_arch import MultiHeadDecoderTransformer, RestoreFormer
     except ImportError:
-        raise ImportError("RestoreFormer's class is in the package gfpgan; pip install gfpgan") from None
+        raise ImportError("RestoreFormer's class is in the package gfpgan; pip install gfpgan, on Python 3.12 or older") from None
     given, meets = sizes(state), sides_of_attention(state)
     if len(meets) == 1:
         return RestoreFormer(**given)
@@ -103,7 +103,7 @@ HOST = HostSpec(
     restore=restore,
     any_layout=True,
     build=build,
-    classes={"gfpgan": "pip install gfpgan", "spandrel": "pip install iqp_adapter[spandrel]"},
+    classes={"gfpgan": "pip install gfpgan, on Python 3.12 or older", "spandrel": "pip install iqp_adapter[spandrel]"},
     swallowed=swallowed,
     weights={
         "restoreformer": WeightFile(
