@@ -19,7 +19,11 @@ config.read("setup.cfg", encoding="utf-8")
 archive = Path("PKG-INFO")
 made = archive.read_text(encoding="utf-8").replace("-", "_") if archive.exists() else ""
 
-if os.environ.get("IQP_DISTRIBUTION") == "core" or f"\nName: {CORE}\n" in made:
+asked = os.environ.get("IQP_DISTRIBUTION", "")
+if asked not in ("", "core"):
+    raise SystemExit(f"IQP_DISTRIBUTION is {asked!r}; set it to core, or leave it out")
+
+if asked or f"\nName: {CORE}\n" in made:
     setup(name=CORE)
 else:
     needs = config["options"]["install_requires"] + config["options.extras_require"]["full"]

@@ -200,3 +200,11 @@ def test_a_source_archive_has_tests_and_examples_and_stays_what_it_is(source, tm
     ):
         assert (unpacked / part).is_file(), part
     assert built(unpacked, tmp_path / "wheel").name.startswith("iqp_adapter_core-")
+
+
+def test_another_distribution_is_refused(source):
+    command = [sys.executable, "setup.py", "--name"]
+    done = subprocess.run(
+        command, cwd=source, env=os.environ | {"IQP_DISTRIBUTION": "lean"}, capture_output=True, text=True
+    )
+    assert done.returncode != 0 and "IQP_DISTRIBUTION is 'lean'; set it to core" in done.stderr
