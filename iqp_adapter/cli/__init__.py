@@ -46,7 +46,7 @@ def _line(error: BaseException) -> str:
     missing = error.name if isinstance(error, ModuleNotFoundError) else None  # as Python says it, not the library
     if missing is None or missing.startswith("iqp_adapter"):
         return line
-    return f"{line}, which this command needs; pip install iqp_adapter has the full set"
+    return f"{line}; this command needs the full set: pip install iqp_adapter"
 
 
 app = typer.Typer(
