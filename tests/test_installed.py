@@ -46,15 +46,29 @@ def every_extra(root: Path) -> list[str]:
     return [name for name in config["options.extras_require"] if name != "test"]
 
 
+def imported(file: Path) -> set[str]:
+    """Packages that a file imports, anywhere in it."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.append(str(node.module))
+    return {name.split(".")[0] for name in names} - set(sys.stdlib_module_names)
+
+
 def test_every_import_is_a_declared_package(root):
     known = declared(root, *every_extra(root)) | HOSTS | {"iqp-adapter"}
     for file in [*(root / "iqp_adapter").rglob("*.py"), *(root / "adapters").glob("*.py")]:
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom) and not node.level:
-                names = [str(node.module)]
-            for name in {name.split(".")[0] for name in names} - set(sys.stdlib_module_names):
-                assert NAMES.get(name, name if name in HOSTS else _plain(name)) in known, f"{file} imports {name}"
+        for name in imported(file):
+            assert NAMES.get(name, name if name in HOSTS else _plain(name)) in known, f"{file} imports {name}"
+
+
+def test_the_library_runs_where_basicsr_cannot_be_installed(root):
+    """Hosts' classes alone are there, and gfpgan's ArcFace, without which a protocol is skipped."""
+    files = {file.stem: imported(file) for file in (root / "iqp_adapter").rglob("*.py")}
+    assert not [name for name, packages in files.items() if "basicsr" in packages]
+    assert [name for name, packages in files.items() if "gfpgan" in packages] == ["faces"]
 
 
 def test_the_full_set_has_what_was_ordered(root):
