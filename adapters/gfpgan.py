@@ -26,6 +26,7 @@ from iqp_adapter.store.fetch import WeightFile
 RELEASE = "https://github.com/TencentARC/GFPGAN/releases/download/v1.3.0"
 MIRROR = "datasets/Gourieff/ReActor/models/facerestore_models"
 LICENCE = "Apache-2.0, parts NVIDIA (research only) and CC BY-NC-SA 4.0"
+PACKAGE = "pip install gfpgan, on Python 3.12 or older"
 DEEPEST = 3
 """Levels of the U-Net's way up that attend."""
 
@@ -109,7 +110,7 @@ def build(state: Mapping[str, Tensor]) -> nn.Module:
         from gfpgan.archs.gfpganv1_arch import GFPGANv1
         from gfpgan.archs.gfpganv1_clean_arch import GFPGANv1Clean
     except ImportError:
-        raise ImportError("GFPGAN's class is in the package gfpgan; pip install gfpgan") from None
+        raise ImportError(f"GFPGAN's class is in the package gfpgan; {PACKAGE}") from None
     if "conv_body_first.weight" in state:
         return GFPGANv1Clean(**sizes(state))
     if not hasattr(fused_act, "fused_act_ext"):
@@ -165,7 +166,7 @@ HOST = HostSpec(
     build=build,
     traceable=traceable,
     any_layout=True,
-    classes={"gfpgan": "pip install gfpgan", "spandrel": "pip install iqp_adapter[spandrel]"},
+    classes={"gfpgan": PACKAGE, "spandrel": "pip install iqp_adapter[spandrel]"},
     swallowed=swallowed,
     weights={
         "gfpgan": WeightFile(

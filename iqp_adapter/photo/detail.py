@@ -94,15 +94,20 @@ def _spectra(grey: np.ndarray) -> np.ndarray:
 @cache
 def _transform() -> tuple[np.ndarray, np.ndarray]:
     """The cosine transform of a windowed row (TILE, TILE), and means over rings (TILE * TILE, 1 + RINGS)."""
-    from scipy.fft import dct
-
     y, x = np.mgrid[:TILE, :TILE] / 2  # in periods a tile
     radius, angle = np.hypot(y, x), np.degrees(np.arctan2(y, x))
     counts = (np.abs(angle - 45) <= 45 - DIAGONAL) | (radius < BASE.stop - 0.5)
     rings = (np.rint(radius)[..., None] == np.arange(1 + RINGS)) & counts[..., None]
     means = (rings / rings.sum((0, 1))).reshape(TILE * TILE, -1)
-    cosines = dct(np.eye(TILE), norm="ortho", axis=0) * np.hanning(TILE + 2)[1:-1]
-    return cosines.astype(np.float32), means.astype(np.float32)
+    windowed = _cosines() * np.hanning(TILE + 2)[1:-1]
+    return windowed.astype(np.float32), means.astype(np.float32)
+
+
+def _cosines() -> np.ndarray:
+    """The orthonormal cosine transform (TILE, TILE) of a row, a frequency a line."""
+    place = np.arange(TILE)
+    waves = np.cos(np.pi / TILE * place[:, None] * (place + 0.5))
+    return waves / np.linalg.norm(waves, axis=1, keepdims=True)
 
 
 def _last_ring(spectra: np.ndarray) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
 from functools import cache
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, get_origin, get_type_hints
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
-    from pydantic_core import ErrorDetails
 
 _WORDS = {
     "int": "a whole number",
@@ -40,7 +39,7 @@ def check_types(settings: Any) -> None:
         try:
             _adapter(hints[item.name]).validate_python(getattr(settings, item.name))
         except ValidationError as error:
-            raise ValueError(_line(item.name, error.errors()[0])) from None
+            raise ValueError(_line(item.name, dict(error.errors()[0]))) from None
 
 
 @cache
@@ -52,12 +51,12 @@ def _adapter(hint: Any) -> TypeAdapter[Any]:
     return TypeAdapter(hint, config=ConfigDict(strict=True, allow_inf_nan=False))
 
 
-def _line(name: str, error: ErrorDetails) -> str:
+def _line(name: str, error: Mapping[str, Any]) -> str:
     place = ".".join(map(str, (name, *error["loc"])))
     return f"{place} is {error['input']!r:.80}; {_advice(error)}"
 
 
-def _advice(error: ErrorDetails) -> str:
+def _advice(error: Mapping[str, Any]) -> str:
     bounds = error.get("ctx", {})
     match error["type"]:
         case "greater_than_equal":

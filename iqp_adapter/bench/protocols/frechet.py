@@ -6,17 +6,17 @@ uses.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, interpolate, max_pool2d
 
-from ...compat import make_importable
 from .base import VQFR_DRIVE, Download, Moments, Protocol, SetMeasure, released
 
 FIRST = 3000
@@ -34,7 +34,7 @@ def fid(device: torch.device, files: Sequence[Path]) -> SetMeasure:
 
     @torch.no_grad()
     def features(images: Tensor) -> Tensor:
-        return network(2 * images.to(device) - 1)[0].flatten(1).cpu()
+        return network(interpolate(2 * images.to(device) - 1, (299, 299), mode="bilinear")).cpu()
 
     return SetMeasure(f"patched Inception {inception.name}, {statistics.name}", features, reference, FIRST)
 
@@ -118,15 +118,26 @@ def _reconstructors() -> list[Any]:
 
 
 def _inception(path: Path) -> nn.Module:
-    """basicsr's patched Inception with the weights of a file, which its own constructor would download."""
-    make_importable()
-    import warnings
+    """The Inception that FID is measured with, with the weights of a file.
 
-    from basicsr.archs import inception
+    It is torchvision's, pooled as the network that TensorFlow measured with. Source: pytorch-fid (Apache-2.0).
+    """
+    from torchvision.models import inception_v3
 
-    with patch.object(inception, "load_url", lambda *_, **__: _read(path)), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return inception.InceptionV3([3], resize_input=True, normalize_input=False).eval()
+    network = inception_v3(weights=None, num_classes=1008, aux_logits=False, init_weights=False)
+    means = partial(avg_pool2d, kernel_size=3, stride=1, padding=1, count_include_pad=False)
+    for name in ("5b", "5c", "5d", "6b", "6c", "6d", "6e", "7b"):
+        _pool_by(means, network.get_submodule(f"Mixed_{name}"))
+    _pool_by(partial(max_pool2d, kernel_size=3, stride=1, padding=1), network.Mixed_7c)
+    network.load_state_dict(_read(path))
+    network.fc = nn.Identity()
+    return network.eval()
+
+
+def _pool_by(pool: Callable[[Tensor], Tensor], block: Any) -> None:
+    """Has the last branch of a block, the one that pools, do so in another way."""
+    branches = block._forward
+    block._forward = lambda x: [*branches(x)[:-1], block.branch_pool(pool(x))]
 
 
 INCEPTION = released("mseitzer/pytorch-fid", "fid_weights/pt_inception-2015-12-05-6726825d.pth", "Apache-2.0")
@@ -138,7 +149,7 @@ PROTOCOLS = (
         True,
         "set",
         fid,
-        needs=("basicsr",),
+        needs=("torchvision",),
         download=(INCEPTION, FFHQ_512),
         note="patched Inception at 299 px, pictures in [-1, 1], statistics of FFHQ at 512 px, the first 3000 pictures; "
         "biased where N is small, so compare at equal N only",
