@@ -268,7 +268,8 @@ class IQPFR(Pretrained):
         return self.predict(coded, self._quality(quality, lq.shape[0]), check_numbers("scale", scale))
 
     def _decoded(self, weights: Codes, prediction: Prediction, lq: Tensor, fidelity: float | Tensor) -> Tensor:
-        return as_unit(self.finished(self.books.mix(*weights), prediction, lq, fidelity))
+        code_tokens = self.books.mix(*weights).to(self.books.null.dtype)
+        return as_unit(self.finished(code_tokens, prediction, lq, fidelity))
 
     @torch.no_grad()
     def adopt(self, tokenizer: Tokenizer) -> None:
@@ -307,7 +308,8 @@ class IQPFR(Pretrained):
         return as_quality("any" if wanted is None else wanted, batch, [metric], self.device)
 
     def _fidelity(self, fidelity: float | Tensor | None) -> float | Tensor:
-        return check_numbers("fidelity", self.fidelity if fidelity is None else fidelity, 0, 1)
+        asked = check_numbers("fidelity", self.fidelity if fidelity is None else fidelity, 0, 1)
+        return asked.to(self.books.null) if isinstance(asked, Tensor) else asked
 
     def _pictures(self, lq: Tensor) -> Tensor:
         """Pictures that it takes as they are; compiled code does not look at numbers."""

@@ -8,9 +8,9 @@ import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-from typing_extensions import TypedDict, Unpack
+from typing_extensions import Unpack
 
 from .checkpoint import WEIGHTS
 from .files import sha256_of

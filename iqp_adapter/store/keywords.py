@@ -9,6 +9,16 @@ from typing import Any, TypeVar, get_type_hints, is_typeddict
 
 from .settings import unknown_names
 
+
+class _Own:
+    """Stands for a default that is that of whoever takes the argument in the end."""
+
+    def __repr__(self) -> str:
+        return "..."
+
+
+_OWN = _Own()
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -49,5 +59,5 @@ def _keywords(to: Any) -> Iterable[Parameter]:
     """What can only be given by name."""
     if is_typeddict(to):
         hints = get_type_hints(to).items()
-        return [Parameter(name, Parameter.KEYWORD_ONLY, default=..., annotation=hint) for name, hint in hints]
+        return [Parameter(name, Parameter.KEYWORD_ONLY, default=_OWN, annotation=hint) for name, hint in hints]
     return [each for each in signature(to).parameters.values() if each.kind is Parameter.KEYWORD_ONLY]

@@ -6,9 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
-
-from typing_extensions import TypedDict
+from typing import Any, TypedDict
 
 from . import checkpoint, hub
 from .files import atomic_path
@@ -117,7 +115,7 @@ def front_matter(facts: Mapping[str, Any], name: str, tags: Sequence[str]) -> st
         datasets=facts.get("datasets"),
         metrics=sorted({result.metric_type for result in results}) or None,
         eval_results=results or None,
-        model_name=name.split("/")[-1],
+        model_name=name.split("/")[-1] if results else None,
     )
     return data.to_yaml()
 

@@ -291,7 +291,7 @@ class IQPIR(Pretrained):
         score, fidelity = asked.get("score"), asked.get("fidelity")
         x = 2 * fit(lq, self.resolution, self.position_emb) - 1
         prediction = self.predict(x, self._score(asked["quality"]) if score is None else score)
-        weight = float(self.paints_holes) if fidelity is None else _column(fidelity)
+        weight = float(self.paints_holes) if fidelity is None else _column(fidelity, self.position_emb)
 
         def picture(codes: Tensor) -> Tensor:
             return self.decode(codes, prediction, weight, adain=not self.paints_holes) / 2 + 0.5
@@ -382,6 +382,6 @@ def _keep(levels: dict[int, Tensor], level: int, x: Tensor) -> Tensor:
     return x
 
 
-def _column(fidelity: float | Tensor) -> float | Tensor:
+def _column(fidelity: float | Tensor, like: Tensor) -> float | Tensor:
     """A fidelity for each picture (B,) -> (B, 1, 1, 1)."""
-    return fidelity.reshape(-1, 1, 1, 1) if isinstance(fidelity, Tensor) else fidelity
+    return fidelity.reshape(-1, 1, 1, 1).to(like) if isinstance(fidelity, Tensor) else fidelity
