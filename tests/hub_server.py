@@ -30,6 +30,7 @@ class Hub:
         cut: paths whose next answers break off in the middle: how many of them.
         moved: path -> where a redirect leads.
         asked: method, path and range of each request.
+        tokens: of the requests for files of repositories.
         large: uploaded contents by sha256, until a commit names them.
         private: repositories that were made so.
         branches: that were made ("owner/name@branch"); they all show the same files.
@@ -43,6 +44,7 @@ class Hub:
     cut: dict[str, int] = field(default_factory=dict)
     moved: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[str, str, str]] = field(default_factory=list)
+    tokens: set[str] = field(default_factory=set)
     large: dict[str, bytes] = field(default_factory=dict)
     private: set[str] = field(default_factory=set)
     branches: set[str] = field(default_factory=set)
@@ -133,6 +135,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.reply(200, listing if action == "tree" else {"id": repository, "sha": commit, "siblings": listing})
 
     def resolve(self, repository: str, revision: str, name: str) -> None:
+        self.hub.tokens.add(self.headers.get("Authorization", "").removeprefix("Bearer "))
         files = self.hub.repositories.get(repository)
         if files is None:
             return self.reply(404, headers={"X-Error-Code": "RepoNotFound"})
