@@ -62,7 +62,8 @@ def model_card(config: Mapping[str, Any], name: str) -> str:
     host, adapter, facts = config["host"], config["adapter"], facts_of(config, OURS)
     sites = [(site["path"], site["layout"], site["dim"]) for site in adapter["sites"]]
     return f"""---
-{front_matter(facts, name, ["iqp-adapter", host["name"]])}---
+{front_matter(facts, name, ["iqp-adapter", host["name"]])}
+---
 
 # {name.split("/")[-1]}
 

@@ -26,7 +26,8 @@ def model_card(model: Pretrained, config: Mapping[str, Any], name: str) -> str:
     kind, facts = type(model).__name__, facts_of(config, model.to_config())
     sizes = {entry: value for entry, value in model.to_config().items() if entry not in ("score_scale", SET_SCALES)}
     return f"""---
-{front_matter(facts, name, ["iqp-adapter", kind.lower()])}---
+{front_matter(facts, name, ["iqp-adapter", kind.lower()])}
+---
 
 # {name.split("/")[-1]}
 
