@@ -14,7 +14,7 @@ from .engines.choice import AUTO, TORCH, run_by
 from .engines.exported import Exported, as_asked, is_exported
 from .engines.formats import FORMATS
 from .hosts.loading import SUFFIXES, load_host
-from .hosts.wrap import wrap
+from .hosts.wrap import block_sizes, wrap
 from .hosts.wrapped import WrappedHost
 from .native import from_pretrained
 from .restorer import Restorer
@@ -23,7 +23,7 @@ from .store.hub import HubOptions
 from .store.keywords import of_kind, passes_on
 
 
-@passes_on(wrap)
+@passes_on(wrap, more=block_sizes)
 def load(
     source: Any,
     *,

@@ -82,7 +82,7 @@ def spec_for(adapter: SavedAdapter, host: nn.Module, kind: str | None, restore: 
     host file describes, what the adapter remembers."""
     if kind is not None:
         return named(kind)
-    if not adapter.host or is_known(adapter.host.get("name")):
+    if is_known(adapter.host.get("name")):
         return recognise(host)
     return described(host, restore or first_output, Sizes.from_dict(adapter.host))
 

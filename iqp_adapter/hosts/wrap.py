@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from ..core.adapter import ATTENTION, Adapter, kind_of_block
+from ..core.adapter import ATTENTION, KINDS, Adapter, kind_of_block
 from ..core.device import placed
 from ..core.quality import ScoreScale
 from ..core.sites import Site
@@ -42,7 +42,12 @@ class WrapOptions(HubOptions, total=False):
     full: str
 
 
-@passes_on(WrapOptions)
+def block_sizes() -> list[str]:
+    """Names of the sizes of every kind of block, of other people's kinds as well."""
+    return [name for kind in KINDS.values() for name in kind.sizes]
+
+
+@passes_on(WrapOptions, more=block_sizes)
 def wrap(
     host: Any,
     *,

@@ -22,11 +22,12 @@ _OWN = _Own()
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def passes_on(to: Any) -> Callable[[Function], Function]:
+def passes_on(to: Any, more: Callable[[], Iterable[str]] = tuple) -> Callable[[Function], Function]:
     """For a function that passes its last parameter, `**rest`, on: `help` shows every name that it may hold.
 
     Args:
         to: the TypedDict of `**rest: Unpack[...]`, or the function that `rest` goes to.
+        more: names that are known only when it is called.
 
     Returns:
         a decorator; the function then raises TypeError for an unknown name, with the nearest known one.
@@ -35,16 +36,17 @@ def passes_on(to: Any) -> Callable[[Function], Function]:
     def decorate(function: Function) -> Function:
         own = signature(function)
         [*named, _] = own.parameters.values()
-        more = [each for each in _keywords(to) if each.name not in own.parameters]
-        known = [each.name for each in (*named, *more) if each.name not in ("self", "cls")]
+        shown = [*named, *(each for each in _keywords(to) if each.name not in own.parameters)]
+        names = [each.name for each in shown if each.name not in ("self", "cls")]
 
         @wraps(function)
         def checked(*args: Any, **kwargs: Any) -> Any:
+            known = dict.fromkeys([*names, *more()])
             if unknown := unknown_names(kwargs, known, function.__qualname__):
                 raise TypeError(f"unknown argument {unknown}")
             return function(*args, **kwargs)
 
-        checked.__signature__ = own.replace(parameters=[*named, *more])  # type: ignore[attr-defined]
+        checked.__signature__ = own.replace(parameters=shown)  # type: ignore[attr-defined]
         return checked  # type: ignore[return-value]
 
     return decorate
