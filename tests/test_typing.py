@@ -31,7 +31,6 @@ model(x)[0], model(x)["image"]
 iqp.wrap(nn.Identity(), revision="v2", token=True, cache_dir="here", local_files_only=True, token_dim=3)
 iqp.wrap(nn.Identity(), revison="v2")  # error: Unexpected keyword argument "revison" for "wrap"
 iqp.IQPFR.from_pretrained("tiny", force_download="yes")  # error: Argument "force_download"
-iqp.load("tiny").restore(x, 1, 1, 1, 1)  # error: Too many positional arguments for "restore"
 iqp.IQPFR.from_pretrained().push_to_hub("me/it", licence="mit", commit_message="Now")
 iqp.IQPFR.from_pretrained().save_pretrained("here", license="mit")  # error: Unexpected keyword argument "license"
 """
