@@ -30,6 +30,8 @@ class Hub:
         cut: paths whose next answers break off in the middle: how many of them.
         moved: path -> where a redirect leads.
         asked: method, path and range of each request.
+        tokens: by which files of repositories were asked for, and commits made.
+        titles: of the commits.
         large: uploaded contents by sha256, until a commit names them.
         private: repositories that were made so.
         branches: that were made ("owner/name@branch"); they all show the same files.
@@ -43,6 +45,8 @@ class Hub:
     cut: dict[str, int] = field(default_factory=dict)
     moved: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[str, str, str]] = field(default_factory=list)
+    tokens: set[str] = field(default_factory=set)
+    titles: list[str] = field(default_factory=list)
     large: dict[str, bytes] = field(default_factory=dict)
     private: set[str] = field(default_factory=set)
     branches: set[str] = field(default_factory=set)
@@ -133,6 +137,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.reply(200, listing if action == "tree" else {"id": repository, "sha": commit, "siblings": listing})
 
     def resolve(self, repository: str, revision: str, name: str) -> None:
+        self.with_token()
         files = self.hub.repositories.get(repository)
         if files is None:
             return self.reply(404, headers={"X-Error-Code": "RepoNotFound"})
@@ -185,7 +190,11 @@ class Handler(BaseHTTPRequestHandler):
         ]
         self.reply(200, {"transfer": "basic", "objects": objects})
 
+    def with_token(self) -> None:
+        self.hub.tokens.add(self.headers.get("Authorization", "").removeprefix("Bearer "))
+
     def change(self, repository: str, lines: list[dict[str, Any]]) -> None:
+        self.with_token()
         files = self.hub.repositories[repository]
         for line in lines:
             value = line["value"]
@@ -193,6 +202,8 @@ class Handler(BaseHTTPRequestHandler):
                 files[value["path"]] = base64.b64decode(value["content"])
             elif line["key"] == "lfsFile":
                 files[value["path"]] = self.hub.large[value["oid"]]
+            elif line["key"] == "header":
+                self.hub.titles.append(value["summary"])
         commit = self.hub.commit(repository)
         self.reply(200, {"commitUrl": f"{self.hub.url}/{repository}/commit/{commit}", "commitOid": commit})
 

@@ -470,7 +470,7 @@ def test_a_vqgan_of_another_host_is_refused_in_one_line(faces, tmp_path):
 
 def run_example(name, arguments, monkeypatch, root, host):
     for module in ("iqp_adapter.hosts.wrap", "iqp_adapter.training.adapter_training"):
-        monkeypatch.setattr(f"{module}.load_host", lambda source, kind=None, into=None: host)
+        monkeypatch.setattr(f"{module}.load_host", lambda source, kind=None, into=None, **options: host)
     monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
     runpy.run_path(str(root / "examples" / name))
 

@@ -408,8 +408,8 @@ class TestModels:
         for parameter in wrapped.parameters():
             nn.init.normal_(parameter, std=0.3)
         wrapped.save_pretrained(tmp_path / "adapter")
-        for module in ("loader", "hosts.wrap"):  # no file has this size
-            monkeypatch.setattr(f"iqp_adapter.{module}.load_host", lambda source, *form: tiny.build())
+        for module in ("loader", "hosts.wrapped"):  # no file has this size
+            monkeypatch.setattr(f"iqp_adapter.{module}.load_host", lambda source, *form, **options: tiny.build())
         found = candidates(["some/codeformer.pth"], [str(tmp_path / "adapter")], ["best"])
         assert [one.name for one in found] == ["input", "codeformer", "codeformer + adapter, best"]
         assert found[1].conditioned_on == () and found[2].conditioned_on == ("niqe",)

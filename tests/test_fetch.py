@@ -52,9 +52,9 @@ def file(server: Hub) -> WeightFile:
     return WeightFile(f"{server.url}/release/{NAME}", "MIT", SHA256)
 
 
-def refused(call: Callable[..., Any], *arguments: Any) -> str:
+def refused(call: Callable[..., Any], *arguments: Any, **options: Any) -> str:
     with pytest.raises(OSError) as caught:
-        call(*arguments)
+        call(*arguments, **options)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -269,19 +269,19 @@ def test_a_damaged_file_is_fetched_again_when_that_is_asked_for(server, file, tm
     with pytest.raises(ValueError, match="or fetch it again by 'iqp fetch --force'"):
         fetch(file, folder)
     server.files.clear()
-    refused(fetch, file, folder, None, True)
+    refused(fetch, file, folder, force_download=True)
     assert path.read_bytes() == CONTENT[:-1], "what is there goes only when the new one has come"
     server.files[f"/release/{NAME}"] = CONTENT
-    assert fetch(file, folder, force=True) == path == fetch(file, folder) and path.read_bytes() == CONTENT
+    assert fetch(file, folder, force_download=True) == path == fetch(file, folder) and path.read_bytes() == CONTENT
 
 
 def test_a_damaged_copy_is_replaced_by_the_mirrors_as_well(server, file, tmp_path, monkeypatch):
     (tmp_path / "good").write_bytes(CONTENT)
-    monkeypatch.setattr(fetching.hub, "fetch_file", lambda address, force: tmp_path / "good")
+    monkeypatch.setattr(fetching.hub, "fetch_file", lambda address, **options: tmp_path / "good")
     mirrored = WeightFile(file.url, "MIT", SHA256, "me/weights/copy.pth")
     fetching.cache().mkdir(parents=True)
     (fetching.cache() / NAME).write_bytes(b"damaged")
-    assert fetch(mirrored, force=True) == fetching.cache() / NAME == fetch(mirrored) and not server.asked
+    assert fetch(mirrored, force_download=True) == fetching.cache() / NAME == fetch(mirrored) and not server.asked
 
 
 def test_a_slow_transfer_is_given_up_whatever_the_attempts(server, file, tmp_path, monkeypatch):

@@ -174,7 +174,7 @@ def test_an_adapter_that_was_pushed_is_loaded_elsewhere(server, tmp_path):
     assert server.large and files["model.safetensors"] in server.large.values(), "weights go to the large file storage"
     assert server.private == {"me/thing"} and server.branches == {"me/thing@next"}
     card = files["README.md"].decode()
-    assert card.startswith('---\nlicense: "mit"\nlibrary_name: "iqp_adapter"\n')
+    assert card.startswith("---\nlibrary_name: iqp_adapter\nlicense: mit\npipeline_tag: image-to-image\n")
     assert "iqp-lite@" in card and "(Apache-2.0, trained on CC BY 4.0 photos)" in card and "S-Lab License 1.0" in card
     loaded = run(WRAP, server.url, tmp_path / "theirs", "me/thing")
     assert loaded.returncode == 0, loaded.stderr

@@ -146,8 +146,9 @@ def test_saving_again_keeps_what_is_told_of_its_making(saved, tmp_path):
     iqp.wrap(seeded(), adapter=saved).save_pretrained(tmp_path / "again", licence="mit")
     config, _ = checkpoint.load(tmp_path / "again")
     assert (config["licence"], config["training"]) == ("mit", {"steps": 3})
-    with pytest.raises(ValueError, match="^host, version cannot be a fact's name, since the config needs it; choose"):
+    with pytest.raises(TypeError, match="^unknown argument host, version; WrappedHost.save_pretrained knows save"):
         trained().save_pretrained(tmp_path / "third", host="me", version=1)
+    assert not (tmp_path / "third").exists()
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ def main(
 ) -> None:
     model = IQPFR.from_pretrained(run / f"stage{stage}" / "model")
     model.fidelity = fidelity
-    model.save_pretrained(hub.BUILTIN / f"iqpfr-{name}", dtype=torch.float16, license="CC BY 4.0")
+    model.save_pretrained(hub.BUILTIN / f"iqpfr-{name}", dtype=torch.float16, licence="CC BY 4.0")
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def _fetched(name: str, file: WeightFile, folder: Path | None, force: bool) -> P
     from ..store.fetch import fetch
 
     with _Bar(name) as bar:
-        return fetch(file, folder, bar, force)
+        return fetch(file, folder, bar, force_download=force)
 
 
 def _from_hub(name: str, folder: Path | None, force: bool) -> Path:
@@ -99,10 +99,10 @@ def _from_hub(name: str, folder: Path | None, force: bool) -> Path:
     if folder:
         raise ValueError("what is on the Hub goes into its cache; leave --output out")
     if hub.is_id(name):
-        return hub.fetch_checkpoint(name, force=force)
+        return hub.fetch_checkpoint(name, force_download=force)
     if name.removeprefix(hub.DATASETS).count("/") < 2:
         raise ValueError("give owner/name for a checkpoint, or owner/name/path/file")
-    return hub.fetch_file(name, force)
+    return hub.fetch_file(name, force_download=force)
 
 
 class _Bar:

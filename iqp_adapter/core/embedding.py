@@ -50,7 +50,8 @@ class ScoreEmbedding(nn.Module):
             tokens (B, T, D).
         """
         features = torch.where(quality.isnan()[..., None], self.no_preference, self.waves(quality.nan_to_num()))
-        tokens = self.mlp(features.flatten(1)).unflatten(1, self.base.shape)  # (B, T * D) -> (B, T, D)
+        own = features.flatten(1).to(self.base.dtype)
+        tokens = self.mlp(own).unflatten(1, self.base.shape)  # (B, T * D) -> (B, T, D)
         return self.norm(self.base + tokens)
 
     def waves(self, quality: Tensor) -> Tensor:

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from ..core.adapter import ATTENTION, Adapter
-from ..core.metrics import NEWEST, families
-from ..core.quality import BEST, SET_SCALES, ScoreScale
-from ..store import checkpoint
-from ..store.files import atomic_path
+from ..core.quality import SET_SCALES
+from ..scoring.card_parts import scorer_licence, scorers, training_sets
+from ..store.publishing import UNKNOWN, facts_of, front_matter, sections, table
 from .dial import Dial
 from .spec import HostSpec
 
-OURS = "Apache-2.0, trained on CC BY 4.0 photos"
-PYIQA = "pyiqa, PolyForm Noncommercial 1.0.0"
-"""Licences of this project's metrics, and of every other one."""
-
-UNKNOWN = "not stated"
-_ELSEWHERE = ("kind", "version", "host", "adapter", "retrained", "base_model")
-"""Entries of a config that are no facts, or that only the front matter shows."""
+OURS = ("kind", "version", "host", "adapter", "retrained")
+"""Entries of a config that are no facts."""
 
 
 def describe(host: nn.Module, spec: HostSpec, dial: Dial) -> str:
@@ -58,38 +49,20 @@ def _own_dial(dial: Dial) -> list[str]:
     return [f"a dial of its own: {dial.own.argument}, a score of {dial.own.scale.metric}, {numbers}"]
 
 
-def scorer_licence(metric: str) -> str:
-    """Of a metric, or of every member of an ensemble."""
-    return "; ".join(dict.fromkeys(OURS if name in NEWEST else PYIQA for name in families(metric)))
-
-
-def write_card(folder: str | Path, name: str) -> None:
-    """Writes README.md beside a saved adapter.
-
-    Args:
-        name: of the adapter on the Hub ("owner/name").
-    """
-    config, _ = checkpoint.load(folder)
-    with atomic_path(Path(folder) / "README.md") as path:
-        path.write_text(model_card(config, name), encoding="utf-8")
-
-
 def model_card(config: Mapping[str, Any], name: str) -> str:
     """The model card of a saved adapter, of what its config tells; what it does not tell is said to be missing.
 
     Args:
-        config: of the checkpoint. Beside what every adapter has, its facts `licence` (by its id on the Hub),
-            `base_model` (Hub id of the host), `data`, `metrics` and `limits` have places of their own.
+        config: of the checkpoint.
         name: of the adapter on the Hub ("owner/name").
+
+    Raises:
+        ValueError: for facts that the Hub would not understand.
     """
-    host, adapter = config["host"], config["adapter"]
-    facts = {key: value for key, value in config.items() if key not in _ELSEWHERE}
-    metrics = [scale["metric"] for scale in adapter["score_scales"]]
-    scorers = "; ".join(f"{metric} ({scorer_licence(metric)})" for metric in metrics) or UNKNOWN
+    host, adapter, facts = config["host"], config["adapter"], facts_of(config, OURS)
     sites = [(site["path"], site["layout"], site["dim"]) for site in adapter["sites"]]
-    known = {key: _text(facts.pop(key, UNKNOWN)) for key in ("licence", "data", "metrics", "limits")}
     return f"""---
-{_front_matter(config)}
+{front_matter(facts, name, ["iqp-adapter", host["name"]])}
 ---
 
 # {name.split("/")[-1]}
@@ -106,35 +79,21 @@ restored = model.restore(lq, quality="best")  # (B, 3, H, W) RGB in [0, 1]
 
 | what | licence |
 | --- | --- |
-| this adapter | {known["licence"]} |
+| this adapter | {facts.get("licence", UNKNOWN)} |
 | its host | {host["licence"]} |
-| the metric behind the dial | {scorers} |
+| the metric behind the dial | {scorers([scale["metric"] for scale in adapter["score_scales"]])} |
 
 ## Sites
 
-{_table(("site", "layout", "dim"), sites)}
+{table(("site", "layout", "dim"), sites)}
 
 At each of them: {adapter.get("block", ATTENTION)}.
-{_sets(adapter.get(SET_SCALES, {}))}
-## Data
-
-{known["data"]}
-
-## Metrics
-
-{known["metrics"]}
-
-## Limits
-
-{known["limits"]}
-
-The dial asks for a better score of a metric, which is no proof of likeness: details of a restored face are invented,
-and it is no evidence of who is shown.
-
+{training_sets(adapter.get(SET_SCALES, {}))}
+{sections(facts)}
 ## Host weights
 
 Fingerprint of those it was trained for: `{host["values"][:16]}` (values), `{host["shapes"][:16]}` (keys and shapes).
-{_further(facts)}"""
+"""
 
 
 def _held(config: Mapping[str, Any]) -> str:
@@ -147,55 +106,6 @@ def _held(config: Mapping[str, Any]) -> str:
         f"weights on, so that the host's licence\n({config['host']['licence']}) is theirs too. Decoder and codebook "
         f"stay the host's."
     )
-
-
-def _sets(scales: Mapping[str, Any]) -> str:
-    """What quality means in each training set; nothing where there was one set alone."""
-    if not scales:
-        return ""
-    asked = (0.0, 0.5, BEST)
-    rows = [
-        (name, *map("{:.4g}".format, _scores(ScoreScale.from_dict(scale), asked))) for name, scale in scales.items()
-    ]
-    return f"""
-## Training sets
-
-Trained on several sets of pictures. Quality is that within a picture's own set, so that the score of a quality differs
-by set:
-
-{_table(("set", *(f"score at quality {quality:g}" for quality in asked)), rows)}
-"""
-
-
-def _scores(scale: ScoreScale, qualities: Sequence[float]) -> list[float]:
-    return scale.score(torch.tensor(qualities)).tolist()
-
-
-def _front_matter(config: Mapping[str, Any]) -> str:
-    """YAML by which the Hub sorts models; JSON values are YAML too."""
-    unknown = {"license": "other", "license_name": "not-stated"}
-    entries = {
-        **({"license": config["licence"]} if "licence" in config else unknown),
-        "library_name": "iqp_adapter",
-        "pipeline_tag": "image-to-image",
-        "tags": ["face-restoration", "iqp-adapter", config["host"]["name"]],
-    }
-    if "base_model" in config:
-        entries["base_model"] = config["base_model"]
-    return "\n".join(f"{key}: {json.dumps(value)}" for key, value in entries.items())
-
-
-def _further(facts: Mapping[str, Any]) -> str:
-    return f"\n## Further facts\n\n{_text(facts)}\n" if facts else ""
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else f"```json\n{json.dumps(value, indent=2)}\n```"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 def _rows(adapter: Adapter) -> list[tuple[str, ...]]:

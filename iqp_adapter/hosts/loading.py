@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from ..compat import make_importable
 from ..store import hub
@@ -21,51 +22,90 @@ from ..store.checkpoint import load_strict
 from ..store.fetch import fetch
 from ..store.files import some_of
 from ..store.foreign import read_foreign
+from ..store.hub import HubOptions
 from .keys import first, readings
-from .registry import hosts, kind_of, named, nearest, published
+from .registry import hosts, is_known, kind_of, named, nearest, published, recognise
+from .saved import SavedAdapter
 from .spec import HostSpec
+from .unknown import Restore, Sizes, described, first_output
 
 logger = logging.getLogger(__name__)
 
 SUFFIXES = (".safetensors", ".pth", ".ckpt", ".pt")
 
 
-def load_host(source: Any, kind: str | None = None, into: nn.Module | None = None) -> nn.Module:
+def load_host(
+    source: Any, kind: str | None = None, into: nn.Module | None = None, **options: Unpack[HubOptions]
+) -> nn.Module:
     """The restorer that `source` stands for; what is read from a file is in eval mode, on the CPU.
 
     Args:
-        source: a spandrel descriptor, whose own module is taken; the path of a weight file; a published name
-            ("codeformer"), which is fetched once; or "owner/name/path/file" on the Hugging Face Hub.
+        source: a module, which is taken as it is; a spandrel descriptor, whose own module is taken; the path of a
+            weight file; a published name ("codeformer"), which is fetched once; or "owner/name/path/file" on the
+            Hugging Face Hub.
         kind: name of the kind that a file is of; by default it is told from its keys.
         into: an instance of the host's class that takes the weights of the file, strictly, and stays on its device; for
             hosts whose class no package has.
 
     Raises:
         TypeError: for something else.
-        ValueError: for a name that is none of these, and for a file whose kind is not known or cannot be built.
+        ValueError: for a name that is none of these, for a file whose kind is not known or cannot be built, and for a
+            revision of something that is not on the Hub.
         ImportError: where a package is missing that has the host's class.
         OSError: where a file is missing and cannot be fetched.
     """
     if into is not None and not isinstance(source, (str, Path)):
         raise TypeError(f"into= takes the weights of a file, and this is a {type(source).__name__}; wrap it without")
-    if is_descriptor(source):
-        return source.model
     if not isinstance(source, (str, Path)):
-        raise TypeError(f"cannot wrap a {type(source).__name__}; give {_FORMS}")
-    file = _file(source, buildable=into is None)
+        hub.refuse_revision(f"a {type(source).__name__}", options)
+        return _module(source)
+    file = _file(source, into is None, options)
     return load_file(file, kind) if into is None else load_into(into, file, kind)
 
 
-def _file(source: str | Path, buildable: bool) -> Path:
+def published_for(adapter: SavedAdapter) -> str:
+    """The published weights of the host that an adapter was trained for: those that have the name of its kind.
+
+    Raises:
+        ValueError: where there are none.
+    """
+    kind = str(adapter.host.get("name"))
+    names = list(named(kind).weights) if is_known(kind) else []
+    if kind not in names and len(names) != 1:
+        ways = f"published are {', '.join(names)}" if names else "no weights of which are published"
+        raise ValueError(f"{adapter.name} was trained for {kind}, {ways}; give host=, as wrap takes it")
+    return kind if kind in names else names[0]
+
+
+def spec_for(adapter: SavedAdapter, host: nn.Module, kind: str | None, restore: Restore | None) -> HostSpec:
+    """What is known of the host of an adapter: the kind that is named, or the one that recognises it; of a host that no
+    host file describes, what the adapter remembers."""
+    if kind is not None:
+        return named(kind)
+    if is_known(adapter.host.get("name")):
+        return recognise(host)
+    return described(host, restore or first_output, Sizes.from_dict(adapter.host))
+
+
+def _module(source: Any) -> nn.Module:
+    if isinstance(source, nn.Module):
+        return source
+    if is_descriptor(source):
+        return source.model
+    raise TypeError(f"cannot wrap a {type(source).__name__}; give {_FORMS}")
+
+
+def _file(source: str | Path, buildable: bool, options: HubOptions) -> Path:
     """The weight file of a source, fetched if need be; if it is to be built, only where that can be done."""
     if os.path.isfile(source) or isinstance(source, Path):
+        hub.refuse_revision(source, options)
         return Path(source)
     if source in published():
         if buildable:
             refuse_unbuildable(next(spec for spec in hosts().values() if source in spec.weights), source)
-        return fetch(published()[source])
+        return fetch(published()[source], **options)
     if re.fullmatch(rf"({hub.DATASETS})?[\w-][\w.-]*/[\w.-]+/.*({'|'.join(map(re.escape, SUFFIXES))})", source):
-        return hub.fetch_file(source)
+        return hub.fetch_file(source, **options)
     close = get_close_matches(source, published(), n=1)
     hint = f"did you mean {close[0]!r}" if close else f"published names: {', '.join(sorted(published()))}"
     raise ValueError(f"{source!r} is neither a file here nor a published name; {hint}; else give {_FORMS}")

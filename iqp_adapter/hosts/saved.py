@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from ..core.adapter import ATTENTION, KINDS, Adapter
 from ..core.quality import SET_SCALES
 from ..core.sites import Layout
 from ..scoring.scales import read_scale, read_set_scales, say_stale
 from ..store import checkpoint, hub
+from ..store.hub import HubOptions
+from ..store.publishing import facts_of
 from ..store.reading import Fields
 from ..version import __version__
-from .card import write_card
+from .card import OURS
 from .spec import HostSpec, fingerprint
 
 KIND, RETRAINED = "adapter", "retrained"
 """Kinds of checkpoints: an adapter for a host as it is, and one with parameters of its host that were retrained."""
-
-OURS = ("kind", "version", "host", "adapter", "retrained")
-"""Entries of the config that this file writes; the others are facts."""
 
 _PREFIX = "retrained."
 """Start of the keys of tensors that were retrained."""
@@ -44,7 +43,11 @@ def host_entry(host: nn.Module, spec: HostSpec, state: Mapping[str, Tensor]) -> 
 
 
 def save_adapter(
-    folder: str | Path, adapter: Adapter, host: Mapping[str, Any], dtype: torch.dtype | None, facts: Any
+    save_directory: str | Path,
+    adapter: Adapter,
+    host: Mapping[str, Any],
+    dtype: torch.dtype | None,
+    facts: Mapping[str, Any],
 ) -> None:
     """Writes config.json and model.safetensors; the host's weights are told by their fingerprint, not stored.
 
@@ -52,13 +55,11 @@ def save_adapter(
 
     Args:
         host: its entry, by `host_entry`.
+        facts: by the names of `store.publishing.Facts`.
 
     Raises:
-        ValueError: for facts under a name that the config needs itself, and for numbers that the dtype does not have.
+        ValueError: for numbers that the dtype does not have.
     """
-    taken = sorted(set(OURS) & set(facts))
-    if taken:
-        raise ValueError(f"{', '.join(taken)} cannot be a fact's name, since the config needs it; choose another")
     config = {
         "kind": RETRAINED if adapter.retrained else KIND,
         "version": __version__,
@@ -70,7 +71,7 @@ def save_adapter(
     }
     usual = {key: torch.float16 if key.startswith(_PREFIX) else None for key in adapter.state_dict()}
     state = {key: _as(key, value, dtype or usual[key]) for key, value in adapter.state_dict().items()}
-    checkpoint.save(folder, state, config)
+    checkpoint.save(save_directory, state, config)
 
 
 def _as(key: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
@@ -82,60 +83,48 @@ def _as(key: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
     return cast
 
 
-def push_adapter(
-    repository: str,
-    adapter: Adapter,
-    host: Mapping[str, Any],
-    name: str,
-    *,
-    private: bool | None = None,
-    token: str | None = None,
-    revision: str | None = None,
-    dtype: torch.dtype | None = None,
-    **facts: Any,
-) -> str:
-    """Uploads an adapter to the Hugging Face Hub, with a model card.
+class SavedAdapter(NamedTuple):
+    """An adapter as it was read, before it is known whether it fits a host."""
 
-    Args:
-        repository: "owner/name"; made where it is missing.
-        host: its entry, by `host_entry`.
-        name: of the adapter in its model, for the error's sake.
-        private, token, revision: as for `hub.push`.
-        dtype, facts: as for `save_adapter`; `card.model_card` says which facts have a place of their own in the card.
+    name: str
+    config: dict[str, Any]
+    state: dict[str, Tensor]
 
-    Returns:
-        The commit's address.
+    @property
+    def host(self) -> dict[str, Any]:
+        """What it says of the host that it was trained for: its name and, of one that no host file describes, the sizes
+        of pictures that it takes. Empty where it says nothing, which `fitted` refuses."""
+        host = self.config.get("host")
+        return host if isinstance(host, dict) else {}
 
-    Raises:
-        ValueError: for an adapter that has learned nothing.
-        OSError: where the Hub cannot be reached, or refuses.
-    """
-    if not adapter.learned:
-        raise ValueError(f"adapter {name!r} has learned nothing (every block adds zero); train it, then push it")
-    with TemporaryDirectory() as folder:
-        save_adapter(folder, adapter, host, dtype, facts)
-        write_card(folder, repository)
-        return hub.push(folder, repository, private=private, token=token, revision=revision)
+    def fitted(self, host: nn.Module, spec: HostSpec, allow_other_weights: bool = False) -> Adapter:
+        """The adapter for a host.
+
+        Raises:
+            ValueError: where it was trained for another host, other sites or other weights, or is no adapter at all.
+        """
+        name, config, state = self
+        if config.get("kind") not in (KIND, RETRAINED):
+            raise ValueError(f"{name} holds no adapter but a model of its own; load it by iqp_adapter.load")
+        _refuse_unknown(name, config)
+        _compare(name, config, host, spec, allow_other_weights)
+        weights = {key: value.float() for key, value in state.items()}
+        names = _retrained_names(name, config, state)
+        adapter = checkpoint.load_built(lambda: _built(config["adapter"], names, host), weights, source=name)
+        for scale in config["adapter"]["score_scales"]:
+            say_stale(name, scale["metric"])
+        adapter.facts = facts_of(config, OURS)
+        return adapter
 
 
-def load_adapter(name: str | Path, host: nn.Module, spec: HostSpec, allow_other_weights: bool = False) -> Adapter:
+def read_adapter(name: str | Path, **options: Unpack[HubOptions]) -> SavedAdapter:
     """Reads an adapter from a folder or the Hugging Face Hub.
 
     Raises:
-        ValueError: where it was trained for another host, other sites or other weights, or is no adapter at all.
+        ValueError: for a name that is neither, and a damaged checkpoint.
+        OSError: where it is not on this machine and cannot be fetched.
     """
-    config, state = checkpoint.load(hub.resolve(name))
-    if config.get("kind") not in (KIND, RETRAINED):
-        raise ValueError(f"{name} holds no adapter but a model of its own; load it by iqp_adapter.load")
-    _refuse_unknown(str(name), config)
-    _compare(str(name), config, host, spec, allow_other_weights)
-    weights = {key: value.float() for key, value in state.items()}
-    names = _retrained_names(str(name), config, state)
-    adapter = checkpoint.load_built(lambda: _built(config["adapter"], names, host), weights, source=str(name))
-    for scale in config["adapter"]["score_scales"]:
-        say_stale(str(name), scale["metric"])
-    adapter.facts = {key: value for key, value in config.items() if key not in OURS}
-    return adapter
+    return SavedAdapter(str(name), *checkpoint.load(hub.resolve(name, **options)))
 
 
 def _retrained_names(name: str, config: dict[str, Any], state: Mapping[str, Tensor]) -> list[str]:
@@ -156,14 +145,6 @@ def _built(config: dict[str, Any], names: Sequence[str], host: nn.Module) -> Ada
     adapter, own = Adapter.from_config(config), dict(host.named_parameters())
     adapter.retrain({name: own[name].float() for name in sorted(names, key=list(own).index)})
     return adapter
-
-
-def trained_host(name: str | Path) -> dict[str, Any]:
-    """What an adapter says of the host that it was trained for: its name and, of one that no host file describes, the
-    sizes of pictures that it takes. Empty where it says nothing, which `load_adapter` refuses."""
-    config, _ = checkpoint.load(hub.resolve(name))
-    host = config.get("host")
-    return host if isinstance(host, dict) else {}
 
 
 def _refuse_unknown(name: str, config: dict[str, Any]) -> None:

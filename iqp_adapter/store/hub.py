@@ -5,8 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
+
+from typing_extensions import Unpack
 
 from .checkpoint import WEIGHTS
 from .files import sha256_of
@@ -17,30 +21,72 @@ logger = logging.getLogger(__name__)
 
 BUILTIN = Path(__file__).parents[1] / "weights"
 DATASETS = "datasets/"
+COMMIT_MESSAGE = "Upload by iqp_adapter"
 
 
-def resolve(name: str | Path, *, prefix: str = "", revision: str | None = None) -> Path:
+class HubOptions(TypedDict, total=False):
+    """How something is found on the Hugging Face Hub, by the names of its client and with the same defaults.
+
+    They are keyword arguments of all that can reach the Hub. What is not on the Hub needs none of them, and what its
+    authors have published elsewhere is fetched by them as well, but for `token`.
+
+    Attributes:
+        revision: branch, tag or commit; by default the newest of the main branch. Refused for what is not on the Hub.
+        token: by which private models are read; by default the one of 'hf auth login'. False sends none.
+        cache_dir: folder of the cache, by default that of the Hub's client.
+        local_files_only: takes what is in the cache, and asks no server.
+        force_download: fetches it again, although it is in the cache.
+    """
+
+    revision: str | None
+    token: str | bool | None
+    cache_dir: str | Path | None
+    local_files_only: bool
+    force_download: bool
+
+
+def resolve(name: str | Path, *, prefix: str = "", **options: Unpack[HubOptions]) -> Path:
     """The folder of a checkpoint, for `checkpoint.load`; fetches a checkpoint of the Hub first.
 
     Args:
         name: of a built-in checkpoint ("tiny"), a folder, or a Hub id ("owner/name"). A `Path` is always a folder.
         prefix: of the built-in folders of one kind ("iqpfr-").
-        revision: branch, tag or commit on the Hub.
 
     Raises:
-        ValueError: for a name that is none of the three.
+        ValueError: for a name that is none of the three, and a revision of what is not on the Hub.
         OSError: if the checkpoint is not in the Hub's cache and cannot be fetched.
     """
+    if is_on_hub(name, prefix):
+        return fetch_checkpoint(str(name), **options)
     if isinstance(name, str) and name in builtin(prefix):
-        return BUILTIN / f"{prefix}{name}"
-    if os.path.isdir(name):  # False for a name that no file system takes, where Path.is_dir raises
-        return Path(name)
-    if isinstance(name, Path) or not is_id(name):
+        found = BUILTIN / f"{prefix}{name}"
+    elif os.path.isdir(name):  # False for a name that no file system takes, where Path.is_dir raises
+        found = Path(name)
+    else:
         known = ", ".join(builtin(prefix)) or "nothing"
         raise ValueError(
             f"no checkpoint {str(name)[:200]!r}; built in: {known}; else give a folder or a Hub id 'owner/name'"
         )
-    return fetch_checkpoint(name, revision)
+    refuse_revision(name, options)
+    return found
+
+
+def is_on_hub(name: Any, prefix: str = "") -> bool:
+    """Whether a checkpoint of that name is neither built in nor a folder, so that it comes from the Hub."""
+    return isinstance(name, str) and name not in builtin(prefix) and not os.path.isdir(name) and is_id(name)
+
+
+def refuse_revision(name: Any, options: Mapping[str, Any]) -> None:
+    """ValueError for a revision of something that is not on the Hub."""
+    if (revision := options.get("revision")) is not None:
+        raise ValueError(f"revision is {revision!r}, but {name} is not on the Hub and has none; leave it out")
+
+
+def of_each(adapter: Any, options: HubOptions) -> tuple[HubOptions, HubOptions]:
+    """Options for a host and for its adapter; the revision is that of the adapter, if it is on the Hub."""
+    others = options.copy()
+    others.pop("revision", None)
+    return (others, options) if is_on_hub(adapter) else (options, others)
 
 
 def is_id(name: str) -> bool:
@@ -53,54 +99,49 @@ def builtin(prefix: str = "") -> list[str]:
     return sorted(path.parent.name.removeprefix(prefix) for path in BUILTIN.glob(f"{prefix}*/{WEIGHTS}"))
 
 
-def fetch_checkpoint(name: str, revision: str | None = None, force: bool = False) -> Path:
-    """Fetches a checkpoint of the Hub and returns its folder in the cache of the Hub's client.
-
-    Args:
-        name: "owner/name".
-        revision: branch, tag or commit.
-        force: fetch it again, although it is in the cache.
+def fetch_checkpoint(name: str, **options: Unpack[HubOptions]) -> Path:
+    """Fetches a checkpoint of the Hub, "owner/name", and returns its folder in the cache.
 
     Raises:
         OSError: if it is not in the cache and cannot be fetched.
     """
-    return _fetch("model", name, WEIGHTS, revision, force).parent
+    return _fetch("model", name, WEIGHTS, options).parent
 
 
-def fetch_file(name: str, force: bool = False) -> Path:
-    """Fetches one file of the Hub and returns its path in the cache of the Hub's client.
+def fetch_file(name: str, **options: Unpack[HubOptions]) -> Path:
+    """Fetches one file of the Hub and returns its path in the cache.
 
     Args:
         name: "owner/name/path/in/it", with the prefix "datasets/" for a file of a data set.
-        force: fetch it again, although it is in the cache.
 
     Raises:
         OSError: if the file is not in the cache and cannot be fetched.
     """
-    return _fetch(*_parts(name), force=force)
+    return _fetch(*_parts(name), options)
 
 
-def fetched_file(name: str) -> Path | None:
+def fetched_file(name: str, cache_dir: str | Path | None = None) -> Path | None:
     """The path of a file that `fetch_file` has fetched before, else None. Needs no network."""
-    return _cached(*_parts(name))
+    return _cached(*_parts(name), {"cache_dir": cache_dir})
 
 
 def push(
     folder: str | Path,
-    repository: str,
+    repo_id: str,
     *,
     private: bool | None = None,
     token: str | None = None,
     revision: str | None = None,
-    message: str = "Upload by iqp_adapter",
+    commit_message: str = COMMIT_MESSAGE,
 ) -> str:
     """Uploads a folder to the Hub in one commit; creates the repository and the branch if they are missing.
 
     Args:
-        repository: "owner/name".
+        repo_id: "owner/name".
         private: whether a new repository is private; None for the owner's default.
         token: by default the one of 'hf auth login'.
         revision: branch; by default the main one.
+        commit_message: title of the commit.
 
     Returns:
         The address of the commit.
@@ -111,15 +152,15 @@ def push(
     from huggingface_hub import HfApi
 
     size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
-    wanted: dict[str, Any] = {"repo_id": repository, "revision": revision, "folder_path": folder}
+    wanted: dict[str, Any] = {"repo_id": repo_id, "revision": revision, "folder_path": folder}
     try:
         api = HfApi(token=token)
-        patiently(lambda: api.create_repo(repository, private=private, exist_ok=True))
+        patiently(lambda: api.create_repo(repo_id, private=private, exist_ok=True))
         if revision is not None:
-            patiently(lambda: api.create_branch(repository, branch=revision, exist_ok=True))
-        done = patiently(lambda: api.upload_folder(**wanted, commit_message=message), answer=600 + size / 10_000)
+            patiently(lambda: api.create_branch(repo_id, branch=revision, exist_ok=True))
+        done = patiently(lambda: api.upload_folder(**wanted, commit_message=commit_message), answer=600 + size / 10_000)
     except Exception as error:  # the client lets through what its parts raise
-        raise OSError(f"cannot push to {repository!r}: {_refusal(error)}") from error
+        raise OSError(f"cannot push to {repo_id!r}: {_refusal(error)}") from error
     return done.commit_url
 
 
@@ -129,61 +170,89 @@ def _parts(name: str) -> tuple[str, str, str]:
     return "dataset" if name.startswith(DATASETS) else "model", f"{owner}/{repository}", path
 
 
-def _fetch(kind: str, repository: str, path: str, revision: str | None = None, force: bool = False) -> Path:
+def _fetch(kind: str, repository: str, path: str, options: HubOptions) -> Path:
     """The path of a file in the cache, where the newest one is brought if the Hub can be asked.
 
     Raises:
+        ValueError: for options that contradict each other.
         OSError: whatever keeps the client from it.
     """
-    from huggingface_hub import constants, errors, get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub import constants, errors
 
-    cached = None if force else _cached(kind, repository, path, revision)
-    if cached and constants.HF_HUB_OFFLINE:
+    check_options(options)
+    local = options.get("local_files_only", False)
+    cached = None if options.get("force_download") else _cached(kind, repository, path, options)
+    if cached and (local or constants.HF_HUB_OFFLINE):
         return cached
-    place: dict[str, Any] = {"repo_type": kind, "revision": revision}
-
-    def bring() -> str:
-        if cached is None:  # the download would try again for half a minute before it says why it fails
-            get_hf_file_metadata(hf_hub_url(repository, path, **place))
-        return hf_hub_download(repository, path, **place, force_download=force)
-
+    if local:
+        place = f"the cache {_cache(options)} has no copy"
+        raise OSError(
+            f"cannot fetch {_name(repository, path)!r}: {place}; leave out local_files_only, or give a folder"
+        )
     try:
-        found = Path(patiently(bring, lambda: _writing(kind, repository)))
+        bring = partial(_bring, kind, repository, path, options, known=cached is not None)
+        found = Path(patiently(bring, partial(_writing, kind, repository, options)))
         return found if found == cached else _verified(found)
     except (errors.RevisionNotFoundError, errors.RemoteEntryNotFoundError) as error:
-        raise OSError(_message(error, repository, path, revision)) from error
+        raise OSError(_message(error, repository, path, options)) from error
     except Exception as error:  # the client lets through what its parts raise, a proxy's ImportError among others
         if cached is None:
-            raise OSError(_message(error, repository, path, revision)) from error
+            raise OSError(_message(error, repository, path, options)) from error
         logger.warning("%s is used as it is in the cache: %s", repository, failure(error, constants.ENDPOINT))
         return cached
 
 
-def _message(error: Exception, repository: str, path: str, revision: str | None) -> str:
+def _bring(kind: str, repository: str, path: str, options: HubOptions, known: bool) -> str:
+    """Has the client bring a file; `known` is whether the cache has one, which may be the newest."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    if not known:  # the download would try again for half a minute before it says why it fails
+        address = hf_hub_url(repository, path, repo_type=kind, revision=options.get("revision"))
+        get_hf_file_metadata(address, token=options.get("token"))
+    return hf_hub_download(repository, path, repo_type=kind, **options)
+
+
+def check_options(options: HubOptions) -> None:
+    """ValueError for options that contradict each other."""
+    if options.get("local_files_only") and options.get("force_download"):
+        raise ValueError("force_download asks a server, and local_files_only asks none; leave out one of them")
+
+
+def _name(repository: str, path: str) -> str:
+    return repository if path == WEIGHTS else f"{repository}/{path}"
+
+
+def _message(error: Exception, repository: str, path: str, options: HubOptions) -> str:
     from huggingface_hub import errors
 
-    name = repository if path == WEIGHTS else f"{repository}/{path}"
+    name = _name(repository, path)
     if path == WEIGHTS and isinstance(error, errors.RemoteEntryNotFoundError):
         return f"cannot fetch {name!r}: it has no {WEIGHTS}, so it is no checkpoint of iqp_adapter"
-    wanted = f"file {path!r}" if isinstance(error, errors.RemoteEntryNotFoundError) else f"revision {revision!r}"
-    return f"cannot fetch {name!r}: {why(error, wanted, repository)}"
+    file = isinstance(error, errors.RemoteEntryNotFoundError)
+    wanted = f"file {path!r}" if file else f"revision {options.get('revision')!r}"
+    return f"cannot fetch {name!r}: {why(error, wanted, repository, _cache(options))}"
 
 
-def _cached(kind: str, repository: str, path: str, revision: str | None = None) -> Path | None:
+def _cache(options: HubOptions) -> Path:
+    from huggingface_hub import constants
+
+    return Path(options.get("cache_dir") or constants.HF_HUB_CACHE)
+
+
+def _cached(kind: str, repository: str, path: str, options: HubOptions) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
+    place: dict[str, Any] = {"repo_type": kind, "revision": options.get("revision"), "cache_dir": _cache(options)}
     try:
-        found = try_to_load_from_cache(repository, path, repo_type=kind, revision=revision)
+        found = try_to_load_from_cache(repository, path, **place)
     except (OSError, ValueError):  # a cache that cannot be read has no copy
         return None
     return Path(found) if isinstance(found, str) else None
 
 
-def _writing(kind: str, repository: str) -> list[tuple[int, int]]:
+def _writing(kind: str, repository: str, options: HubOptions) -> list[tuple[int, int]]:
     """Size and time of the files that the client is writing."""
-    from huggingface_hub import constants
-
-    folder = Path(constants.HF_HUB_CACHE) / f"{kind}s--{repository.replace('/', '--')}" / "blobs"
+    folder = _cache(options) / f"{kind}s--{repository.replace('/', '--')}" / "blobs"
     try:
         return [(path.stat().st_size, path.stat().st_mtime_ns) for path in folder.glob("*.incomplete")]
     except FileNotFoundError:  # it was moved to its place in between

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from http.client import responses
+from pathlib import Path
 
 _PROXIES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
 
 
-def why(error: BaseException, wanted: str, name: str) -> str:
+def why(error: BaseException, wanted: str, name: str, cache: Path) -> str:
     """What went wrong when a file of the Hub was asked for.
 
     Args:
         wanted: the revision or file that was asked for, as "revision 'v9'".
         name: of the repository.
+        cache: folder of the Hub's cache.
     """
     from huggingface_hub import constants, errors
 
@@ -31,7 +33,7 @@ def why(error: BaseException, wanted: str, name: str) -> str:
         return f"{constants.ENDPOINT} {answer(cause.response.status_code)}"
     if isinstance(cause, errors.FileMetadataError):
         return f"{constants.ENDPOINT} {NO_HUB}"
-    return f"{failure(cause, constants.ENDPOINT)} and the cache {constants.HF_HUB_CACHE} has no copy; {_network()}"
+    return f"{failure(cause, constants.ENDPOINT)} and the cache {cache} has no copy; {_network()}"
 
 
 NO_HUB = (

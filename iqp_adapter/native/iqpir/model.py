@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from ...core.codes import Codes, straight_through, with_moments_of
 from ...core.flags import fixed
@@ -19,10 +19,10 @@ from ...core.own_dial import OwnDial
 from ...core.quality import OWN, Asked, Quality, ScoreScale
 from ...core.score_map import bin_of
 from ...pictures import as_given, as_unit, fit
-from ...restorer import Decision, Restorer
+from ...restorer import Decision
 from ...scoring.scales import lite_scale, named_scale, read_scale
-from ...store import checkpoint, hub
 from ...store.reading import Fields
+from ..pretrained import Pretrained
 from .codebooks import Book
 from .fidelity import is_trained, paints_holes, refuse_untrained
 from .predictor import layers
@@ -54,7 +54,7 @@ class Prediction(NamedTuple):
     levels: Mapping[int, Tensor]
 
 
-class IQPIR(Restorer, nn.Module):
+class IQPIR(Pretrained):
     """Blind face restoration with an image quality prior, by the architecture of the paper's authors.
 
         lq ── encoder ── + ── Transformer ── codes (common + alpha HQ+) ── AdaIN ── generator ──► restored
@@ -202,6 +202,9 @@ class IQPIR(Restorer, nn.Module):
         codes = codes.detach() if detach_16 else straight_through(codes.detach(), prediction.features)
         return self.decode(codes, prediction, w, adain), logits, prediction.features
 
+    if TYPE_CHECKING:
+        __call__ = forward
+
     def predict(self, x: Tensor, score: Tensor | float | None) -> Prediction:
         """Pictures in [-1, 1] and scores, as for a call -> code logits, and what the generator needs besides."""
         levels: dict[int, Tensor] = {}
@@ -288,7 +291,7 @@ class IQPIR(Restorer, nn.Module):
         score, fidelity = asked.get("score"), asked.get("fidelity")
         x = 2 * fit(lq, self.resolution, self.position_emb) - 1
         prediction = self.predict(x, self._score(asked["quality"]) if score is None else score)
-        weight = float(self.paints_holes) if fidelity is None else _column(fidelity)
+        weight = float(self.paints_holes) if fidelity is None else _column(fidelity, self.position_emb)
 
         def picture(codes: Tensor) -> Tensor:
             return self.decode(codes, prediction, weight, adain=not self.paints_holes) / 2 + 0.5
@@ -354,18 +357,7 @@ class IQPIR(Restorer, nn.Module):
         return cls(IQPIRConfig.of_state(state), alpha)
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, revision: str | None = None) -> IQPIR:
-        """Loads a model that was trained here, in eval mode, from a folder or a Hugging Face Hub id.
-
-        Raises:
-            ValueError: for a checkpoint that is damaged, or of something else.
-            OSError: where it is not on this machine and cannot be fetched.
-        """
-        folder = hub.resolve(name, revision=revision)
-        return cls.of_checkpoint(str(folder), *checkpoint.load(folder))
-
-    @classmethod
-    def of_checkpoint(cls, source: str, config: dict[str, Any], state: Mapping[str, Tensor]) -> IQPIR:
+    def of_checkpoint(cls, source: str, config: dict[str, Any], state: Mapping[str, Tensor]) -> Self:
         """The model of a checkpoint that is read, in eval mode; `source` is its name, for messages."""
         if KIND not in config:
             raise ValueError(f"{source} holds no IQPIR but {config.get('kind', 'something else')}; load it by load()")
@@ -373,14 +365,11 @@ class IQPIR(Restorer, nn.Module):
         size = IQPIRConfig.from_dict(fields.inside(KIND).data, f"{source}: {KIND}")
         dial = read_scale(fields.inside("score_scale")), fields.number("any")
         build = partial(cls, size, fields.number("alpha"), *dial)
-        weights = {key: value.float() for key, value in state.items()}
-        return checkpoint.load_built(build, weights, source=source).eval()
+        return cls._built(build, source, config, state)
 
-    def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32, **facts: Any) -> None:
-        """Writes config.json and model.safetensors; `facts` (training, data, ...) are kept in the config."""
+    def to_config(self) -> dict[str, Any]:
         dial = {"score_scale": self.dial.scale.to_dict(), "any": self.dial.any}
-        config = {KIND: self.config.to_dict(), "alpha": self.alpha, **dial, **facts}
-        checkpoint.save(Path(folder), {key: value.to(dtype) for key, value in self.state_dict().items()}, config)
+        return {KIND: self.config.to_dict(), "alpha": self.alpha, **dial}
 
 
 def own_dial(score_scale: ScoreScale | None = None, any: float = COMMONEST) -> OwnDial:
@@ -393,6 +382,6 @@ def _keep(levels: dict[int, Tensor], level: int, x: Tensor) -> Tensor:
     return x
 
 
-def _column(fidelity: float | Tensor) -> float | Tensor:
+def _column(fidelity: float | Tensor, like: Tensor) -> float | Tensor:
     """A fidelity for each picture (B,) -> (B, 1, 1, 1)."""
-    return fidelity.reshape(-1, 1, 1, 1) if isinstance(fidelity, Tensor) else fidelity
+    return fidelity.reshape(-1, 1, 1, 1).to(like) if isinstance(fidelity, Tensor) else fidelity
