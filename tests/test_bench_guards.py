@@ -293,7 +293,7 @@ class TestStale:
     def test_other_settings_in_a_model_are_another_model(self, tmp_path):
         small = dict(resolution=64, widths=(16, 24, 32), common_codes=16, plus_codes=8, code_dim=8, dim=32, layers=1)
         size, scale = (
-            preset("tiny", **small, heads=4, token_dim=16),
+            preset("tiny-256", **small, heads=4, token_dim=16),
             ScoreScale.fit("iqp-lite", False, torch.linspace(0, 100, 11)),
         )
         model = IQPFR(size, scale)

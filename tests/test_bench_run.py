@@ -368,7 +368,7 @@ def native(tmp_path_factory):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         scale = ScoreScale.fit("iqp-lite", False, torch.linspace(0, 100, 11))
-        model = IQPFR(preset("tiny", **SMALL), scale).eval()
+        model = IQPFR(preset("tiny-256", **SMALL), scale).eval()
     folder = tmp_path_factory.mktemp("models") / "small"
     model.save_pretrained(folder)
     return model, folder

@@ -189,7 +189,7 @@ def test_an_unknown_word_is_said_in_one_line(name):
     with pytest.raises(ValueError, match=f"{name} is 'other'; choose from {choices()[name]}, "):
         replace(SMALL, **{name: "other"})
     with pytest.raises(ValueError, match=f"preset tiny: `{name}` is 'other', expected one of '{choices()[name]}'"):
-        preset("tiny", **{name: "other"})
+        preset("tiny-256", **{name: "other"})
 
 
 class TestTraining:
@@ -254,7 +254,7 @@ class TestDesigns:
     def test_all_take_the_same_steps_and_decoders_of_one_width(self):
         steps = {tuple((s.steps, s.batch) for s in config_of(name, 0).stages.values()) for name in DESIGNS}
         assert len(steps) == 1
-        assert len({preset("tiny", **config_of(name, 0).changes).latent for name in DESIGNS}) == 1
+        assert len({preset("tiny-256", **config_of(name, 0).changes).latent for name in DESIGNS}) == 1
 
     def test_longer_means_as_many_times_the_steps_and_nothing_else(self):
         short, long = config_of("map", 0), config_of("map", 0, longer=2.5)

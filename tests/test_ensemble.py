@@ -254,7 +254,7 @@ def test_models_raise_it_and_are_conditioned_on_it(tmp_path):
     sizes |= {"resolution": 128, "patch": 8, "fused_levels": [0], "encoder_blocks": 1, "decoder_blocks": 1}
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = IQPFR(preset("tiny", **sizes), ScoreScale("mean(niqe,iqp-lite)", False, (0.0, 100.0))).eval()
+        model = IQPFR(preset("tiny-256", **sizes), ScoreScale("mean(niqe,iqp-lite)", False, (0.0, 100.0))).eval()
     model.save_pretrained(tmp_path)
     loaded = IQPFR.from_pretrained(tmp_path)
     assert loaded.conditioned_on == model.conditioned_on and loaded.conditioned_on[0].startswith("mean(niqe, iqp-lite@")

@@ -40,7 +40,7 @@ PEOPLE = ["ann", "ann", "bob", "bob"]
 def small_model(condition: bool = True) -> IQPFR:
     torch.manual_seed(0)
     scale = ScoreScale.fit("iqp-lite", False, torch.linspace(0, 100, 11))
-    return IQPFR(preset("tiny", **SMALL.to_dict() | {"condition": condition}), scale).eval()
+    return IQPFR(preset("tiny-256", **SMALL.to_dict() | {"condition": condition}), scale).eval()
 
 
 @pytest.fixture(scope="module")

@@ -164,7 +164,7 @@ class TestModel:
             model.restore(torch.rand(1, 3, 32, 32), quality=1.5)
 
     def test_a_model_without_condition_has_no_dial(self, lq):
-        bare = IQPFR(preset("tiny", **{**SMALL.to_dict(), "condition": False})).eval()
+        bare = IQPFR(preset("tiny-256", **{**SMALL.to_dict(), "condition": False})).eval()
         assert not [name for name, _ in bare.named_parameters() if "condition" in name or "embedding" in name]
         assert torch.equal(bare.restore(lq, quality=0.1), bare.restore(lq, quality=0.9))
 
@@ -233,9 +233,9 @@ class TestModel:
 
 def test_presets_have_the_sizes_they_promise():
     assert PRESETS["paper"].grid == PRESETS["tiny"].grid == 16
-    assert preset("tiny", layers=1).layers == 1
+    assert preset("tiny-256", layers=1).layers == 1
     assert IQPFRConfig.from_dict(PRESETS["tiny"].to_dict()) == PRESETS["tiny"]
     with pytest.raises(ValueError, match="unknown preset 'tinny'; available: paper, iqpfr-512, tiny"):
         preset("tinny")
     with pytest.raises(ValueError, match="divisible by 16"):
-        preset("tiny", resolution=250)
+        preset("tiny-256", resolution=250)

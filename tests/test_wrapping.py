@@ -402,7 +402,7 @@ def a_native_model() -> Any:
     from iqp_adapter.native import IQPFR, preset
 
     sizes = {"resolution": 64, "patch": 4, "widths": (16, 24, 32), "common_codes": 16, "plus_codes": 8, "code_dim": 8}
-    return IQPFR(preset("tiny", **sizes, dim=32, layers=2, heads=4, token_dim=16)).eval()
+    return IQPFR(preset("tiny-256", **sizes, dim=32, layers=2, heads=4, token_dim=16)).eval()
 
 
 @pytest.fixture(scope="module", params=["native", "wrapped"])

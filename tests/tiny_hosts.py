@@ -148,7 +148,7 @@ def native() -> nn.Module:
     from iqp_adapter.native import IQPFR, preset
 
     sizes = {"resolution": 64, "patch": 4, "widths": (16, 24, 32), "common_codes": 16, "plus_codes": 8, "code_dim": 8}
-    return IQPFR(preset("tiny", **sizes, dim=32, layers=2, heads=4, token_dim=16, condition=False))
+    return IQPFR(preset("tiny-256", **sizes, dim=32, layers=2, heads=4, token_dim=16, condition=False))
 
 
 def iqpir(**sizes: Any) -> IQPIR:

@@ -89,7 +89,7 @@ def config_of(name: str, seed: int, longer: float = 1.0) -> TrainConfig:
     design, stages = DESIGNS[name], {k: replace(of, steps=round(longer * of.steps)) for k, of in STAGES.items()}
     stages["stage2"] = replace(stages["stage2"], options=stages["stage2"].options | {"drop": design.drop})
     return TrainConfig(
-        preset="tiny",
+        preset="tiny-256",
         changes=SIZE | design.changes,
         stages=stages,
         degradation=DEGRADATION,

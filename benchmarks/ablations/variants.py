@@ -69,7 +69,7 @@ def books_of(variant: Variant) -> Variant:
 def config_of(variant: Variant, seed: int) -> TrainConfig:
     changes = SIZE | BOOKS[books_of(variant)] | {"condition": variant not in UNCONDITIONED}
     return TrainConfig(
-        preset="tiny",
+        preset="tiny-256",
         changes=changes,
         stages={"stage1": CODEBOOKS, "stage2": PREDICTION},
         degradation=DEGRADATION,

@@ -153,7 +153,7 @@ def faces_in(folder: Path, number: int) -> Path:
 
 
 TRAINING = """\
-preset: tiny
+preset: tiny-256
 changes: {resolution: 64, patch: 4, widths: [16, 24, 32], common_codes: 16, plus_codes: 8, code_dim: 8, dim: 32,
           layers: 1, heads: 4, token_dim: 16}
 precision: fp32

@@ -111,7 +111,7 @@ def _made(native: Path, adapter: Path, host: Path, texts: Path) -> None:
     from gfpgan.archs.restoreformer_arch import RestoreFormer
 
     torch.manual_seed(0)
-    IQPFR(preset("tiny", **SMALL)).save_pretrained(native)
+    IQPFR(preset("tiny-256", **SMALL)).save_pretrained(native)
     texts.mkdir()
     for name in (NATIVE, ADAPTER):
         shutil.copy(ROOT / "examples" / name, texts)

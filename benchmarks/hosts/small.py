@@ -99,4 +99,4 @@ def iqpfr() -> nn.Module:
     """The native model in the shipped size, without a condition, at 256 px."""
     from iqp_adapter.native import IQPFR, preset
 
-    return IQPFR(preset("tiny", condition=False))
+    return IQPFR(preset("tiny-256", condition=False))

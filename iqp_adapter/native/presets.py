@@ -171,19 +171,24 @@ PRESETS: dict[str, Size] = {
         common_codes=1024, plus_codes=1024, code_dim=256, dim=512, layers=9, heads=8, fused_levels=(1, 2, 3, 4),
     ),
     "tiny": IQPFRConfig(
+        resolution=512, patch=4, widths=(64, 192), encoder_blocks=1, decoder_blocks=1,
+        common_codes=512, plus_codes=256, code_dim=32, dim=192, layers=4, heads=6, fused_levels=(0, 1),
+        fused_picture=True, finish_width=32, finish_blocks=3,
+    ),
+    "tiny-256": IQPFRConfig(
         resolution=256, patch=4, widths=(64, 128, 224), encoder_blocks=1, decoder_blocks=1,
         common_codes=512, plus_codes=256, code_dim=32, dim=224, layers=5, heads=7, fused_levels=(0, 1),
     ),
 }  # fmt: skip
 """`paper` is the model of the paper's authors, IQPIR: two codebooks that are summed and a score map of ten rows on the
 trunk of CodeFormer. The others are IQPFR, which is ours: `iqpfr-512` has the widths of that trunk; `tiny` trains on two
-CPU cores and ships with the library. Earlier versions called `iqpfr-512` `paper`."""
+CPU cores and ships with the library; `tiny-256` shipped before it. Earlier versions called `iqpfr-512` `paper`, and `tiny-256` `tiny`."""
 
 
 @overload
 def preset(name: Literal["paper"], **changes: Any) -> IQPIRConfig: ...
 @overload
-def preset(name: Literal["iqpfr-512", "tiny"], **changes: Any) -> IQPFRConfig: ...
+def preset(name: Literal["iqpfr-512", "tiny", "tiny-256"], **changes: Any) -> IQPFRConfig: ...
 @overload
 def preset(name: str, **changes: Any) -> Size: ...
 def preset(name: str, **changes: Any) -> Size:
