@@ -17,6 +17,7 @@ from .hosts.loading import SUFFIXES, load_host
 from .hosts.wrap import block_sizes, wrap
 from .hosts.wrapped import WrappedHost
 from .native import from_pretrained
+from .native.pretrained import BUILT_IN
 from .restorer import Restorer
 from .store import hub
 from .store.hub import HubOptions
@@ -94,4 +95,4 @@ def _restorer(source: Any, adapter: str | Path | None, given: dict[str, Any]) ->
 def is_checkpoint(name: str) -> bool:
     """Whether it names a checkpoint of this library: built in, a folder, or "owner/name" on the Hub."""
     on_the_hub = name.count("/") == 1 and not name.endswith(SUFFIXES)
-    return name in hub.builtin("iqpfr-") or os.path.isdir(name) or on_the_hub
+    return name in hub.builtin(BUILT_IN) or os.path.isdir(name) or on_the_hub

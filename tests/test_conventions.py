@@ -8,12 +8,18 @@ import os
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from typer.testing import CliRunner
 
-from iqp_adapter.cli import app
+from iqp_adapter.cli import app, common
+from iqp_adapter.engines import eager
+from iqp_adapter.engines.choice import AUTO, TORCH
+from iqp_adapter.engines.formats import FORMATS
+from iqp_adapter.photo.detectors import DETECTORS
 from iqp_adapter.version import __version__
 
 COMMANDS = [
@@ -98,6 +104,14 @@ def test_choices_are_named_by_their_option(words):
     found = CliRunner().invoke(app, words)
     said = " ".join(found.output.replace("│", " ").split())
     assert found.exit_code == 2 and f"'{words[-2]}'" in said and f"'{words[-1]}' is not one of" in said
+
+
+def test_the_choices_are_those_of_the_library():
+    assert set(get_args(common.Detector)) == set(DETECTORS)
+    assert get_args(common.Format) == FORMATS
+    assert set(get_args(common.Engine)) == {AUTO, TORCH, *FORMATS}
+    known = [eager.PRECISIONS, *(import_module(f"iqp_adapter.engines.{name}").PRECISIONS for name in FORMATS)]
+    assert set(get_args(common.Precision)) == set().union(*known)
 
 
 class TestLoudness:

@@ -79,7 +79,7 @@ def test_the_full_set_has_what_was_ordered(root):
 def test_the_core_needs_little(root):
     assert declared(root) == {
         "torch", "numpy", "safetensors", "huggingface-hub", "opencv-python", "pillow", "tifffile", "typer", "rich",
-        "pyyaml", "filelock",
+        "pyyaml", "filelock", "typing-extensions",
     }  # fmt: skip
 
 

@@ -33,7 +33,7 @@ LAYERS = (
 """A part of the library imports parts of earlier layers and itself, nothing else."""
 
 TORCH_ONLY = {"core/*", "restorer", "store/checkpoint", "hosts/spec", "hosts/hooks", "hosts/codes", "hosts/dial"}
-TORCH_ONLY |= {"hosts/saved", "hosts/wrapped", "hosts/auto_sites"}
+TORCH_ONLY |= {"hosts/saved", "hosts/dialled", "hosts/wrapped", "hosts/auto_sites"}
 """The core that every restorer shares: it knows torch and the layers below, and no restorer."""
 
 HEAVY = {"pyiqa", "basicsr", "gfpgan", "facexlib", "cv2", "transformers", "timm", "huggingface_hub", "skimage"}

@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 from iqp_adapter.cli import restore as command
 from iqp_adapter.photo import restore_files
 from iqp_adapter.photo.demo import degraded_astronaut
+from iqp_adapter.photo.detectors import detector as named_detector
 from iqp_adapter.photo.identity import DlibIdentity
 from iqp_adapter.photo.journal import RECORD
 from iqp_adapter.store.files import list_images
@@ -341,12 +342,16 @@ def test_the_demo_photo_is_the_astronaut_made_worse_as_said() -> None:
             marks=pytest.mark.skipif(not DlibIdentity.is_installed(), reason="needs the extra identity"),
         ),
         (["--quality", "nan", "--demo"], "quality is 'nan'"),
-        (["--detector", "eyes", "--demo"], "unknown detector 'eyes'"),
     ],
 )
 def test_wrong_arguments_are_one_line(iqp: Any, arguments: list[str], message: str, tmp_path: Path) -> None:
     result = iqp(*arguments, "-o", tmp_path / "out", "--device", "cpu")
     assert isinstance(result.exception, ValueError) and message in str(result.exception)
+
+
+def test_an_unknown_detector_is_one_line() -> None:
+    with pytest.raises(ValueError, match="^unknown detector 'eyes'"):
+        named_detector("eyes", "cpu")
 
 
 class Overflowing(Negative):

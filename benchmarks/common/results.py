@@ -11,6 +11,7 @@ import typer
 
 from iqp_adapter.bench import text
 from iqp_adapter.bench.intervals import person_of
+from iqp_adapter.native.pretrained import BUILT_IN
 from iqp_adapter.provenance import command, dataset_hash, environment
 from iqp_adapter.store import hub
 from iqp_adapter.store.files import list_images, sha256_of
@@ -36,7 +37,7 @@ def provenance(seed: int, faces: Path | Sequence[Path] | None = None, **models: 
 
 
 def weights_file(model: str | Path) -> Path:
-    return hub.resolve(model, prefix="iqpfr-") / "model.safetensors"
+    return hub.resolve(model, prefix=BUILT_IN) / "model.safetensors"
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -25,12 +25,17 @@ OWN = -1.0
 """Stands for the model's own fidelity."""
 
 
-class LoadRestorer:
-    """Loads a restorer by its name."""
+class _GivesRestorer:
+    """What ComfyUI asks of nodes whose output is a restorer."""
 
     CATEGORY = "image/faces"
     RETURN_TYPES = (RESTORER,)
     RETURN_NAMES = ("restorer",)
+
+
+class LoadRestorer(_GivesRestorer):
+    """Loads a restorer by its name."""
+
     FUNCTION = "load"
 
     @classmethod
@@ -48,12 +53,9 @@ class LoadRestorer:
         return (load(in_models(model.strip()), adapter=adapter.strip() or None, device=device()),)
 
 
-class AddDial:
+class AddDial(_GivesRestorer):
     """Makes a restorer of a face model that "Load Upscale Model" has loaded; that one stays as it is."""
 
-    CATEGORY = "image/faces"
-    RETURN_TYPES = (RESTORER,)
-    RETURN_NAMES = ("restorer",)
     FUNCTION = "wrap"
 
     @classmethod

@@ -11,7 +11,9 @@ import typer
 
 from .terminal import speak
 
-Engine = Literal["auto", "torch", "openvino", "onnx"]
+Detector = Literal["centerface", "retinaface"]
+Format = Literal["openvino", "onnx"]
+Engine = Literal["auto", "torch", Format]
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 
 QUIET = Annotated[bool, typer.Option("-q", "--quiet", help="Print tables and errors alone.")]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
-from .common import Precision
+from .common import Format, Precision
 from .terminal import say, say_licence
 
 
@@ -15,7 +15,7 @@ def export(
     model: Annotated[str, typer.Argument(help="tiny, a folder, a Hub id; or a host: a weight file, a known name.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="New folder for the program.")],
     adapter: Annotated[str | None, typer.Option(help="Folder or Hub id of the host's trained adapter.")] = None,
-    format: Annotated[Literal["openvino", "onnx"], typer.Option(help="What is to run it.")] = "openvino",
+    format: Annotated[Format, typer.Option(help="What is to run it.")] = "openvino",
     precision: Annotated[Precision, typer.Option(help="fp32 is exact.")] = "fp32",
     calibrate: Annotated[
         Path | None, typer.Option(help="Folder of degraded faces, by which int8 finds its ranges; some dozens.")

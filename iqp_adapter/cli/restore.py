@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .common import Engine, Precision
+from .common import Detector, Engine, Precision
 from .films import films_among, restore_films, show_films
 from .parts import Parts
 from .ray import RAY, wants_gpu
@@ -64,9 +64,7 @@ def restore(
     force: Annotated[
         bool, typer.Option("--force", help="Restore faces with more detail than the model gives, too; they lose it.")
     ] = False,
-    detector: Annotated[
-        Literal["centerface", "retinaface"], typer.Option(help="retinaface is downloaded.")
-    ] = "centerface",
+    detector: Annotated[Detector, typer.Option(help="retinaface is downloaded.")] = "centerface",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; by default the best there is.")] = None,
     engine: Annotated[
         Engine, typer.Option(help="What runs the model; auto takes the fastest that was shown to be as good.")

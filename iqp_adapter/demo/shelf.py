@@ -15,6 +15,7 @@ from ..hosts.loading import SUFFIXES, builder
 from ..hosts.registry import hosts
 from ..hosts.saved import KIND, RETRAINED
 from ..loader import load
+from ..native.pretrained import BUILT_IN
 from ..photo.measures import embedder_of, scorers_of
 from ..photo.options import Embedder
 from ..restorer import Restorer
@@ -75,7 +76,7 @@ def on_disk(folder: str | Path | None = None, device: str | None = None) -> Shel
     Raises:
         NotADirectoryError: where there is no such folder.
     """
-    shelf = Shelf({name: name for name in [*hub.builtin("iqpfr-"), *_fetched()]}, device=device)
+    shelf = Shelf({name: name for name in [*hub.builtin(BUILT_IN), *_fetched()]}, device=device)
     if folder is not None:
         _add(shelf, Path(folder))
     return shelf

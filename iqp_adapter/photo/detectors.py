@@ -1,4 +1,5 @@
-"""The table of detectors, by the name that `--detector` takes. A new one is a file beside this one and a line here."""
+"""The table of detectors, by the name that `--detector` takes. A new one is a file beside this one, a line here and
+a choice of the command."""
 
 from __future__ import annotations
 

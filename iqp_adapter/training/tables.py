@@ -43,7 +43,10 @@ class Row:
     @property
     def size(self) -> int:
         """In bytes; 0 for a row without a picture."""
-        return self.open().seek(0, SEEK_END) if self._cell.is_valid else 0
+        if not self._cell.is_valid:
+            return 0
+        with self.open() as file:
+            return file.seek(0, SEEK_END)
 
     def open(self, mode: Literal["rb"] = "rb") -> IO[bytes]:
         """Opens the picture in the table, which is not copied, or the file beside it.
