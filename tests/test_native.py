@@ -232,10 +232,10 @@ class TestModel:
 
 
 def test_presets_have_the_sizes_they_promise():
-    assert PRESETS["paper"].grid == PRESETS["tiny"].grid == 16
+    assert PRESETS["paper"].grid == PRESETS["tiny-256"].grid == 16 and PRESETS["tiny"].grid == 32
     assert preset("tiny-256", layers=1).layers == 1
     assert IQPFRConfig.from_dict(PRESETS["tiny"].to_dict()) == PRESETS["tiny"]
-    with pytest.raises(ValueError, match="unknown preset 'tinny'; available: paper, iqpfr-512, tiny"):
+    with pytest.raises(ValueError, match="unknown preset 'tinny'; available: paper, iqpfr-512, tiny, tiny-256"):
         preset("tinny")
     with pytest.raises(ValueError, match="divisible by 16"):
         preset("tiny-256", resolution=250)

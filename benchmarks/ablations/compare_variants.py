@@ -21,7 +21,6 @@ from benchmarks.ablations.variants import BOOKS, UNCONDITIONED, Variant
 from benchmarks.common.inputs import FacesOption, SeedsOption, load_model, load_pictures, restore
 from benchmarks.common.judges import panel_of
 from benchmarks.common.results import RESULTS, OutOption, provenance, write_json, write_text
-from benchmarks.native.restoration import NEARNESS
 from iqp_adapter.bench.claims import Claim, Comparison, claims_list
 from iqp_adapter.bench.intervals import People
 from iqp_adapter.bench.panel import Scores, mean_scores, summary
@@ -29,6 +28,9 @@ from iqp_adapter.native import IQPFR, Tokenizer
 
 JUDGES = ("iqp-lite", "niqe@512", "piqe", "psnr", "ssim", "perceptual-lite2", "identity")
 """The first one is the metric of the condition."""
+
+NEARNESS = ("perceptual-lite2", "identity")
+"""Judges by which `best` and a rival are equally near the originals before their quality is compared."""
 
 SECOND = "niqe@512"
 """Compares quality at equal nearness to the originals; chosen on dev for the hosts of this size."""

@@ -30,7 +30,7 @@ class DialCurves(NamedTuple):
     means: dict[str, list[Interval]]
     results: dict[str, dict[str, Any]]
 
-    def markdown(self) -> str:
+    def markdown(self, title: str = "The dial") -> str:
         """Results and level means as tables."""
         lines = [["metric", "Spearman", "top - bottom, in its good direction", "dial works"]]
         lines += [
@@ -46,7 +46,7 @@ class DialCurves(NamedTuple):
             "Mean [95 % interval over people]. † trained on. A dial works by a metric when Spearman is 0.9 or more and "
             "the interval of top - bottom lies above 0."
         )
-        return f"# The dial\n\n{table(lines)}\n\n{table(levels)}\n\n{notes}\n"
+        return f"# {title}\n\n{table(lines)}\n\n{table(levels)}\n\n{notes}\n"
 
     def draw(self, path: Path) -> None:
         """A PNG with one plot for every judge: level means with their intervals over people."""

@@ -182,7 +182,8 @@ PRESETS: dict[str, Size] = {
 }  # fmt: skip
 """`paper` is the model of the paper's authors, IQPIR: two codebooks that are summed and a score map of ten rows on the
 trunk of CodeFormer. The others are IQPFR, which is ours: `iqpfr-512` has the widths of that trunk; `tiny` trains on two
-CPU cores and ships with the library; `tiny-256` shipped before it. Earlier versions called `iqpfr-512` `paper`, and `tiny-256` `tiny`."""
+CPU cores and ships with the library; `tiny-256` shipped before it. Earlier versions called `iqpfr-512` `paper`, and
+`tiny-256` `tiny`."""
 
 
 @overload

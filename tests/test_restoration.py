@@ -14,8 +14,8 @@ from skimage.data import astronaut
 
 from benchmarks.common.inputs import Pictures, astronaut_face
 from benchmarks.common.sets import load_crops, load_photos
-from benchmarks.native import compare_by_eye, generalisation
-from benchmarks.native.generalisation import Method
+from benchmarks.native import compare_by_eye, restoration
+from benchmarks.native.restoration import Method
 from iqp_adapter.bench.intervals import Interval
 
 JUDGES = ["psnr", "fsim", "piqe"]
@@ -44,12 +44,12 @@ def folder(tmp_path):
 
 @pytest.fixture
 def mixed(monkeypatch):
-    monkeypatch.setattr(generalisation, "load_model", lambda place: Mixed())
-    monkeypatch.setattr(generalisation, "provenance", lambda *_, **__: {})
+    monkeypatch.setattr(restoration, "load_model", lambda place: Mixed())
+    monkeypatch.setattr(restoration, "provenance", lambda *_, **__: {})
 
 
 def run(folder, out, **options):
-    generalisation.main(["one"], [folder], judge=JUDGES, out=out, name="seen", **options)
+    restoration.main(["one"], [folder], judge=JUDGES, out=out, name="seen", **options)
     return json.loads((out / "seen.json").read_text())
 
 
@@ -89,15 +89,15 @@ def test_one_set_of_two_is_enough_to_fall():
         "b": {"claims": [{"method": "one best", "holds": False}, {"method": "two best", "holds": True}]},
     }
     methods = [Method("one", "best", None), Method("two", "best", None)]
-    assert generalisation.keepers(sets, methods) == ["two best"]
+    assert restoration.keepers(sets, methods) == ["two best"]
 
 
 def test_judges(monkeypatch):
-    monkeypatch.setattr(generalisation, "panel_of", list)
-    assert generalisation.judges_of(["psnr", "psnr"]) == ["psnr"]
-    assert {"identity", "fsim", "niqe@512"} <= set(generalisation.judges_of(["psnr", "all"]))
+    monkeypatch.setattr(restoration, "panel_of", list)
+    assert restoration.judges_of(["psnr", "psnr"]) == ["psnr"]
+    assert {"identity", "fsim", "niqe@512"} <= set(restoration.judges_of(["psnr", "all"]))
     with pytest.raises(typer.BadParameter, match="unknown judge 'pnsr'; choose from"):
-        generalisation.judges_of(["pnsr"])
+        restoration.judges_of(["pnsr"])
 
 
 class TestLooking:
@@ -151,5 +151,5 @@ def test_a_photo_without_a_face_is_refused(tmp_path):
 @pytest.mark.parametrize(("mean", "holds"), [(-0.1, False), (0.1, True)])
 def test_the_mean_decides_whether_a_claim_holds(mean, holds):
     gain = Interval(mean, mean - 0.3, mean + 0.3)
-    found = generalisation.claims({"one best": {"psnr": gain}}, [Method("one", "best", None)])
+    found = restoration.claims({"one best": {"psnr": gain}}, [Method("one", "best", None)])
     assert [(one["holds"], one["gain"]) for one in found] == [(holds, gain)]
