@@ -21,6 +21,7 @@ from iqp_adapter.training.dataset import FaceFolder
 from iqp_adapter.training.native_training import NativeTraining
 from iqp_adapter.training.sample_scales import SampleScales
 from iqp_adapter.training.stages import Batch, FinishStage
+from iqp_adapter.training.stages.finish import ALONE
 
 FINISHED = replace(SMALL, resolution=64, finish_width=8, finish_blocks=1)
 AT_SIDE = replace(SCALE, side=32)
@@ -204,8 +205,8 @@ class TestStage:
         settings = StageConfig(1, 2, 1e-3, options={"adversarial_from": 0})
         return FinishStage(settings, lambda a, b: (a - b).square().mean(), model)
 
-    def updates(self, stage, batch):
-        return {name: terms for name, terms in stage.updates(batch, 0)}
+    def updates(self, stage, batch, step=ALONE):
+        return {name: terms for name, terms in stage.updates(batch, step)}
 
     def test_only_the_finish_learns(self, stage, model):
         learning = {name.split(".")[0] for name, value in model.named_parameters() if value.requires_grad}
@@ -225,7 +226,25 @@ class TestStage:
     def test_the_discriminator_compares_good_pictures(self, stage, batch):
         bad = batch._replace(quality=torch.tensor([0.3, 0.3]))
         assert self.updates(stage, bad)["discriminator"]["discriminator"].item() == 0
+        batch = batch._replace(full=torch.tensor([True, True]))
         assert self.updates(stage, batch)["discriminator"]["discriminator"].item() > 0
+
+    def test_the_discriminator_learns_alone_first(self, stage, batch):
+        first, later = self.updates(stage, batch, ALONE - 1), self.updates(stage, batch)
+        assert "discriminator" in first and "adversarial" not in first["model"] and "adversarial" in later["model"]
+
+    def test_without_good_detail_the_discriminator_learns_nothing(self, stage, batch):
+        loss = self.updates(stage, batch._replace(full=torch.tensor([True, False])))["discriminator"]["discriminator"]
+        assert loss.item() == 0  # only the first picture has detail, and its quality is 0.3
+
+    def test_the_adversary_pulls_no_harder_than_the_target(self, stage, batch):
+        """However strong the discriminator is, the finish stays near what it knows."""
+        for weights in stage.discriminator.parameters():
+            weights.data.mul_(30)
+        terms, last = self.updates(stage, batch)["model"], stage.finish.leave.weight
+        known = stage.together({name: terms[name] for name in ("l1", "perceptual")})
+        pulls = [torch.autograd.grad(loss, last, retain_graph=True)[0].norm() for loss in (terms["adversarial"], known)]
+        assert 0 < pulls[0] <= pulls[1] * 1.001
 
     def test_a_model_without_a_finish_is_refused(self):
         with pytest.raises(ValueError, match="this model has none; set finish_width"):

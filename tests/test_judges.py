@@ -31,8 +31,8 @@ from iqp_adapter.training.sample_scales import SampleScales
 from iqp_adapter.training.stages import Batch, PredictionStage
 
 SMALL = preset(
-    "tiny-256", resolution=128, widths=(16, 24, 32), common_codes=16, plus_codes=8, code_dim=8, dim=32, layers=1, heads=4,
-    token_dim=16,
+    "tiny-256", resolution=128, widths=(16, 24, 32), common_codes=16, plus_codes=8, code_dim=8, dim=32, layers=1,
+    heads=4, token_dim=16,
 )  # fmt: skip
 PEOPLE = ["ann", "ann", "bob", "bob"]
 

@@ -222,7 +222,7 @@ class TestModel:
         assert line.startswith(f"{tmp_path} is stale: it is conditioned on iqp-lite@1; ") and "iqp-lite@2" in line
 
     def test_what_ships_names_the_version_of_its_metric(self, second_lite, caplog):
-        assert IQPFR.from_pretrained("tiny").score_scale.metric == "iqp-lite@1" and not caplog.messages
+        assert IQPFR.from_pretrained("tiny").score_scale.metric == "iqp-lite@2" and not caplog.messages
 
     def test_every_parameter_that_stage_two_trains_gets_a_gradient(self, model, lq):
         image, logits = model(lq, quality=torch.tensor([0.2, 0.8, torch.nan]), fidelity=1.0)

@@ -14,7 +14,7 @@ import stand_ins
 import torch
 from PIL import Image, ImageFilter
 from torch.utils.data import DataLoader
-from training_run import config
+from training_run import SMALL, config
 from typer.testing import CliRunner
 
 import iqp_adapter as iqp
@@ -22,7 +22,7 @@ from iqp_adapter import Restorer, ScoreScale
 from iqp_adapter.cli import app
 from iqp_adapter.core.quality import BEST
 from iqp_adapter.hosts.card import model_card
-from iqp_adapter.native import IQPFR
+from iqp_adapter.native import IQPFR, preset
 from iqp_adapter.scoring.scorer import Scorer
 from iqp_adapter.store import checkpoint
 from iqp_adapter.training import base_run
@@ -289,7 +289,7 @@ class TestNative:
         assert (again.set_scales, again.score_scale) == (SCALES, model.score_scale)
 
     def test_a_model_of_one_set_is_saved_as_ever(self, tmp_path):
-        model = IQPFR.from_pretrained("tiny")
+        model = IQPFR(preset("tiny-256", **SMALL), HIGH)
         assert model.set_scales == {}
         model.save_pretrained(tmp_path)
         assert "set_scales" not in checkpoint.load(tmp_path)[0]

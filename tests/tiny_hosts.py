@@ -144,11 +144,12 @@ def plain_operations() -> None:
     stylegan2_arch.fused_leaky_relu = stylegan2_bilinear_arch.fused_leaky_relu = fused_leaky_relu
 
 
-def native() -> nn.Module:
+def native(**changes: Any) -> nn.Module:
     from iqp_adapter.native import IQPFR, preset
 
     sizes = {"resolution": 64, "patch": 4, "widths": (16, 24, 32), "common_codes": 16, "plus_codes": 8, "code_dim": 8}
-    return IQPFR(preset("tiny-256", **sizes, dim=32, layers=2, heads=4, token_dim=16, condition=False))
+    sizes |= {"dim": 32, "layers": 2, "heads": 4, "token_dim": 16}
+    return IQPFR(preset("tiny-256", **sizes, condition=False, **changes))
 
 
 def iqpir(**sizes: Any) -> IQPIR:
@@ -191,4 +192,5 @@ TINY_HOSTS = {
     "swinir-spandrel": TinyHost("swinir", partial(swinir, official=False), 64, needs=("spandrel",)),
     "iqpir": TinyHost("iqpir", iqpir, 32, {"adain": True}),
     "native": TinyHost("iqpfr", native, 64, low=0.0),
+    "native-finish": TinyHost("iqpfr", partial(native, finish_width=8, finish_blocks=1), 64, low=0.0),
 }

@@ -25,7 +25,13 @@ def config(steps: int = 12, batch: int = 2, rate: float = 1e-3, **changes) -> Tr
         "stage2": StageConfig(steps, batch, rate, warmup=2, options={"pictures": batch, "adversarial_from": 6}),
         "stage3": StageConfig(steps, batch, rate, warmup=2),
     }
-    settings = {"preset": "tiny", "stages": stages, "changes": SMALL, "precision": "fp32", "save_every": 2} | changes
+    settings = {
+        "preset": "tiny-256",
+        "stages": stages,
+        "changes": SMALL,
+        "precision": "fp32",
+        "save_every": 2,
+    } | changes
     return TrainConfig(**{"watch_every": 1000} | settings)
 
 

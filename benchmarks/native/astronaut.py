@@ -20,7 +20,7 @@ def main(model: ModelOption = "tiny", out: OutOption = RESULTS / "native") -> No
     """Degraded | quality 0.1 | 0.5 | best | original, first draw, unselected."""
     network = load_model(model)
     original = astronaut_face(network.resolution)
-    degraded = as_batch(Degradation()(original, SEED))
+    degraded = as_batch(Degradation.for_resolution(network.resolution)(original, SEED))
     restored = {name: restore(network, degraded, quality=quality) for name, quality in QUALITIES.items()}
     write_sheet(out / "astronaut.png", {"degraded": degraded} | restored | {"original": as_batch(original)})
     write_json(out / "astronaut.json", {"picture": "astronaut.png"} | provenance(SEED, model=model))

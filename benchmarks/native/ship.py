@@ -1,6 +1,6 @@
 """Puts a finished training run into the package: its weights in half precision.
 
-python -m benchmarks.native.ship --run RUN --fidelity 0.5
+python -m benchmarks.native.ship --run RUN --stage 4 --fidelity 1
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from iqp_adapter.store import hub
 def main(
     run: Annotated[Path, typer.Option(help="folder of the run")],
     fidelity: Annotated[float, typer.Option(help="default fidelity, as chosen on dev")],
-    stage: Annotated[int, typer.Option(help="whose weights are shipped")] = 3,
+    stage: Annotated[int, typer.Option(help="whose weights are shipped")] = 4,
     name: str = "tiny",
 ) -> None:
     model = IQPFR.from_pretrained(run / f"stage{stage}" / "model")

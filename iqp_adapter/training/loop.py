@@ -108,7 +108,7 @@ class Loop:
             if update is None:
                 return seen
             name, terms = update
-            loss = torch.stack([self.config.weights.get(key, 1.0) * value for key, value in terms.items()]).sum()
+            loss = self.stage.together(terms)
             self._check(loss, terms)
             self.learners[name].add_gradient(loss / self.config.accumulate, self.accelerator)
             if last and not self.learners[name].take_step(self.step, self.accelerator):

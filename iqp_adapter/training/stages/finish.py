@@ -18,6 +18,9 @@ from .stage import Batch, Grid, Stage, Terms
 LOUDER = 4
 """Times which fine detail is made stronger before the discriminator sees it."""
 
+ALONE = 50
+"""Steps for which the discriminator learns before the finish is to deceive it: a new one pulls in any direction."""
+
 
 class FinishStage(Stage):
     """Trains the finish of a model whose other parts are frozen, on pictures of its full side.
@@ -27,17 +30,17 @@ class FinishStage(Stage):
     to learn from: it counts for the adversarial terms alone.
 
     The discriminator sees fine detail and nothing else, so that it cannot tell sets by their content. It compares the
-    detail of good targets with what is drawn on good pictures of all sets.
+    detail of good targets with what is drawn on good pictures of all sets, in batches that have such targets.
 
     Terms: l1, of the detail; perceptual, of the target with the drawn detail in place of its own; adversarial, after
-    `adversarial_from` steps; discriminator is the loss of the discriminator itself.
+    `adversarial_from` steps, in units of the weight by which it pulls as hard at the last layer as the other terms
+    together; discriminator is the loss of the discriminator itself.
 
     Options: `adversarial_from`; `own`, the share of samples that finish their target; `good`, the quality above which
     detail is compared.
     """
 
     term_names = ("l1", "perceptual", "adversarial", "discriminator")
-    rates = {"discriminator": 4.0}  # as in stage 1
     defaults = {"adversarial_from": 1e9, "own": 0.5, "good": 0.5}
 
     def __init__(self, config: StageConfig, perceptual: nn.Module, model: IQPFR):
@@ -52,14 +55,22 @@ class FinishStage(Stage):
 
     def updates(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
         drawn, real = self.drawn(batch).float(), fine(batch.hq)
-        terms = self.known_terms(drawn, real, batch)
-        if step < self.options["adversarial_from"]:
-            yield "model", terms
-            return
+        terms, since = self.known_terms(drawn, real, batch), step - self.options["adversarial_from"]
         good = batch.quality > self.options["good"]
-        yield "model", terms | {"adversarial": self.discriminator.deceived(_seen(drawn), _equally(good))}
-        mistaken = self.discriminator.mistaken(_seen(real), _seen(drawn), _equally(good & batch.full), _equally(good))
-        yield "discriminator", {"discriminator": mistaken}
+        yield "model", terms | (self.adversarial(drawn, good, terms) if since >= ALONE else {})
+        if since >= 0:
+            yield "discriminator", {"discriminator": self.mistaken(drawn, real, good, batch.full)}
+
+    def adversarial(self, drawn: Tensor, good: Tensor, terms: Terms) -> Terms:
+        """The adversarial term of good pictures, beside the other terms."""
+        deceived = self.discriminator.deceived(_seen(drawn), _equally(good))
+        pull = losses.adaptive_weight(self.together(terms), deceived, self.finish.leave.weight)
+        return {"adversarial": pull * deceived}
+
+    def mistaken(self, drawn: Tensor, real: Tensor, good: Tensor, full: Tensor) -> Tensor:
+        """The discriminator's loss (); a batch without good detail to compare with teaches nothing."""
+        there = good & full
+        return self.discriminator.mistaken(_seen(real), _seen(drawn), _equally(there), _equally(good & there.any()))
 
     def drawn(self, batch: Batch) -> Tensor:
         """The detail (B, 3, R, R) that the finish adds."""

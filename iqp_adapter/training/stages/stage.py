@@ -105,6 +105,10 @@ class Stage:
         """The loss terms of each model in order; the loop updates a model before it asks for the terms of the next."""
         raise NotImplementedError
 
+    def together(self, terms: Terms) -> Tensor:
+        """The loss () that terms make by their weights."""
+        return torch.stack([self.config.weights.get(name, 1.0) * value for name, value in terms.items()]).sum()
+
     def after_step(self, step: int) -> Terms:
         """Makes changes that need no gradient, and returns further scalars for the log."""
         return {}

@@ -50,7 +50,7 @@ class SummedCodebookStage(Reconstruction):
         return quality > self.options["plus_above"]
 
     def adversarial(self, deceived: Tensor, terms: Terms) -> Tensor:
-        kept = torch.stack([self.config.weights.get(name, 1.0) * terms[name] for name in ("l1", "perceptual")]).sum()
+        kept = self.together({name: terms[name] for name in ("l1", "perceptual")})
         last = self.tokenizer.generator.blocks[-1].weight
         self._seen["adaptive_weight"] = losses.adaptive_weight(kept, deceived, last)  # type: ignore[arg-type]
         return self._seen["adaptive_weight"] * deceived
