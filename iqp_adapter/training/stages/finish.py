@@ -15,8 +15,8 @@ from ..config import StageConfig
 from ..discriminator import PatchDiscriminator
 from .stage import Batch, Grid, Stage, Terms
 
-LOUDER = 4
-"""Times which fine detail is made stronger before the discriminator sees it."""
+LOUDER = 24
+"""Times which fine detail is made stronger before the discriminator sees it: it is a hundredth of a picture's range."""
 
 ALONE = 50
 """Steps for which the discriminator learns before the finish is to deceive it: a new one pulls in any direction."""
@@ -103,8 +103,8 @@ class FinishStage(Stage):
 
 
 def _seen(detail: Tensor) -> Tensor:
-    """Detail around 0 as a picture in [0, 1]."""
-    return (0.5 + LOUDER * detail).clamp(0, 1)
+    """Detail around 0 as a picture in [0, 1]; what is too strong still has a gradient."""
+    return 0.5 + (LOUDER * detail).tanh() / 2
 
 
 def _equally(chosen: Tensor) -> Tensor:
