@@ -30,7 +30,7 @@ from .decide import decide
 from .flow import Shown, restored, shown
 from .looked import Looked
 from .looking import Looking, every
-from .reading import Film, frames, open_film
+from .reading import Film, again, frames, open_film
 from .steady import REACH
 from .tracks import Track, tracks_of
 from .writing import PART, WRITTEN, join, refuse_unfit, write_part
@@ -195,7 +195,7 @@ class _Run:
         options = replace(self.pipeline.options, faces="all", min_face=0, force=True, skip_if=None)
         batch = FaceBatch(self.pipeline.model, options)
         before = max(0, first - 2 * REACH)
-        with closing(frames(self.film, looked.times[before])) as source:
+        with closing(again(self.film, looked.times, before)) as source:
             cut = shown(source, before, self.colours, tracks, options, batch.resolution)
             for each in restored(_decided(cut, dict(zip(tracks, decided, strict=True))), batch):
                 if each.number >= first:
