@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import json
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -370,6 +372,24 @@ def test_nothing_is_overwritten_and_runs_are_not_mixed(film, tmp_path, short_par
         restore(film, out, Dying(100), batch=2, quality=0.5)
     with Leases(tmp_path / ".out.mp4.leases", "other"), pytest.raises(BlockingIOError, match="other options"):
         restore(film, out, Dying(100), batch=2)
+
+
+def test_what_a_run_on_a_machine_that_stopped_was_at_is_taken_over(film, tmp_path, monkeypatch):
+    monkeypatch.setattr("iqp_adapter.store.leases.LIFETIME", 1.0)
+    monkeypatch.setattr("iqp_adapter.store.leases._TOUCHED", 0.2)
+    out, leases = tmp_path / "out.mp4", tmp_path / ".out.mp4.leases"
+    monkeypatch.setattr("socket.gethostname", lambda: "another")
+    with Leases(leases, "w") as held:
+        assert held.take(out.name)
+        shutil.copytree(leases, tmp_path / "left", ignore=shutil.ignore_patterns("run-*"))
+    (tmp_path / "left").rename(leases)
+    monkeypatch.setattr("socket.gethostname", lambda: "this")
+    with pytest.raises(BlockingIOError, match="if its machine stopped"):
+        restore(film, out)
+    for path in leases.iterdir():
+        os.utime(path, (100, 100))
+    assert restore(film, out).restored == 1
+    assert left(tmp_path) == {"film.mp4", "out.mp4"}
 
 
 def test_a_face_that_fails_stops_the_run_and_the_same_command_goes_on(film, tmp_path):

@@ -23,7 +23,7 @@ import typer  # noqa: E402
 from rich.progress import Progress  # noqa: E402
 
 from benchmarks.common.results import RESULTS, provenance, write_json  # noqa: E402
-from benchmarks.faults import exported, films, kills, pictures, servers, sharing, weights  # noqa: E402
+from benchmarks.faults import exported, film_kills, films, kills, pictures, servers, sharing, weights  # noqa: E402
 
 Part = Callable[[Path, int, int, int], Iterator[Counter[str]]]
 """Folder, kills, damaged files, seed -> counts, each time more of them are known."""
@@ -40,6 +40,10 @@ PARTS: dict[str, Part] = {
     ),
     "kills of bench": lambda folder, killed, damaged, seed: kills.campaign(
         kills.benchmarking(kills.faces_in(folder / "faces", 4)), killed, folder, seed
+    ),
+    "kills of films": lambda folder, killed, damaged, seed: film_kills.campaign(killed, folder, seed),
+    "kills of films on many machines": lambda folder, killed, damaged, seed: film_kills.campaign(
+        killed, folder, seed, machines=True
     ),
     "damaged pictures": lambda folder, killed, damaged, seed: pictures.campaign(damaged, folder, seed),
     "damaged films": lambda folder, killed, damaged, seed: films.campaign(damaged, folder, seed),

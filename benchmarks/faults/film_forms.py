@@ -72,7 +72,7 @@ FORMS = {
 
 def films(folder: Path) -> dict[str, bytes]:
     """Every form, a photo and a page that are called films, and a film that is called one of another kind, by name."""
-    made = {name: _film(folder / name, form) for name, form in FORMS.items()}
+    made = {name: film(folder / name, form) for name, form in FORMS.items()}
     photo = io.BytesIO()
     Image.fromarray(_picture(0, (SIDE, SIDE))).save(photo, "PNG")
     return made | {
@@ -83,22 +83,23 @@ def films(folder: Path) -> dict[str, bytes]:
     }
 
 
-def _film(path: Path, form: Form) -> bytes:
-    with av.open(str(path), "w", format=form.container, options=form.options) as film:
-        pictures = None if form.codec is None else _pictures(film, form)
-        sound = None if form.sound is None else film.add_stream(form.sound, rate=_rate(form.sound), layout="mono")
-        film.start_encoding()
+def film(path: Path, form: Form) -> bytes:
+    """Writes a film; its content."""
+    with av.open(str(path), "w", format=form.container, options=form.options) as target:
+        pictures = None if form.codec is None else _pictures(target, form)
+        sound = None if form.sound is None else target.add_stream(form.sound, rate=_rate(form.sound), layout="mono")
+        target.start_encoding()
         time = Fraction(0)
         for number in range(form.frames):
             if pictures is not None:
                 frame = av.VideoFrame.from_ndarray(_picture(number, form.size), "rgb24").reformat(format=form.format)
                 frame.pts, frame.time_base = int(time / _UNIT), _UNIT
-                film.mux(pictures.encode(frame))
+                target.mux(pictures.encode(frame))
             time += Fraction(1, RATE) * form.steps[number % len(form.steps)]
         if pictures is not None:
-            film.mux(pictures.encode())
+            target.mux(pictures.encode())
         if sound is not None:
-            _say(film, sound, min(float(time), 2.0))
+            _say(target, sound, min(float(time), 2.0))
     return path.read_bytes()
 
 

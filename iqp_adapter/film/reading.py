@@ -135,9 +135,7 @@ def again(film: Film, times: Sequence[int], first: int) -> Generator[Frame, None
     with closing(frames(film, times[first])) as found:
         for number, (time, frame) in enumerate(zip_longest(islice(times, first, None), found), first):
             if frame is None or frame.time != time:
-                raise ValueError(
-                    f"{film.path} is damaged: frame {number} is another one when it is read again; {_MEND}"
-                )
+                raise ValueError(f"{film.path} is damaged: frame {number} differs when it is read again; {_MEND}")
             yield frame
 
 

@@ -23,7 +23,7 @@ from ..photo.plan import ending, leases_of
 from ..photo.settings import Settings
 from ..restorer import Restorer
 from ..store.files import atomic_path, put_new, sha256_of
-from ..store.leases import Leases
+from ..store.leases import LIFETIME, Leases
 from ..store.temporary import remove_strays
 from .colour import Colours
 from .decide import decide
@@ -84,8 +84,10 @@ def restore_film(
     settings = Settings(pipeline, compare=False)
     target.parent.mkdir(parents=True, exist_ok=True)
     with Leases(leases_of(target, True), settings.digest) as leases:
-        if not leases.take(target.name):
-            raise BlockingIOError(f"another run is at {target}; wait for its end")
+        if not leases.take_over(target.name):
+            raise BlockingIOError(
+                f"another run is at {target}; wait for its end, or, if its machine stopped, {LIFETIME:.0f} seconds"
+            )
         if target.exists():
             raise FileExistsError(f"{target} exists; name a new file")
         remove_strays(target.parent)
