@@ -316,6 +316,29 @@ def test_a_killed_run_goes_on_with_the_part_that_it_was_at(tmp_path, short_parts
     assert left(tmp_path) == {"film.mp4", "out.mp4", "whole.mp4"}
 
 
+@pytest.mark.parametrize("step", ["rename", "rmtree"])
+def test_a_run_that_was_killed_when_all_was_done_leaves_nothing(film, tmp_path, monkeypatch, step):
+    out, whole = tmp_path / "out.mp4", tmp_path / "whole.mp4"
+    restore(film, whole)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(*{"rename": (Path, "rename"), "rmtree": (shutil, "rmtree")}[step], _interrupted)
+        restore(film, out)
+    assert out.read_bytes() == whole.read_bytes() and len(left(tmp_path)) == 4
+    if step == "rename":
+        report = restore(film, out)
+        assert report.status == "complete" and report.restored == 1 and report.output == str(out)
+    else:
+        monkeypatch.setattr("iqp_adapter.store.temporary._is_alive", lambda process: False)
+        with pytest.raises(FileExistsError, match="name a new file"):
+            restore(film, out)
+    assert out.read_bytes() == whole.read_bytes()
+    assert left(tmp_path) == {"film.mp4", "out.mp4", "whole.mp4"}
+
+
+def _interrupted(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
 class Tired(Moving):
     """A detector that is interrupted once."""
 
