@@ -21,7 +21,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.common.results import RESULTS, ROOT, OutOption, page, provenance, write_json, write_text
-from benchmarks.photo_library import InColour, results_in, write_library
+from benchmarks.photo_library import InColour, results_in, speed, times_of, write_library
 from iqp_adapter import cluster, load
 from iqp_adapter.photo import CenterFace, find_photos, restore_files
 from iqp_adapter.photo.outcomes import PhotoReport
@@ -39,15 +39,14 @@ def measured(reports: Iterable[PhotoReport], out: Path) -> dict[str, Any]:
     started = time.time()
     done = list(reports)
     seconds = time.time() - started
-    written = sorted(path.stat().st_mtime for report in done if (path := Path(report.output)).exists())
-    results = Counter(results_in(out))
+    times, results = times_of(out), Counter(results_in(out))
     return {
         "photos": len(done),
-        "results": len(written),
+        "results": len(times),
         "photos that were restored twice": sum(times > 1 for times in results.values()),
         "failed": sum(report.status == "failed" for report in done),
-        "seconds to the first result": written[0] - started,
-        "photos per second": (len(written) - 1) / (written[-1] - written[0]),
+        "seconds to the first result": times[0] - started,
+        "photos per second": speed(times),
         "seconds in all": seconds,
     }
 
