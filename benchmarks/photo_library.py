@@ -121,11 +121,6 @@ class Run:
         """Seconds until the first new result."""
         return next(seconds for seconds, done, _ in self.seen if done > self.before)
 
-    def speed(self, first: int, last: int) -> float:
-        """Files per second between two numbers of results."""
-        begun, ended = (next(one for one in self.seen if one[1] >= number) for number in (first, last))
-        return (ended[1] - begun[1]) / (ended[0] - begun[0])
-
     def memory(self, first: int) -> float:
         """MiB in use when there were so many results."""
         return next(memory for _, done, memory in self.seen if done >= first)
@@ -153,6 +148,16 @@ class Lines:
         return self.found
 
 
+def times_of(out: Path) -> list[float]:
+    """When each result was written, in order."""
+    return sorted(path.stat().st_mtime for path in out.rglob("*.jpg"))
+
+
+def speed(times: Sequence[float]) -> float:
+    """Results per second, from the first to the last."""
+    return (len(times) - 1) / (times[-1] - times[0])
+
+
 def results_in(out: Path) -> list[str]:
     """The outputs of all results in a journal; a line that a kill cut short is none."""
     lines = [line for line in (out / RECORD).read_text().splitlines() if line.endswith("}")]
@@ -165,15 +170,15 @@ def one_process(photos: Path, work: Path, number: int, look_at_all: bool) -> dic
     killed = Run(photos, out, report, look_at_all).watch(number // 2)
     resumed = Run(photos, out, report, look_at_all).watch()
     again = Run(photos, out, report, look_at_all).watch()
-    told = json.loads(report.read_text())["photos"]
+    told, times = json.loads(report.read_text())["photos"], times_of(out)
     return {
         "photos": number,
         "photos with a restored face": sum(bool(one["faces"]) and one["status"] != "failed" for one in told),
         "failed": sum(one["status"] == "failed" for one in told),
         "results in the journal": len(results_in(out)),
         "seconds to the first result": killed.to_first(),
-        "files per second at the beginning": killed.speed(1, 1 + few),
-        "files per second at the end": resumed.speed(number - 1 - few, number - 1),
+        "files per second at the beginning": speed(times[: 1 + few]),
+        "files per second at the end": speed(times[-1 - few :]),
         "MiB at the beginning": killed.memory(few),
         "MiB at the end": resumed.memory(number - few),
         "seconds to the first new result after a kill": resumed.to_first(),

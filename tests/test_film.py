@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gc
 import json
+import os
+import shutil
 import subprocess
 import sys
 import time
 import weakref
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +24,11 @@ from photo_standins import Brightness, Dial, Echo, Negative
 from typer.testing import CliRunner
 
 from iqp_adapter.cli import app
-from iqp_adapter.film import flow, restore_film
+from iqp_adapter.film import flow, reading, restore_film
 from iqp_adapter.film import restore as module
 from iqp_adapter.film.flow import Shown
 from iqp_adapter.film.looking import every
+from iqp_adapter.film.reading import frames
 from iqp_adapter.film.steady import REACH
 from iqp_adapter.photo.outcomes import Outcome, PhotoReport
 from iqp_adapter.store.leases import Leases
@@ -111,6 +115,23 @@ def test_a_film_may_be_silent_odd_and_enlarged(tmp_path):
     odd = write_film(tmp_path / "odd.mkv", [each[:-1, :-1] for each in PICTURES[:8]], sound=None, format="yuv444p")
     restore(odd, tmp_path / "odd.out.mkv")
     assert read_film(tmp_path / "odd.out.mkv").pictures[0].shape == (SIZE[1] - 1, SIZE[0] - 1, 3)
+
+
+def test_films_of_camcorders_whose_index_leads_behind_their_end_are_whole(tmp_path):
+    film = write_film(tmp_path / "film.mts", PICTURES, sound="mp2")
+    assert restore(film, tmp_path / "out.mkv").restored == 1
+    before, after = read_film(film), read_film(tmp_path / "out.mkv")
+    assert np.subtract(after.times, after.times[0]) == pytest.approx(
+        np.subtract(before.times, before.times[0]), abs=1e-3
+    )
+    assert len(after.sound) == len(before.sound)
+
+
+def test_a_film_that_shows_other_frames_when_it_is_read_again_is_refused(film, tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "frames", lambda *of: (frame for frame in islice(frames(*of), 1, None)))
+    with pytest.raises(ValueError, match=r"film.mp4 is damaged: frame \d+ differs when it is read again; copy"):
+        restore(film, tmp_path / "out.mp4")
+    assert not (tmp_path / "out.mp4").exists()
 
 
 def test_titles_and_chapters_are_kept(film, tmp_path):
@@ -214,6 +235,13 @@ def test_what_is_no_film_or_cannot_be_written_is_said_at_once(film, tmp_path):
     assert left(tmp_path) == {"film.mp4", "no.mp4", "old.mkv"}
 
 
+def test_sound_that_is_refused_when_a_file_begins_is_named_before_any_work(tmp_path):
+    film = write_film(tmp_path / "film.webm", PICTURES[:3], codec="libvpx", sound="libopus")
+    with pytest.raises(ValueError, match=r"out.mov: this kind of file takes no opus; name a .mkv file"):
+        restore(film, tmp_path / "out.mov")
+    assert left(tmp_path) == {"film.webm"}
+
+
 @pytest.mark.parametrize(("trc", "params", "words"), [(16, "", r"in HDR \(PQ\)"), (1, "tff=1", "interlaced")])
 def test_hdr_and_interlaced_films_are_refused(tmp_path, trc, params, words):
     path = tmp_path / "film.mkv"
@@ -228,6 +256,17 @@ def test_hdr_and_interlaced_films_are_refused(tmp_path, trc, params, words):
         film.mux(stream.encode())
     with pytest.raises(ValueError, match=words):
         restore(path, tmp_path / "out.mp4")
+
+
+def test_a_film_that_cannot_be_read_on_is_said_to_be_damaged(tmp_path):
+    film = write_film(tmp_path / "film.mp4", PICTURES[:8], sound=None)
+    content = bytearray(film.read_bytes())
+    with av.open(str(film)) as source:
+        place = [packet.pos for packet in source.demux(video=0) if packet.size][5]
+    content[place : place + 400] = bytes(400)
+    film.write_bytes(content)
+    with pytest.raises(OSError, match=r"film.mp4: .*; it is damaged; 'ffmpeg -i FILM .*' leaves out what cannot be"):
+        restore(film, tmp_path / "out.mkv")
 
 
 def test_without_the_extra_it_is_named(film, tmp_path, monkeypatch):
@@ -275,6 +314,29 @@ def test_a_killed_run_goes_on_with_the_part_that_it_was_at(tmp_path, short_parts
     assert sum(model.batches) == 40 - (4 * done - 2 * REACH)  # not the three by which the track was decided
     assert out.read_bytes() == whole.read_bytes()
     assert left(tmp_path) == {"film.mp4", "out.mp4", "whole.mp4"}
+
+
+@pytest.mark.parametrize("step", ["rename", "rmtree"])
+def test_a_run_that_was_killed_when_all_was_done_leaves_nothing(film, tmp_path, monkeypatch, step):
+    out, whole = tmp_path / "out.mp4", tmp_path / "whole.mp4"
+    restore(film, whole)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(*{"rename": (Path, "rename"), "rmtree": (shutil, "rmtree")}[step], _interrupted)
+        restore(film, out)
+    assert out.read_bytes() == whole.read_bytes() and len(left(tmp_path)) == 4
+    if step == "rename":
+        report = restore(film, out)
+        assert report.status == "complete" and report.restored == 1 and report.output == str(out)
+    else:
+        monkeypatch.setattr("iqp_adapter.store.temporary._is_alive", lambda process: False)
+        with pytest.raises(FileExistsError, match="name a new file"):
+            restore(film, out)
+    assert out.read_bytes() == whole.read_bytes()
+    assert left(tmp_path) == {"film.mp4", "out.mp4", "whole.mp4"}
+
+
+def _interrupted(*_: Any) -> None:
+    raise KeyboardInterrupt
 
 
 class Tired(Moving):
@@ -335,6 +397,24 @@ def test_nothing_is_overwritten_and_runs_are_not_mixed(film, tmp_path, short_par
         restore(film, out, Dying(100), batch=2)
 
 
+def test_what_a_run_on_a_machine_that_stopped_was_at_is_taken_over(film, tmp_path, monkeypatch):
+    monkeypatch.setattr("iqp_adapter.store.leases.LIFETIME", 1.0)
+    monkeypatch.setattr("iqp_adapter.store.leases._TOUCHED", 0.2)
+    out, leases = tmp_path / "out.mp4", tmp_path / ".out.mp4.leases"
+    monkeypatch.setattr("socket.gethostname", lambda: "another")
+    with Leases(leases, "w") as held:
+        assert held.take(out.name)
+        shutil.copytree(leases, tmp_path / "left", ignore=shutil.ignore_patterns("run-*"))
+    (tmp_path / "left").rename(leases)
+    monkeypatch.setattr("socket.gethostname", lambda: "this")
+    with pytest.raises(BlockingIOError, match="if its machine stopped"):
+        restore(film, out)
+    for path in leases.iterdir():
+        os.utime(path, (100, 100))
+    assert restore(film, out).restored == 1
+    assert left(tmp_path) == {"film.mp4", "out.mp4"}
+
+
 def test_a_face_that_fails_stops_the_run_and_the_same_command_goes_on(film, tmp_path):
     class Failing(Dying):
         name = "Dying"
@@ -391,6 +471,13 @@ def test_the_command_takes_films_by_themselves(film, tmp_path):
     for words in ([str(tmp_path / "a.png")], ["--dry-run"]):
         done = CliRunner().invoke(app, ["restore", str(film), *words])
         assert done.exit_code == 2 and len(done.output.splitlines()) == 1
+
+
+def test_the_name_of_a_film_is_no_folder_of_photos(film, tmp_path):
+    unnamed, out = film.rename(tmp_path / "film"), tmp_path / "out.mp4"
+    done = CliRunner().invoke(app, ["restore", str(unnamed), "-o", str(out)])
+    assert done.exit_code == 2 and "films are known by their suffix: .3gp" in " ".join(done.output.split())
+    assert not out.exists()
 
 
 KILLED = """

@@ -279,6 +279,29 @@ def test_a_lease_from_another_machine_ends_when_it_is_touched_no_more(tmp_path: 
     assert not (tmp_path / "l").exists()
 
 
+@pytest.mark.parametrize("is_alive", [False, True])
+def test_a_lease_that_looks_old_is_watched_before_it_is_taken_over(tmp_path: Path, short: None, is_alive: bool) -> None:
+    """The holder's clock may be slow."""
+    path = lease_of(tmp_path / "l", "a")
+    as_of_another_machine(path)
+    with Leases(tmp_path / "l", "w") as leases:
+        assert not leases.take_over("a")
+        os.utime(path, (100, 100))
+        ended = threading.Event()
+
+        def touch() -> None:
+            for second in range(100):
+                os.utime(path, (100 + second, 100 + second))
+                if ended.wait(0.1):
+                    return
+
+        with ThreadPoolExecutor(1) as pool:
+            if is_alive:
+                pool.submit(touch)
+            assert leases.take_over("a") is not is_alive
+            ended.set()
+
+
 def test_a_run_on_another_machine_counts_until_it_is_touched_no_more(tmp_path: Path) -> None:
     path = tmp_path / "l" / "run-other-1.lock"
     as_of_another_machine(path, module.LIFETIME)

@@ -23,7 +23,7 @@ import typer  # noqa: E402
 from rich.progress import Progress  # noqa: E402
 
 from benchmarks.common.results import RESULTS, provenance, write_json  # noqa: E402
-from benchmarks.faults import exported, kills, pictures, servers, sharing, weights  # noqa: E402
+from benchmarks.faults import exported, film_kills, films, kills, pictures, servers, sharing, weights  # noqa: E402
 
 Part = Callable[[Path, int, int, int], Iterator[Counter[str]]]
 """Folder, kills, damaged files, seed -> counts, each time more of them are known."""
@@ -41,7 +41,12 @@ PARTS: dict[str, Part] = {
     "kills of bench": lambda folder, killed, damaged, seed: kills.campaign(
         kills.benchmarking(kills.faces_in(folder / "faces", 4)), killed, folder, seed
     ),
+    "kills of films": lambda folder, killed, damaged, seed: film_kills.campaign(killed, folder, seed),
+    "kills of films on many machines": lambda folder, killed, damaged, seed: film_kills.campaign(
+        killed, folder, seed, machines=True
+    ),
     "damaged pictures": lambda folder, killed, damaged, seed: pictures.campaign(damaged, folder, seed),
+    "damaged films": lambda folder, killed, damaged, seed: films.campaign(damaged, folder, seed),
     "damaged weights and configurations": lambda folder, killed, damaged, seed: weights.campaign(damaged, folder, seed),
     "faults of servers": lambda folder, killed, damaged, seed: servers.campaign(folder),
     "exported folders": lambda folder, killed, damaged, seed: exported.campaign(damaged, killed // 10, folder, seed),
@@ -96,11 +101,11 @@ def _record(out: Path, name: str, counted: Counter[str], seed: int) -> None:
 def _import_everything() -> None:
     """Once, in the parent."""
     import iqp_adapter
-    from iqp_adapter import photo
+    from iqp_adapter import film, photo
     from iqp_adapter.bench import page, run
     from iqp_adapter.training import native_training
 
-    assert all((iqp_adapter.load, photo.restore_files, page, run, native_training))
+    assert all((iqp_adapter.load, film.restore_film, photo.restore_files, page, run, native_training))
 
 
 if __name__ == "__main__":

@@ -15,17 +15,22 @@ if TYPE_CHECKING:
     from ..restorer import Restorer
 
 
-def films_among(names: Sequence[str]) -> list[Path]:
+def films_among(names: Sequence[str], output: Path) -> list[Path]:
     """The films that are named, which are restored one after the other; none where photos are named.
 
     Raises:
-        ValueError: where photos are named, too.
+        ValueError: where photos are named, too, or where only the output is named as a film.
     """
-    from ..photo.kinds import is_film
+    from ..photo.kinds import FILMS, is_film
 
     films = [Path(name) for name in names if is_film(name) and Path(name).is_file()]
     if films and len(films) < len(names):
         raise ValueError(f"{films[0]} is a film; restore photos and films by two commands")
+    if not films and is_film(output.name) and not output.is_dir():
+        raise ValueError(
+            f"{output} is the name of a film, but none is given; films are known by their suffix: "
+            f"{', '.join(sorted(FILMS))}"
+        )
     return films
 
 

@@ -99,7 +99,7 @@ def restore(
 
     if demo and dry_run:
         raise ValueError("--demo writes its photo, so that it takes no --dry-run")
-    films = films_among(photos or [])
+    films = films_among(photos or [], output)
     if films and (dry_run or compare or demo or names or background or ray):
         raise ValueError(
             "--dry-run, --compare, --demo, --list, --background and --ray are for photos; leave them out for a film"

@@ -18,7 +18,7 @@ from ..photo.faces import Face
 from ..photo.outcomes import FaceReport
 from .colour import Colours
 from .flow import shown
-from .reading import Film, frames
+from .reading import Film, again
 from .steady import REACH
 from .tracks import Track
 
@@ -69,7 +69,7 @@ def _faces_at(
 ) -> dict[Track, Face]:
     """The faces of a frame, cut out and steadied."""
     first = max(0, number - REACH)
-    with closing(frames(film, times[first])) as source:
+    with closing(again(film, times, first)) as source:
         near = islice(source, number + REACH + 1 - first)
         found = shown(near, first, colours, tracks, batch.options, batch.resolution)
         return next(each.faces for each in found if each.number == number)

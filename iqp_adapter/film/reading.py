@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -112,13 +113,33 @@ def frames(film: Film, start: int | None = None) -> Generator[Frame, None, None]
         for picture in container.decode(stream):
             time = picture.dts if picture.pts is None else picture.pts
             if time is None:
-                raise ValueError(f"{film.path} has frames without a time; copy it to another .mkv file first")
+                raise ValueError(f"{film.path} has frames without a time; {_MEND}")
             if start is not None and last is None and time > start:
-                yield from _from_beginning(film, start)  # the file's index leads behind the frame
-                return
+                break  # the file's index leads behind the frame
             if (last is None or time > last) and (start is None or time >= start):
                 yield Frame(time, picture)
             last = time if last is None else max(last, time)
+    if start is not None and (last is None or last < start):  # the index may also lead behind all frames
+        yield from (frame for frame in frames(film) if frame.time >= start)
+
+
+def again(film: Film, times: Sequence[int], first: int) -> Generator[Frame, None, None]:
+    """The frames of a film that was read before, from a number on.
+
+    Args:
+        times: of all frames, as they were found before.
+
+    Raises:
+        OSError, ValueError: where it cannot be read on, or has other frames now, as damaged films may have.
+    """
+    with closing(frames(film, times[first])) as found:
+        for number, (time, frame) in enumerate(zip_longest(islice(times, first, None), found), first):
+            if frame is None or frame.time != time:
+                raise ValueError(f"{film.path} is damaged: frame {number} differs when it is read again; {_MEND}")
+            yield frame
+
+
+_MEND = "copy it to another .mkv file first"
 
 
 def last_duration(film: Film) -> int:
@@ -130,10 +151,6 @@ def last_duration(film: Film) -> int:
     return duration if end is None or end <= begin else end - begin
 
 
-def _from_beginning(film: Film, start: int) -> Iterator[Frame]:
-    return (frame for frame in frames(film) if frame.time >= start)
-
-
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     """A film's container, and the stream of its pictures."""
@@ -143,16 +160,20 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
         if not streams:
             raise ValueError(f"{path} has no moving pictures")
         streams[0].thread_type = "AUTO"
-        yield container, streams[0]
+        with plain_errors(path, _DAMAGED):
+            yield container, streams[0]
+
+
+_DAMAGED = "; it is damaged; 'ffmpeg -i FILM -c:v libx264 -crf 12 -c:a copy NEW.mkv' leaves out what cannot be read"
 
 
 @contextmanager
-def plain_errors(path: Path) -> Iterator[None]:
+def plain_errors(path: Path, advice: str = "") -> Iterator[None]:
     """Turns an error of FFmpeg into an OSError of one line, which names the file."""
     try:
         yield
     except library().FFmpegError as error:
-        raise OSError(f"{path}: {error.strerror}") from error
+        raise OSError(f"{path}: {error.strerror}{advice}") from error
 
 
 def library() -> Any:

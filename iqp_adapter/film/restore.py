@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,14 +23,15 @@ from ..photo.plan import ending, leases_of
 from ..photo.settings import Settings
 from ..restorer import Restorer
 from ..store.files import atomic_path, put_new, sha256_of
-from ..store.leases import Leases
-from ..store.temporary import remove_strays
+from ..store.leases import LIFETIME, Leases
+from ..store.reading import json_file
+from ..store.temporary import remove_strays, temporary_name
 from .colour import Colours
 from .decide import decide
 from .flow import Shown, restored, shown
 from .looked import Looked
 from .looking import Looking, every
-from .reading import Film, frames, open_film
+from .reading import Film, again, frames, open_film
 from .steady import REACH
 from .tracks import Track, tracks_of
 from .writing import PART, WRITTEN, join, refuse_unfit, write_part
@@ -84,12 +85,15 @@ def restore_film(
     settings = Settings(pipeline, compare=False)
     target.parent.mkdir(parents=True, exist_ok=True)
     with Leases(leases_of(target, True), settings.digest) as leases:
-        if not leases.take(target.name):
-            raise BlockingIOError(f"another run is at {target}; wait for its end")
-        if target.exists():
-            raise FileExistsError(f"{target} exists; name a new file")
+        if not leases.take_over(target.name):
+            raise BlockingIOError(
+                f"another run is at {target}; wait for its end, or, if its machine stopped, {LIFETIME:.0f} seconds"
+            )
         remove_strays(target.parent)
-        done = _Run(film, target, pipeline, settings, progress).restore()
+        run = _Run(film, target, pipeline, settings, progress)
+        if target.exists() and not run.is_joined():
+            raise FileExistsError(f"{target} exists; name a new file")
+        done = run.restore()
     if report is not None:
         write_report(report, [done], settings.described)
     return done
@@ -111,6 +115,10 @@ def _refuse_options(options: Options) -> None:
         )
 
 
+_TRACKS, _JOINED = "tracks.json", "joined.json"
+"""What was decided about the faces, and the hash of the result, in the folder of what is done."""
+
+
 class _Run:
     """Looks, decides, restores part by part, and joins; each of these is skipped where an earlier run has done it."""
 
@@ -122,16 +130,31 @@ class _Run:
         self.progress = progress
         self.colours = Colours(film)
         self.folder = target.with_name(ending(f".{target.name}", ".iqp-film"))
-        self.source = sha256_of(film.path)
+
+    @cached_property
+    def source(self) -> str:
+        """The hash of the film."""
+        return sha256_of(self.film.path)
+
+    def is_joined(self) -> bool:
+        """Whether the result is that of an earlier run, which was killed before it had removed what it kept."""
+        path = self.folder / _JOINED
+        return path.exists() and self.target.exists() and json_file(path) == {"result": sha256_of(self.target)}
 
     def restore(self) -> PhotoReport:
         self._begin()
+        report = replace(self._report(), status="complete") if self.is_joined() else self._restored_anew()
+        unwanted = self.folder.with_name(temporary_name(self.folder.name))
+        self.folder.rename(unwanted)  # which every run removes, if this one is killed now
+        shutil.rmtree(unwanted)
+        return report
+
+    def _restored_anew(self) -> PhotoReport:
         looked = self._look()
         tracks = tracks_of(looked.looks, every(float(self.film.rate)), float(self.film.rate), len(looked.times))
         report = self._decide(tracks, looked)
         parts = self._parts(tracks, report.faces, looked)
         self._join(parts)
-        shutil.rmtree(self.folder)
         return report
 
     def _begin(self) -> None:
@@ -158,7 +181,7 @@ class _Run:
         return looked
 
     def _decide(self, tracks: Sequence[Track], looked: Looked) -> PhotoReport:
-        path = self.folder / "tracks.json"
+        path = self.folder / _TRACKS
         if not path.exists():
             batch, film = self.pipeline.batch, self.film
             faces = decide(film, self.colours, tracks, looked.times, batch, partial(self.progress, "deciding"))
@@ -166,7 +189,10 @@ class _Run:
             status: Status = "restored" if any(face.outcome is Outcome.RESTORED for face in faces) else "unchanged"
             report = PhotoReport(str(film.path), str(self.target), status, "", width, height, faces)
             _write(path, asdict(report))
-        return PhotoReport.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        return self._report()
+
+    def _report(self) -> PhotoReport:
+        return PhotoReport.from_dict(json.loads((self.folder / _TRACKS).read_text(encoding="utf-8")))
 
     def _parts(self, tracks: Sequence[Track], decided: Sequence[FaceReport], looked: Looked) -> list[Path]:
         """Restores and writes the parts that are missing."""
@@ -195,7 +221,7 @@ class _Run:
         options = replace(self.pipeline.options, faces="all", min_face=0, force=True, skip_if=None)
         batch = FaceBatch(self.pipeline.model, options)
         before = max(0, first - 2 * REACH)
-        with closing(frames(self.film, looked.times[before])) as source:
+        with closing(again(self.film, looked.times, before)) as source:
             cut = shown(source, before, self.colours, tracks, options, batch.resolution)
             for each in restored(_decided(cut, dict(zip(tracks, decided, strict=True))), batch):
                 if each.number >= first:
@@ -216,6 +242,7 @@ class _Run:
             join(partial, self.film, parts)
             if sha256_of(self.film.path) != self.source:
                 raise OSError(f"{self.film.path} changed while it was restored; start again with another output")
+            _write(self.folder / _JOINED, {"result": sha256_of(partial)})
 
 
 def _decided(cut: Iterable[Shown], decided: dict[Track, FaceReport]) -> Iterator[Shown]:

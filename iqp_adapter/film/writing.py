@@ -103,16 +103,21 @@ def refuse_unfit(film: Film, target: Path) -> None:
     """Raises ValueError for a target whose kind of file cannot be written, or takes no such sound or subtitles."""
     if target.suffix.lower() not in WRITTEN:
         raise ValueError(f"{target}: films are written as {', '.join(sorted(WRITTEN))}; name one of these")
-    wrong = set()
-    av = library()
-    with plain_errors(film.path), av.open(str(film.path)) as source, _target(Path(os.devnull), target.suffix) as trial:
-        for stream in copied_streams(source):
-            try:
-                _copy(trial, stream)
-            except ValueError:
-                wrong.add(stream.name)
+    with plain_errors(film.path), library().open(str(film.path)) as source:
+        wrong = {stream.name for stream in copied_streams(source) if not _takes(target.suffix, stream)}
     if wrong:
         raise ValueError(f"{target}: this kind of file takes no {', '.join(sorted(wrong))}; name a .mkv file")
+
+
+def _takes(suffix: str, stream: Any) -> bool:
+    """Whether a kind of file takes a stream, which some kinds tell only when they are begun."""
+    try:
+        with _target(Path(os.devnull), suffix) as trial:
+            _copy(trial, stream)
+            trial.start_encoding()
+    except (ValueError, library().FFmpegError):
+        return False
+    return True
 
 
 def _target(path: Path, suffix: str) -> Any:

@@ -68,6 +68,15 @@ class Leases:
         (self._held if is_taken else self._others)[name] = lease
         return is_taken
 
+    def take_over(self, name: str) -> bool:
+        """As `take`; where the lease looks like that of a dead holder, waits until it is known whether it is one."""
+        end = time.monotonic() + LIFETIME + _TOUCHED
+        while not self.take(name):
+            if time.monotonic() > end or not _is_old(Path(self._others[name].lock_file), self._now()):
+                return False
+            time.sleep(_POLL)
+        return True
+
     def holds(self, name: str) -> bool:
         """Whether a thing that was taken is still this run's."""
         lease = self._held[name]
