@@ -21,6 +21,9 @@ KINDS: dict[str, type[Block]] = {
 }
 """Every kind of block, by the name that `wrap(host, block=...)` and the config of a saved adapter give it."""
 
+LARGEST = 1 << 16
+"""Of the sizes of a block that are numbers."""
+
 ATTENTION = "attention"
 """The kind of block by default, and of adapters that were saved before there was another."""
 
@@ -132,10 +135,15 @@ def kind_of_block(name: str, sizes: Mapping[str, Any] | None = None) -> type[Blo
     """The kind of block of that name, which has all these sizes.
 
     Raises:
-        ValueError: where there is none of that name, and for a size that it has not.
+        ValueError: where there is none of that name, for a size that it has not, and for one that is no number of 1 or
+            more where its default is a number.
     """
     if name not in KINDS:
-        raise ValueError(f"unknown block {name!r}; available: {', '.join(KINDS)}")
+        raise ValueError(f"unknown block {name!r:.80}; available: {', '.join(KINDS)}")
     if unknown := sorted((sizes or {}).keys() - KINDS[name].sizes.keys()):
         raise ValueError(f"block {name!r} has no {', '.join(unknown)}; it has {', '.join(KINDS[name].sizes)}")
+    for size, value in (sizes or {}).items():
+        whole = type(value) is int and 1 <= value <= LARGEST
+        if isinstance(KINDS[name].sizes[size], int) and not whole:
+            raise ValueError(f"{size} of block {name!r} is {value!r:.80}; give a whole number from 1 to {LARGEST}")
     return KINDS[name]

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..store.settings import in_short, several
+
 
 def attributes(kind: type, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The attributes that a configuration gives, with tuples for lists.
@@ -21,8 +23,8 @@ def attributes(kind: type, name: str, given: Mapping[str, Any]) -> dict[str, Any
         ValueError: for an attribute that `kind` does not have.
     """
     known = [item.name for item in fields(kind)]
-    if unknown := sorted(str(key) for key in given if key not in known):
-        raise ValueError(f"{name} has no {', '.join(unknown)}; it has {', '.join(known)}")
+    if unknown := sorted(in_short(key) for key in given if key not in known):
+        raise ValueError(f"{name} has no {several(unknown)}; it has {', '.join(known)}")
     return {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
 
 

@@ -19,7 +19,7 @@ class Kind(Protocol):
     """The interface of a degradation: a dataclass whose attributes are its settings."""
 
     @classmethod
-    def for_resolution(cls, px: int, **changes: Any) -> Kind:
+    def for_resolution(cls, px: int, /, **changes: Any) -> Kind:
         """The default for pictures of `px` x `px` pixels, with the attributes in `changes` replaced as they are.
 
         Raises:
@@ -37,12 +37,12 @@ DEGRADATIONS: dict[str, type[Kind]] = {
 }
 
 
-def degradation_of(px: int, kind: str = "face", **changes: Any) -> Kind:
+def degradation_of(px: int, /, kind: str = "face", **changes: Any) -> Kind:
     """The degradation of a configuration, for pictures of `px` x `px` pixels.
 
     Raises:
         ValueError: for an unknown kind or attribute.
     """
-    if kind not in DEGRADATIONS:
-        raise ValueError(f"degradation of kind {kind!r}; available: {', '.join(DEGRADATIONS)}")
+    if not isinstance(kind, str) or kind not in DEGRADATIONS:
+        raise ValueError(f"degradation of kind {kind!r:.80}; available: {', '.join(DEGRADATIONS)}")
     return DEGRADATIONS[kind].for_resolution(px, **changes)

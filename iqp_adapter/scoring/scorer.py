@@ -13,7 +13,17 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ..core.device import device_of
-from ..core.metrics import LITE, NEWEST, canonical, family, members, refuse_judges, refuse_uncomputed, versions
+from ..core.metrics import (
+    LITE,
+    NEWEST,
+    canonical,
+    family,
+    members,
+    refuse_judges,
+    refuse_uncomputed,
+    refuse_unknown_version,
+    versions,
+)
 from ..core.quality import ScoreScale
 from ..pictures import check_images
 from . import ensemble, own, pyiqa_metrics, tiles
@@ -203,11 +213,24 @@ def _built(metric: str, weights: Path | None, scales: Mapping[str, ScoreScale], 
     return pyiqa_metrics.build(_known(name), weights, options)
 
 
+def refuse_unknown(metric: str) -> None:
+    """Asks whether there is a metric of that name, and every member of an ensemble, without building any.
+
+    Raises:
+        ValueError: names the nearest.
+    """
+    for name in members(metric) or (metric,):
+        if family(name) in NEWEST:
+            refuse_unknown_version(name)
+        else:
+            _known(name)
+
+
 def _known(metric: str) -> str:
     names = Scorer.available()
     if metric not in names:
         near = get_close_matches(str(metric), names, n=3, cutoff=0.4) or names[:3]
-        raise ValueError(f"unknown metric {metric!r}; nearest: {', '.join(near)}; Scorer.available() lists all")
+        raise ValueError(f"unknown metric {metric!r:.80}; nearest: {', '.join(near)}; Scorer.available() lists all")
     return metric
 
 

@@ -75,8 +75,19 @@ def _advice(error: Mapping[str, Any]) -> str:
 
 def unknown_names(given: Iterable[Any], known: Collection[str], owner: str) -> str:
     """A message for names that `owner` does not know, with the nearest known one; empty where it knows all."""
-    wrong = sorted(str(name) for name in given if name not in known)
+    wrong = sorted(in_short(name) for name in given if name not in known)
     if not wrong:
         return ""
     near = get_close_matches(wrong[0], known, n=1)
-    return f"{', '.join(wrong)}; {owner} knows {', '.join(known)}" + (f"; nearest: {near[0]}" if near else "")
+    return f"{several(wrong)}; {owner} knows {', '.join(known)}" + (f"; nearest: {near[0]}" if near else "")
+
+
+def in_short(word: Any) -> str:
+    """A word of a user in a line: as it is where it is short and can be printed, else spelt out and cut."""
+    text = str(word)
+    return text if text.isprintable() and 0 < len(text) <= 80 else f"{text!r:.80}"
+
+
+def several(words: list[str]) -> str:
+    """Words in a line, of many the first ones."""
+    return ", ".join(words[:5]) + (f" and {len(words) - 5} more" if len(words) > 5 else "")
