@@ -23,7 +23,7 @@ import typer  # noqa: E402
 from rich.progress import Progress  # noqa: E402
 
 from benchmarks.common.results import RESULTS, provenance, write_json  # noqa: E402
-from benchmarks.faults import configurations, exported, kills, pictures, servers, sharing, weights  # noqa: E402
+from benchmarks.faults import configurations, exported, kills, pictures, plugins, servers, sharing, weights  # noqa: E402
 
 Part = Callable[[Path, int, int, int], Iterator[Counter[str]]]
 """Folder, kills, damaged files, seed -> counts, each time more of them are known."""
@@ -44,6 +44,7 @@ PARTS: dict[str, Part] = {
     "damaged pictures": lambda folder, killed, damaged, seed: pictures.campaign(damaged, folder, seed),
     "damaged weights and configurations": lambda folder, killed, damaged, seed: weights.campaign(damaged, folder, seed),
     "settings of training": lambda folder, killed, damaged, seed: configurations.campaign(damaged, folder, seed),
+    "faulty plug-ins": lambda folder, killed, damaged, seed: plugins.campaign(damaged, folder, seed),
     "faults of servers": lambda folder, killed, damaged, seed: servers.campaign(folder),
     "exported folders": lambda folder, killed, damaged, seed: exported.campaign(damaged, killed // 10, folder, seed),
 }

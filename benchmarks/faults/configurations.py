@@ -232,6 +232,7 @@ def _same(text: Any, value: Any) -> bool:
         )
     if isinstance(value, str):
         return str(text) == value
+    text = str(text)
     try:
         return float(int(text, 0) if re.match("0[xob]", text) else float(text)) == float(value)
     except (ValueError, OverflowError, TypeError):

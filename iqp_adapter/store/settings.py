@@ -8,6 +8,8 @@ from difflib import get_close_matches
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, get_origin, get_type_hints
 
+from .words import in_short, several
+
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
@@ -80,14 +82,3 @@ def unknown_names(given: Iterable[Any], known: Collection[str], owner: str) -> s
         return ""
     near = get_close_matches(wrong[0], known, n=1)
     return f"{several(wrong)}; {owner} knows {', '.join(known)}" + (f"; nearest: {near[0]}" if near else "")
-
-
-def in_short(word: Any) -> str:
-    """A word of a user in a line: as it is where it is short and can be printed, else spelt out and cut."""
-    text = str(word)
-    return text if text.isprintable() and 0 < len(text) <= 80 else f"{text!r:.80}"
-
-
-def several(words: list[str]) -> str:
-    """Words in a line, of many the first ones."""
-    return ", ".join(words[:5]) + (f" and {len(words) - 5} more" if len(words) > 5 else "")

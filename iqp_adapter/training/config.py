@@ -12,7 +12,8 @@ from pydantic import Field
 from ..core.metrics import members, refuse_judges, refuse_uncomputed, share_a_family
 from ..scoring.scales import named_scale
 from ..store.reading import yaml_file
-from ..store.settings import check_types, in_short, unknown_names
+from ..store.settings import check_types, unknown_names
+from ..store.words import in_short
 from .feasible import refuse_block, refuse_infeasible, refuse_size
 from .overrides import override
 

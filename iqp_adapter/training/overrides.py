@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..store.reading import yaml_text
-from ..store.settings import in_short
+from ..store.words import in_short
 
 
 def override(data: dict[str, Any], words: Sequence[str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...core.codes import gumbel_noise
 from ...degradations.rng import torch_generator
-from ...store.settings import in_short, several
+from ...store.words import in_short, several
 from ..config import StageConfig
 from ..sample_scales import SampleScales
 
