@@ -105,5 +105,6 @@ MEND = "mend or uninstall the package"
 
 def guarded(spec: HostSpec, owner: str) -> HostSpec:
     """The same host, whose functions are `Guarded`."""
-    functions = {name: getattr(spec, name) for name in _RESULTS}
-    return replace(spec, **{name: Guarded(each, name, owner) for name, each in functions.items() if each is not None})
+    given = {name: getattr(spec, name) for name in _RESULTS}
+    functions: dict[str, Any] = {name: Guarded(each, name, owner) for name, each in given.items() if each is not None}
+    return replace(spec, **functions)
