@@ -157,8 +157,10 @@ class TestSettings:
         [
             ({"block": "shift"}, "unknown block 'shift'; available: attention, score_map"),
             ({"sizes": {"rows": 3}}, "block 'attention' has no rows; it has token_dim, tokens, inner"),
-            ({"sizes": {"tokens": -3}}, "tokens of block 'attention' is -3; give a whole number from 1 to 65536"),
+            ({"sizes": {"tokens": -3}}, "tokens of block 'attention' is -3; give a whole number from 1 to 4096"),
             ({"sizes": {"inner": 1.5}}, "inner of block 'attention' is 1.5; give a whole number"),
+            ({"sizes": {"tokens": 1}}, "sizes: "),
+            ({"sizes": {"rows": 1}, "block": "score_map"}, "sizes: "),
             ({"judges": ["niqe", "piqee"]}, "unknown metric 'piqee'; nearest: piqe"),
         ],
     )

@@ -61,26 +61,27 @@ def _tried(place: Path, words: Sequence[str], command: str, folder: Path) -> Cou
     counts["legal"] += ended.status == 0
     counts["wrong"] += "not as written" in ended.output
     if ended.status == 1:
-        counts += _judged(ended, folder)
+        counts += _judged(ended)
         counts += _by_command(place, words, command, folder)
     return counts
 
 
-def _judged(ended: Ended, folder: Path) -> Counter[str]:
+def _judged(ended: Ended) -> Counter[str]:
     line = ended.output.split("refused: ", 1)[-1].removesuffix("\n")
     fits = NAMED.search(line) and "\n" not in line and len(line) < LONGEST and "late" not in ended.output[:5]
     return Counter(refused=int(bool(fits)), unnamed=int(not fits))
 
 
 def _by_command(place: Path, words: Sequence[str], command: str, folder: Path) -> Counter[str]:
-    """What the command says of the same: one line, and no folder is left."""
+    """What the command says of the same: one line, or how it is used, and no folder is left."""
     pictures, out, log = folder / "pictures", folder / "run", folder / "command.log"
     pictures.mkdir(exist_ok=True)
     host = ["--host", "none.pth"] if command == "adapter" else []
     work = iqp("train", command, *host, "--config", place, "--hq", pictures, "-o", out, *words)
     ended = run(work, log)
     counts = Counter(traces=int(ended.traced), hangs=int(ended.status is None), **{"left over": int(out.exists())})
-    counts["unnamed"] += ended.status not in (2, None) or len(ended.output.strip().splitlines()) > 12
+    one_line = ended.output.startswith("iqp: ") and ended.output.count("\n") == 1
+    counts["unnamed"] += ended.status not in (2, None) or not (one_line or ended.output.startswith("Usage: "))
     if counts.total():
         (folder / "settings.log").write_text(ended.output)
     return counts

@@ -21,7 +21,7 @@ KINDS: dict[str, type[Block]] = {
 }
 """Every kind of block, by the name that `wrap(host, block=...)` and the config of a saved adapter give it."""
 
-LARGEST = 1 << 16
+LARGEST = 1 << 12
 """Of the sizes of a block that are numbers."""
 
 ATTENTION = "attention"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..core.adapter import kind_of_block
+from ..core.adapter import Adapter, kind_of_block
+from ..core.sites import Site
 from ..degradations.checks import attributes
 from ..degradations.kinds import degradation_of
 from ..degradations.ladder import Ladder
@@ -43,6 +44,8 @@ def refuse_size(config: TrainConfig) -> None:
 def refuse_block(config: AdapterConfig) -> None:
     """Raises ValueError for a kind of block or a size that does not exist, and for a judge that does not."""
     kind_of_block(config.block, config.sizes)
+    numbers = {name: value for name, value in config.sizes.items() if isinstance(value, int)}
+    _named("sizes", lambda: Adapter([Site("any", 8, "BLC")], block=config.block, **numbers))
     for judge in config.judges:
         refuse_unknown(judge)
 
