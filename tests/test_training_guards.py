@@ -160,6 +160,7 @@ class TestSettings:
             ({"sizes": {"tokens": -3}}, "tokens of block 'attention' is -3; give a whole number from 1 to 4096"),
             ({"sizes": {"inner": 1.5}}, "inner of block 'attention' is 1.5; give a whole number"),
             ({"sizes": {"tokens": 1}}, "sizes: "),
+            ({"sizes": {"full": -1}, "block": "score_map"}, "full of block 'score_map' is -1; give the path of a site"),
             ({"sizes": {"rows": 1}, "block": "score_map"}, "sizes: "),
             ({"judges": ["niqe", "piqee"]}, "unknown metric 'piqee'; nearest: piqe"),
         ],
