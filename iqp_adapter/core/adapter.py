@@ -135,8 +135,8 @@ def kind_of_block(name: str, sizes: Mapping[str, Any] | None = None) -> type[Blo
     """The kind of block of that name, which has all these sizes.
 
     Raises:
-        ValueError: where there is none of that name, for a size that it has not, and for one that is unlike its default:
-            no number of 1 or more, or no path.
+        ValueError: where there is none of that name, for a size that it has not, and for one unlike its default: no
+            number of 1 or more, or no path.
     """
     if name not in KINDS:
         raise ValueError(f"unknown block {name!r:.80}; available: {', '.join(KINDS)}")
