@@ -44,7 +44,7 @@ def refuse_size(config: TrainConfig) -> None:
 def refuse_block(config: AdapterConfig) -> None:
     """Raises ValueError for a kind of block or a size that does not exist, and for a judge that does not."""
     kind_of_block(config.block, config.sizes)
-    numbers = {name: value for name, value in config.sizes.items() if isinstance(value, int)}
+    numbers: dict[str, Any] = {name: value for name, value in config.sizes.items() if isinstance(value, int)}
     _named("sizes", lambda: Adapter([Site("any", 8, "BLC")], block=config.block, **numbers))
     for judge in config.judges:
         refuse_unknown(judge)
