@@ -106,13 +106,13 @@ def main(
     out: Annotated[Path, typer.Option("-o", "--out", help="File of the result.")] = RESULT,
 ) -> None:
     """Measures, prints and writes the sizes."""
-    stacks = json.loads(out.read_text()) if out.exists() else {}
     work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=work) as folder, copied() as source:
         found = measured(Environment(Path(folder) / "venv"), torch, source)
+        stacks = json.loads(out.read_text()) if out.exists() else {}
+        write_json(out, stacks | {torch: found | provenance(0)})
     for name, each in found.items():
         typer.echo(f"{name}: {each['packages']} packages, {each['MB']} MB")
-    write_json(out, stacks | {torch: found | provenance(0)})
 
 
 if __name__ == "__main__":
