@@ -330,6 +330,8 @@ def test_a_kind_that_cannot_be_made_is_named(monkeypatch):
     monkeypatch.setitem(DEGRADATIONS, "theirs", Theirs)
     with pytest.raises(ValueError, match="^degradation of kind 'theirs' cannot be made .AttributeError: "):
         degradation_of(128, kind="theirs")
+    with pytest.raises(ValueError, match="^degradation of kind 'heavy': noise is 'x'; give a list"):
+        degradation_of(128, kind="heavy", noise="x")
     monkeypatch.setattr(Theirs, "for_resolution", classmethod(lambda cls, px: "fog"), raising=False)
     with pytest.raises(ValueError, match="^degradation of kind 'theirs' is made as a str, expected something to call"):
         degradation_of(128, kind="theirs")

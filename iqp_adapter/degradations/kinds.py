@@ -48,8 +48,8 @@ def degradation_of(px: int, /, kind: str = "face", **changes: Any) -> Kind:
         raise ValueError(f"degradation of kind {kind!r:.80}; available: {', '.join(DEGRADATIONS)}")
     try:
         made = DEGRADATIONS[kind].for_resolution(px, **changes)
-    except ValueError:
-        raise
+    except ValueError as error:
+        raise ValueError(f"degradation of kind {kind!r}: {error}") from None
     except Exception as error:  # a kind may be another one's
         raise ValueError(f"degradation of kind {kind!r} cannot be made ({said_by(error)})") from error
     if not callable(made):

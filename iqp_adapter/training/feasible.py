@@ -31,7 +31,7 @@ def refuse_infeasible(config: RunConfig) -> None:
     refuse_unknown(config.metric)
     if config.perceptual not in PERCEPTUAL:
         raise ValueError(f"perceptual is {config.perceptual!r:.80}; choose from {', '.join(PERCEPTUAL)}")
-    _named("degradation", lambda: degradation_of(_SIDE, **config.degradation))
+    degradation_of(_SIDE, **config.degradation)
     _named("ladder", lambda: Ladder(**attributes(Ladder, "it", config.ladder)))
     _named("augmentation", lambda: Augmentation(**attributes(Augmentation, "it", config.augmentation)))
 
