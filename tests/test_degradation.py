@@ -15,13 +15,16 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from iqp_adapter.bench.test_sets import degraded
 from iqp_adapter.degradations.discolour import drawn_gains, fade, grey, tint
 from iqp_adapter.degradations.face import Degradation
 from iqp_adapter.degradations.jpeg import jpeg
-from iqp_adapter.degradations.kinds import DEGRADATIONS
+from iqp_adapter.degradations.kinds import DEGRADATIONS, degradation_of
 from iqp_adapter.degradations.ladder import Ladder
 from iqp_adapter.degradations.rng import global_seed, numpy_rng, sample_seed, torch_generator
+from iqp_adapter.training.dataset import FaceFolder
 
 
 @pytest.fixture(scope="module")
@@ -288,3 +291,47 @@ def test_ladder_lowers_the_measured_quality_of_faces(faces):
 
     scores = [mean_score(severity) for severity in (0, 0.25, 1)]
     assert scores[0] + 5 < scores[1] < scores[2] - 3  # PIQE: lower is better
+
+
+class Theirs:
+    """A kind of degradation of somebody else."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def __call__(self, hq, seed):
+        return self.answer(hq)
+
+
+FAULTY = {
+    "raises": (lambda hq: 1 / 0, "fails: ZeroDivisionError: division by zero"),
+    "nothing": (lambda hq: None, "gives a NoneType, expected float32"),
+    "another type": (lambda hq: hq.astype(np.float64), r"gives float64 \(128, 128, 3\), expected float32"),
+    "another shape": (lambda hq: hq[:4], r"gives float32 \(4, 128, 3\), expected float32 \(128, 128, 3\)"),
+    "no numbers": (lambda hq: hq * np.float32(np.nan), r"gives values from nan to nan, expected \[0, 1\]"),
+    "too bright": (lambda hq: hq * 300, r"gives values from .*, expected \[0, 1\]"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTY)
+def test_a_faulty_kind_is_named_in_training_and_in_the_benchmark(hq, name, tmp_path, monkeypatch):
+    answer, words = FAULTY[name]
+    Image.fromarray((hq * 255).astype(np.uint8)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Theirs, "for_resolution", classmethod(lambda cls, px: cls(answer)), raising=False)
+    monkeypatch.setitem(DEGRADATIONS, "theirs", Theirs)
+    with pytest.raises((ValueError, TypeError), match=f"^the degradation Theirs {words}"):
+        FaceFolder(tmp_path, 128, degradation=degradation_of(128, kind="theirs"))[0, 0]
+    with pytest.raises((ValueError, TypeError), match=f"^the degradation Theirs {words}"):
+        degraded(tmp_path, tmp_path / "made", size=128, changes={"kind": "theirs"})
+    assert not list((tmp_path / "made" / "inputs").glob("*"))
+
+
+def test_a_kind_that_cannot_be_made_is_named(monkeypatch):
+    monkeypatch.setitem(DEGRADATIONS, "theirs", Theirs)
+    with pytest.raises(ValueError, match="^degradation of kind 'theirs' cannot be made .AttributeError: "):
+        degradation_of(128, kind="theirs")
+    with pytest.raises(ValueError, match="^degradation of kind 'heavy': noise is 'x'; give a list"):
+        degradation_of(128, kind="heavy", noise="x")
+    monkeypatch.setattr(Theirs, "for_resolution", classmethod(lambda cls, px: "fog"), raising=False)
+    with pytest.raises(ValueError, match="^degradation of kind 'theirs' is made as a str, expected something to call"):
+        degradation_of(128, kind="theirs")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from iqp_adapter import wrap
 from iqp_adapter.hosts.registry import hosts, published
 
 HEAD = """
@@ -77,6 +81,16 @@ BAD = {
     "no function": ("HOST = spec(sites=[1], build=2)", "its sites, build cannot be [1]"),
     "prefix": ("HOST = spec(prefix=None)", "its prefix cannot be None"),
     "weights": ("HOST = spec(weights=[1])", "its weights cannot be [1]"),
+    "parts in a list": ("HOST = spec(parts=['their.key'])", "its parts cannot be ['their.key']"),
+    "parts in a text": ("HOST = spec(parts='their.key')", "its parts cannot be 'their.key'"),
+    "multiple of nothing": ("HOST = spec(multiple=0)", "its multiple cannot be 0"),
+    "huge multiple": ("HOST = spec(multiple=10**30)", "its multiple cannot be 10000"),
+    "layout": ("HOST = spec(any_layout=1)", "its any_layout cannot be 1"),
+    "classes": ("HOST = spec(classes={'theirs': 1})", "its classes cannot be {'theirs': 1}"),
+    "fidelity": ("HOST = spec(fidelity=0.5)", "its fidelity cannot be 0.5"),
+    "traceable": ("HOST = spec(traceable=True)", "its traceable cannot be True"),
+    "too few arguments": ("HOST = spec(restore=sites)", "its restore cannot be <function sites"),
+    "too many arguments": ("HOST = spec(sites=restore)", "its sites cannot be <function restore"),
     "no weight file": ("HOST = spec(weights={'theirs': 'https://x'})", "'theirs' has no name, address or licence"),
     "path as file": (
         "HOST = spec(weights={'theirs': WeightFile('https://x/..', 'MIT')})", "'theirs' has no name, address or licence"
@@ -123,3 +137,89 @@ def test_an_interrupt_is_no_fault_of_the_package(install):
     install("slow_one", "raise KeyboardInterrupt")
     with pytest.raises(KeyboardInterrupt):
         hosts()
+
+
+MODULE = """
+from torch import nn
+
+class Theirs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.their = nn.Conv2d(3, 3, 1)
+
+    def forward(self, lq):
+        return self.their(lq)
+
+def sites(host):
+    return [Site("their", 3, "BCHW")]
+
+"""
+USED = {
+    "restore raises": ("restore", "raise RuntimeError('no\\nGPU')", "fails (RuntimeError: no GPU)"),
+    "restore raises colours": ("restore", "raise Exception('\\x1b[31m' * 500)", "fails (Exception: [31m [31m"),
+    "restore raises its own": ("restore", "raise ValueError('bad')", "fails (ValueError: bad)"),
+    "restore leaves": ("restore", "import sys; sys.exit('bye')", "fails (SystemExit: bye)"),
+    "restore gives nothing": ("restore", "return None", "gives None, expected a tensor of pictures"),
+    "restore gives several": ("restore", "return (lq, lq)", "expected a tensor of pictures"),
+    "restore gives another batch": ("restore", "return lq[:1]", "gives a tensor (1, 3, 8, 8), expected"),
+    "restore gives grey": ("restore", "return lq[:, :1]", "gives a tensor (2, 1, 8, 8), expected"),
+    "restore cuts": ("restore", "return lq[..., :-1]", "gives a tensor (2, 3, 8, 7), expected"),
+    "restore gives 8 bits": ("restore", "return (lq * 255).byte()", "gives a tensor (2, 3, 8, 8), expected"),
+    "restore gives no numbers": ("restore", "return lq.to('meta')", "gives a tensor (2, 3, 8, 8), expected"),
+    "sites gives words": ("sites", "return ['their']", "gives ['their'], expected a list of Site"),
+    "resolution raises": ("resolution", "return 1 / 0", "fails (ZeroDivisionError: division by zero)"),
+    "resolution gives a text": ("resolution", "return '512'", "gives '512', expected a number of pixels"),
+    "resolution gives a huge number": ("resolution", "return 10**30", "expected a number of pixels from 1 to 32768"),
+    "fidelity": ("fidelity", "return 2", "gives 2, expected a number in [0, 1], or None"),
+    "codes": ("codes", "return []", "gives [], expected a CodeAccess, or None"),
+    "decide": ("decide", "return lq", "expected code logits, and a function that decodes others"),
+    "traceable": ("traceable", "return None", "gives None, expected a context"),
+    "dial": ("dial", "return 0.7", "gives 0.7, expected an OwnDial, or None"),
+    "swallowed": ("swallowed", "return ['weight']", "gives ['weight'], expected names of arguments with texts"),
+}
+
+
+def put_used(install: Install, function: str, body: str) -> Any:
+    """Installs a host one of whose functions is that, and gives an instance."""
+    arguments = "host, lq" if function in ("restore", "decide") else "host"
+    code = f"def {function}({arguments}):\n    {body}\n"
+    given = f"{{'has': ('their.',), 'sites': sites, '{function}': {function}}}"
+    install("bad_one", f"{HEAD}{MODULE}{code}HOST = spec(**{given})\n")
+    assert "theirs" in hosts()
+    return sys.modules["bad_one_module"].Theirs()
+
+
+@pytest.mark.parametrize("name", USED)
+def test_a_host_that_fails_in_use_is_named_in_one_line(install, name):
+    function, body, words = USED[name]
+    theirs = put_used(install, function, body)
+    with pytest.raises((ValueError, TypeError)) as caught:
+        model = wrap(theirs)
+        lq = torch.rand(2, 3, 8, 8)
+        model.restore(lq)
+        model.own_fidelity, model.traceable(), model.decision(lq)
+    line = str(caught.value)
+    assert line.startswith(f"{function} of the host 'theirs' of the package bad_one ") and words in line
+    assert line.endswith("; mend or uninstall the package") and "\n" not in line and len(line) < 700
+
+
+def test_want_of_memory_is_no_fault_of_the_package(install):
+    theirs = put_used(install, "restore", "raise MemoryError")
+    with pytest.raises(MemoryError):
+        wrap(theirs).restore(torch.rand(1, 3, 8, 8))
+
+
+def test_a_good_host_works_and_can_be_pickled(install):
+    theirs = put_used(install, "restore", "return lq / 2")
+    lq = torch.rand(1, 3, 8, 8)
+    model = pickle.loads(pickle.dumps(wrap(theirs)))
+    assert torch.equal(model.restore(lq), lq / 2)
+    with pytest.raises(ValueError, match="strength is 1, but theirs has no strength; it takes nothing"):
+        model.restore(lq, strength=1)
+
+
+def test_a_package_that_is_on_the_path_twice_is_there_once(install, tmp_path, monkeypatch, caplog):
+    install("good_one", GOOD)
+    monkeypatch.syspath_prepend(str(tmp_path / ".." / tmp_path.name))
+    hosts.cache_clear()
+    assert "theirs" in hosts() and not caplog.text

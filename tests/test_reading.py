@@ -85,11 +85,26 @@ def test_bad_json_is_named(text, words):
         ("a: &x [*x]", "more than 64 levels"),
         ("[" * 5000, "nested too deeply"),
         (LAUGHS, "or 500000 values"),
+        ("a: 0x" + "f" * 5000, "FILE holds 0xffff"),
+        ("0x" + "f" * 5000, "FILE holds 0xffff"),
         (b"a: \xe4", "no text in UTF-8 (byte 3)"),
     ],
 )
 def test_bad_yaml_is_named(text, words):
     assert words in refused(yaml_text, text, "FILE")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0400", "0400"), ("1:30", "1:30"), ("0o17", "0o17"), ("1__0", "1__0"), ("1_", "1_"), ("1:30.5", "1:30.5"),
+        ("20_000", 20_000), ("0", 0), ("-0", 0), ("+5", 5), ("0x1F", 31), ("0b11", 3), ("5.", 5.0), (".5", 0.5),
+        ("00.5", 0.5), ("1e-3", 1e-3), ("1.5E+3", 1500.0), ("-2e4", -2e4), ("1_0.5", 10.5),
+    ],
+)  # fmt: skip
+def test_numbers_mean_what_they_look_like(text, value):
+    read = yaml_text(f"a: {text}", "FILE")["a"]
+    assert read == value and type(read) is type(value)
 
 
 def test_merged_mappings_stay_small():

@@ -9,6 +9,7 @@ import urllib.error
 from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -280,3 +281,61 @@ def test_without_basicsr_niqe_asks_for_pyiqas_own_file(monkeypatch):
     monkeypatch.setattr(pyiqa_metrics, "installed_file", lambda package, path: None)
     with pytest.raises(OSError, match="niqe needs https://.*niqe_modelparameters.mat"):
         Scorer("niqe")
+
+
+class Theirs(torch.nn.Module):
+    """A metric that somebody else added to pyiqa's."""
+
+    def __init__(self, answer=None):
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, images):
+        return self.answer(images)
+
+
+FAULTY = {
+    "raises": (lambda x: 1 / 0, "has no score for 128 x 128 images: ZeroDivisionError: division by zero$"),
+    "nothing": (lambda x: None, "gives a NoneType for 2 images, expected a score for each"),
+    "several": (lambda x: (x, x), "gives a tuple for 2 images, expected a score for each"),
+    "one for all": (lambda x: x.mean(), r"gives a tensor \(\) for 2 images, expected a score for each"),
+    "maps": (lambda x: x, r"gives a tensor \(2, 3, 128, 128\) for 2 images"),
+    "complex": (lambda x: x.mean((1, 2, 3)) * 1j, r"gives a tensor \(2,\) for 2 images"),
+    "no numbers": (lambda x: x.mean((1, 2, 3)) * torch.nan, "has no score for image 0 of the batch"),
+}
+
+
+@pytest.fixture
+def theirs(monkeypatch) -> dict[str, Any]:
+    """What pyiqa knows of it."""
+    from pyiqa.default_model_configs import DEFAULT_CONFIGS
+    from pyiqa.utils.registry import ARCH_REGISTRY
+
+    entry = {"metric_opts": {"type": "Theirs"}, "metric_mode": "NR", "lower_better": False, "score_range": "0, 1"}
+    monkeypatch.setitem(ARCH_REGISTRY._obj_map, "Theirs", Theirs)
+    monkeypatch.setitem(DEFAULT_CONFIGS, "theirs", entry)
+    return entry
+
+
+@pytest.mark.parametrize("name", FAULTY)
+def test_a_faulty_metric_of_others_is_named_in_one_line(theirs, monkeypatch, name):
+    answer, words = FAULTY[name]
+    scorer = Scorer("theirs", device="cpu")
+    monkeypatch.setattr(scorer._network, "answer", answer)
+    with pytest.raises((ValueError, TypeError), match=f"^theirs {words}"):
+        scorer(torch.rand(2, 3, 128, 128))
+
+
+def test_a_metric_of_others_that_cannot_be_made_is_named(theirs, monkeypatch):
+    monkeypatch.setattr(Theirs, "__init__", lambda self: 1 / 0)
+    with pytest.raises(ValueError, match="^theirs cannot be made: ZeroDivisionError: division by zero"):
+        Scorer("theirs", device="cpu")
+
+
+@pytest.mark.parametrize("entry", [{}, None, {"metric_mode": 3}])
+def test_an_entry_that_says_nothing_costs_the_others_nothing(theirs, monkeypatch, entry):
+    from pyiqa.default_model_configs import DEFAULT_CONFIGS
+
+    assert "theirs" in Scorer.available()
+    monkeypatch.setitem(DEFAULT_CONFIGS, "theirs", entry)
+    assert {"niqe", "piqe"} < set(Scorer.available()) and "theirs" not in Scorer.available()

@@ -32,6 +32,7 @@ from iqp_adapter.training.config import AdapterConfig, StageConfig, TrainConfig
 from iqp_adapter.training.dataset import FacePairs
 from iqp_adapter.training.native_training import NativeTraining
 from iqp_adapter.training.resuming import check_same, keep
+from iqp_adapter.training.terms import refuse_unknown_terms
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "native_tiny.yaml"
@@ -97,6 +98,9 @@ class TestSettings:
             ({"ema": 1.0}, "ema is 1.0; give less than 1"),
             ({"warmup": -1}, "warmup is -1; give 0 or more"),
             ({"weights": {"l1": "big"}}, "weights.l1 is 'big'; give a number"),
+            ({"weights": {"l1": -1}}, "weights.l1 is -1; give 0 or more"),
+            ({"steps": 10**30}, r"steps is 10+; give 1e\+12 or less"),
+            ({"batch": 10**7}, r"batch is 10000000; give 1e\+06 or less"),
             ({"weights": [1]}, "weights is .1.; give names with values"),
             ({"stepss": 3}, "unknown setting stepss; StageConfig knows .*; nearest: steps"),
             ({3: 3}, "unknown setting 3; StageConfig knows"),
@@ -119,11 +123,91 @@ class TestSettings:
             ({"metric": 3}, "metric is 3; give a text"),
             ({"degradation": [1]}, "degradation is .1.; give names with values"),
             ({"metrik": "niqe"}, "unknown setting metrik; TrainConfig knows .*; nearest: metric"),
+            ({"a\nb": 1, "c" * 500: 2}, r"unknown setting 'a.nb', 'c{79}; TrainConfig knows"),
+            ({f"n{n}": n for n in range(9)}, r"unknown setting n0, n1, n2, n3, n4 and 4 more; TrainConfig knows"),
+            ({"seed": 2**63}, r"seed is 9223372036854775808; give less than 9.22337e\+18"),
+            ({"workers": 10**7}, "workers is 10000000; give 1024 or less"),
+            ({"scale_knots": 10**6}, "scale_knots is 1000000; give 100000 or less"),
+            ({"metric": "niqee"}, "unknown metric 'niqee'; nearest: niqe"),
+            ({"metric": "mean(niqe, piqee)"}, "unknown metric 'piqee'; nearest: piqe"),
+            ({"metric": "iqp-lite@9"}, "unknown metric 'iqp-lite@9'; of iqp-lite there are"),
+            ({"perceptual": "vgg"}, "perceptual is 'vgg'; choose from lite0, lpips"),
+            ({"preset": "huge"}, "unknown preset 'huge'; available: paper, iqpfr-512, tiny"),
+            ({"changes": {"dim": 3}}, "preset tiny: `dim` is 3, expected a whole number from 4 to 16384"),
+            ({"changes": {"name": 3}}, "preset tiny: 'name' is not known here"),
+            ({"degradation": {"kind": "fog"}}, "degradation of kind 'fog'; available: face"),
+            ({"degradation": {"kind": ["fog"]}}, "degradation of kind .'fog'.; available: face"),
+            ({"degradation": {"px": 3}}, "degradation of kind 'face': a degradation has no px; it has kernel_size"),
+            ({"degradation": {"noise": "x"}}, "degradation of kind 'face': noise is 'x'; give a list"),
+            ({"degradation": {3: "x"}}, "degradation.3.*; give a text"),
+            ({"ladder": {"jpeg": "x"}}, "ladder: jpeg is 'x'; give a whole number"),
+            ({"ladder": {"a\nb": 1}}, r"ladder: it has no 'a.nb'; it has originals"),
+            ({"augmentation": {"flip": 7}}, "augmentation: flip is 7; give a number in .0, 1."),
+            ({"stages": {True: STAGE}}, "does not describe stages 1, 2 and so on"),
+            ({"stages": {1.0: STAGE}}, "does not describe stages 1, 2 and so on"),
         ],
     )
     def test_a_wrong_setting_of_a_run_is_named_with_its_file(self, tmp_path, change, said):
-        with pytest.raises(ValueError, match=rf"config\.yaml: {said}"):
+        with pytest.raises(ValueError, match=rf"config\.yaml:? {said}") as caught:
             TrainConfig.load(written(tmp_path / "config.yaml", **change))
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            ({"block": "shift"}, "unknown block 'shift'; available: attention, score_map"),
+            ({"sizes": {"rows": 3}}, "block 'attention' has no rows; it has token_dim, tokens, inner"),
+            ({"sizes": {"tokens": -3}}, "tokens of block 'attention' is -3; give a whole number from 1 to 4096"),
+            ({"sizes": {"inner": 1.5}}, "inner of block 'attention' is 1.5; give a whole number"),
+            ({"sizes": {"tokens": 1}}, "sizes: "),
+            ({"sizes": {"full": -1}, "block": "score_map"}, "full of block 'score_map' is -1; give the path of a site"),
+            ({"sizes": {"rows": 1}, "block": "score_map"}, "sizes: "),
+            ({"judges": ["niqe", "piqee"]}, "unknown metric 'piqee'; nearest: piqe"),
+        ],
+    )
+    def test_a_wrong_setting_of_adapter_training_is_named_with_its_file(self, tmp_path, change, said):
+        path = tmp_path / "config.yaml"
+        path.write_text(yaml.safe_dump({"reward": STAGE} | change))
+        with pytest.raises(ValueError, match=rf"config\.yaml: {said}"):
+            AdapterConfig.load(path)
+
+    @pytest.mark.parametrize(
+        ("stages", "said"),
+        [
+            ({1: {"weights": {"l2": 1}}}, "stage1: unknown loss term l2; this stage knows l1, perceptual"),
+            ({1: {}, 2: {"options": {"dropp": 1}}}, "stage2: unknown option dropp; this stage knows drop"),
+            (
+                {1: {"options": {"revive_every": 0}}},
+                r"stage1: options.revive_every is 0; give a number from 1 to 1e\+09",
+            ),
+            ({1: {}, 2: {"options": {"drop": -1}}}, "stage2: options.drop is -1; give a number from 0 to 1"),
+        ],
+    )
+    def test_the_command_names_terms_and_options_of_stages_before_it_reads_pictures(self, tmp_path, stages, said):
+        config = TrainConfig.load(written(tmp_path / "c.yaml", stages={n: STAGE | more for n, more in stages.items()}))
+        with pytest.raises(ValueError, match=f"^c.yaml: {said}"):
+            refuse_unknown_terms(config, "c.yaml")
+
+    @pytest.mark.parametrize(
+        ("entries", "said"),
+        [
+            ({"imitation": {"weights": {"kl": 1}}}, "imitation: unknown loss term kl; this stage knows"),
+            ({"reward": {"options": {"shuffle_every": 0}}}, "reward: options.shuffle_every is 0; give a number from 1"),
+            (
+                {"imitation": {"weights": {"l1": 1}}, "learns": "host"},
+                "imitation: unknown loss term l1; .* code, feature",
+            ),
+        ],
+    )
+    def test_terms_of_adapters_fit_some_host(self, entries, said):
+        stages = {name: StageConfig(**STAGE | more) for name, more in entries.items() if name != "learns"}
+        with pytest.raises(ValueError, match=f"^c.yaml: {said}"):
+            refuse_unknown_terms(AdapterConfig(**{**entries, **stages}), "c.yaml")
+
+    @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "examples").glob("*.yaml")))
+    def test_the_examples_have_known_terms(self, name):
+        kind = AdapterConfig if name.startswith("adapter") else TrainConfig
+        refuse_unknown_terms(kind.load(ROOT / "examples" / name), name)
 
     @pytest.mark.parametrize(
         ("metric", "judge"),
@@ -167,10 +251,10 @@ class TestOverrides:
         return TrainConfig.load(written(tmp_path / "config.yaml"), words)
 
     def test_they_replace_single_settings_at_any_level(self, tmp_path):
-        words = ["--seed", "3", "--stages.1.rate=2e-3", "--stages.2.weights", "{l1: 2}", "--changes.dim", "96"]
+        words = ["--seed", "3", "--stages.1.rate=2e-3", "--stages.2.weights", "{l1: 2}", "--changes.dim", "112"]
         changed, plain = self.loaded(tmp_path, *words), self.loaded(tmp_path)
         assert (changed.seed, changed.stages["stage1"].rate, changed.stages["stage2"].weights) == (3, 2e-3, {"l1": 2})
-        assert changed.changes == plain.changes | {"dim": 96}
+        assert changed.changes == plain.changes | {"dim": 112}
         first = replace(changed.stages["stage1"], rate=plain.stages["stage1"].rate)
         assert replace(changed, seed=plain.seed, changes=plain.changes, stages=plain.stages) == plain
         assert first == plain.stages["stage1"]
@@ -191,6 +275,12 @@ class TestOverrides:
             (["--stages.5.rate", "1"], r"does not describe stages 1, 2 and so on"),
             (["--seed.more", "1"], r"^--seed.more 1: seed is 0 in the file, and has no entries$"),
             (["--seed", "[1"], r"^--seed is no YAML that can be read"),
+            (["--seed", "1\nmetric: niqe"], r"^--seed is no YAML that can be read"),
+            (["--seed", ""], r"seed is None; give a whole number"),
+            (["--seed", "0400"], r"seed is '0400'; give a whole number"),
+            (["--stages.².rate", "1"], r"does not describe stages 1, 2 and so on"),
+            (["--stages..rate", "1"], r"^--stages..rate has a level without a name; one dot leads to the next"),
+            (["--" + "x" * 5000, "y" * 5000], r"with '--x{77} 'y{79}: unknown setting 'x{79}; TrainConfig knows"),
         ],
     )
     def test_wrong_ones_are_one_line(self, tmp_path, words, said):
@@ -198,6 +288,12 @@ class TestOverrides:
         with pytest.raises(ValueError, match=said) as caught:
             TrainConfig.load(path, words)
         assert "\n" not in str(caught.value)
+
+    def test_one_stage_changes_alone_where_the_file_has_both_by_an_alias(self, tmp_path):
+        path = tmp_path / "config.yaml"
+        path.write_text("preset: tiny\nstages:\n  1: &a {steps: 2, batch: 1, rate: 1.0}\n  2: *a\n")
+        read = TrainConfig.load(path, ["--stages.1.rate", "2.0"])
+        assert (read.stages["stage1"].rate, read.stages["stage2"].rate) == (2.0, 1.0)
 
     @pytest.mark.parametrize("command", ["native", "adapter"])
     def test_the_commands_take_them_beside_their_options(self, tmp_path, command):
@@ -209,6 +305,27 @@ class TestOverrides:
         assert " with --precision fp8: precision is 'fp8'; choose from 'fp32' or 'bf16'" in " ".join(
             result.output.split()
         )
+
+    @pytest.mark.parametrize("command", ["native", "adapter"])
+    def test_the_commands_name_unknown_terms_with_file_and_stage(self, tmp_path, command):
+        path = written(tmp_path / "config.yaml") if command == "native" else ROOT / "examples" / "adapter.yaml"
+        host, stage = ([], "stages.1") if command == "native" else (["--host", "x.pth"], "reward")
+        words = [
+            "train",
+            command,
+            *host,
+            "--config",
+            path,
+            f"--{stage}.weights.l3",
+            "1",
+            "--hq",
+            tmp_path,
+            "-o",
+            tmp_path,
+        ]
+        result = CliRunner().invoke(app, list(map(str, words)))
+        assert result.exit_code == 2
+        assert f"{path}: {stage.replace('s.', '')}: unknown loss term l3" in " ".join(result.output.split())
 
 
 @pytest.fixture(scope="module", autouse=True)

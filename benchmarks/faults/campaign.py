@@ -23,7 +23,18 @@ import typer  # noqa: E402
 from rich.progress import Progress  # noqa: E402
 
 from benchmarks.common.results import RESULTS, provenance, write_json  # noqa: E402
-from benchmarks.faults import exported, film_kills, films, kills, pictures, servers, sharing, weights  # noqa: E402
+from benchmarks.faults import (  # noqa: E402
+    configurations,
+    exported,
+    film_kills,
+    films,
+    kills,
+    pictures,
+    plugins,
+    servers,
+    sharing,
+    weights,
+)
 
 Part = Callable[[Path, int, int, int], Iterator[Counter[str]]]
 """Folder, kills, damaged files, seed -> counts, each time more of them are known."""
@@ -48,6 +59,8 @@ PARTS: dict[str, Part] = {
     "damaged pictures": lambda folder, killed, damaged, seed: pictures.campaign(damaged, folder, seed),
     "damaged films": lambda folder, killed, damaged, seed: films.campaign(damaged, folder, seed),
     "damaged weights and configurations": lambda folder, killed, damaged, seed: weights.campaign(damaged, folder, seed),
+    "settings of training": lambda folder, killed, damaged, seed: configurations.campaign(damaged, folder, seed),
+    "faulty plug-ins": lambda folder, killed, damaged, seed: plugins.campaign(damaged, folder, seed),
     "faults of servers": lambda folder, killed, damaged, seed: servers.campaign(folder),
     "exported folders": lambda folder, killed, damaged, seed: exported.campaign(damaged, killed // 10, folder, seed),
 }

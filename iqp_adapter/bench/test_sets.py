@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..degradations.checks import degraded as checked
 from ..pictures import read_large, read_pixels, resample, size_of
 from ..store import hub
 from ..store.files import IMAGE_SUFFIXES, list_images, sha256_of, some_of
@@ -238,7 +239,7 @@ def _degraded(face: Path, dataset: str, name: str, out: Path, degradation: Degra
         write_png(original, _clean(face, size), source)
     if not is_made_of(target, made):
         clean = np.asarray(read_pixels(original), np.float32) / 255
-        write_png(target, (degradation(clean, key) * 255).round().astype(np.uint8), made)
+        write_png(target, (checked(degradation, clean, key) * 255).round().astype(np.uint8), made)
     return Sample(name, person_of(face), dataset, target, original)
 
 

@@ -49,10 +49,12 @@ def native(
     """
     from ..training.config import TrainConfig
     from ..training.native_training import NativeTraining
+    from ..training.terms import refuse_unknown_terms
 
     speak(verbose=not is_quiet())
     say_left_out(hq)
     settings = TrainConfig.load(config, context.args)
+    refuse_unknown_terms(settings, str(config))
     with stopped_by_signals(ADVICE):
         run = NativeTraining(settings, hq, out, watch, log_with or ())
         for number in stage or settings.numbers:
@@ -88,10 +90,12 @@ def adapter(
     from ..photo.identity import DlibIdentity
     from ..training.adapter_training import AdapterTraining
     from ..training.config import AdapterConfig
+    from ..training.terms import refuse_unknown_terms
 
     speak(verbose=not is_quiet())
     say_left_out([*hq, *(lq or ())])
     settings = AdapterConfig.load(config, context.args)
+    refuse_unknown_terms(settings, str(config))
     with stopped_by_signals(ADVICE):
         embed = DlibIdentity() if DlibIdentity.is_installed() else None
         run = AdapterTraining(settings, host, hq, out, watch, embed, vqgan, lq or None, log_with or ())

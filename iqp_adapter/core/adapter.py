@@ -21,6 +21,9 @@ KINDS: dict[str, type[Block]] = {
 }
 """Every kind of block, by the name that `wrap(host, block=...)` and the config of a saved adapter give it."""
 
+LARGEST = 1 << 12
+"""Of the sizes of a block that are numbers."""
+
 ATTENTION = "attention"
 """The kind of block by default, and of adapters that were saved before there was another."""
 
@@ -132,10 +135,23 @@ def kind_of_block(name: str, sizes: Mapping[str, Any] | None = None) -> type[Blo
     """The kind of block of that name, which has all these sizes.
 
     Raises:
-        ValueError: where there is none of that name, and for a size that it has not.
+        ValueError: where there is none of that name, for a size that it has not, and for one unlike its default: no
+            number of 1 or more, or no path.
     """
     if name not in KINDS:
-        raise ValueError(f"unknown block {name!r}; available: {', '.join(KINDS)}")
+        raise ValueError(f"unknown block {name!r:.80}; available: {', '.join(KINDS)}")
     if unknown := sorted((sizes or {}).keys() - KINDS[name].sizes.keys()):
         raise ValueError(f"block {name!r} has no {', '.join(unknown)}; it has {', '.join(KINDS[name].sizes)}")
+    for size, value in (sizes or {}).items():
+        if wanted := _unless_fit(KINDS[name].sizes[size], value):
+            raise ValueError(f"{size} of block {name!r} is {value!r:.80}; give {wanted}")
     return KINDS[name]
+
+
+def _unless_fit(default: Any, value: Any) -> str:
+    """What a size should be that is unlike its default; empty where it is like it."""
+    if isinstance(default, int) and not (type(value) is int and 1 <= value <= LARGEST):
+        return f"a whole number from 1 to {LARGEST}"
+    if isinstance(default, Mapping) and not isinstance(value, (str, Mapping)):
+        return "the path of a site"
+    return ""

@@ -78,7 +78,7 @@ class Degradation:
             raise ValueError(f"enlarge is {self.enlarge!r}; choose linear or cubic")
 
     @classmethod
-    def for_resolution(cls, px: int, **changes: Any) -> Degradation:
+    def for_resolution(cls, px: int, /, **changes: Any) -> Degradation:
         """The default degradation for faces of `px` x `px` pixels, with the attributes in `changes` replaced.
 
         Blur and the largest reduction grow with the size, so that the reduced face has the same number of pixels. Noise
@@ -147,7 +147,7 @@ class HeavyDegradation(Degradation):
     strength: tuple[float, float] = (1.0, 1.0)
 
     @classmethod
-    def for_resolution(cls, px: int, **changes: Any) -> HeavyDegradation:
+    def for_resolution(cls, px: int, /, **changes: Any) -> HeavyDegradation:
         """The default for faces of `px` x `px` pixels, with the attributes in `changes` replaced."""
         ratio = px / 512
         scaled: dict[str, Any] = {

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..store.words import said_by
 from .face import Degradation, HeavyDegradation
 from .underwater import UnderwaterDegradation
 
@@ -19,7 +20,7 @@ class Kind(Protocol):
     """The interface of a degradation: a dataclass whose attributes are its settings."""
 
     @classmethod
-    def for_resolution(cls, px: int, **changes: Any) -> Kind:
+    def for_resolution(cls, px: int, /, **changes: Any) -> Kind:
         """The default for pictures of `px` x `px` pixels, with the attributes in `changes` replaced as they are.
 
         Raises:
@@ -37,12 +38,20 @@ DEGRADATIONS: dict[str, type[Kind]] = {
 }
 
 
-def degradation_of(px: int, kind: str = "face", **changes: Any) -> Kind:
+def degradation_of(px: int, /, kind: str = "face", **changes: Any) -> Kind:
     """The degradation of a configuration, for pictures of `px` x `px` pixels.
 
     Raises:
-        ValueError: for an unknown kind or attribute.
+        ValueError: for an unknown kind or attribute, and whatever else a kind raises.
     """
-    if kind not in DEGRADATIONS:
-        raise ValueError(f"degradation of kind {kind!r}; available: {', '.join(DEGRADATIONS)}")
-    return DEGRADATIONS[kind].for_resolution(px, **changes)
+    if not isinstance(kind, str) or kind not in DEGRADATIONS:
+        raise ValueError(f"degradation of kind {kind!r:.80}; available: {', '.join(DEGRADATIONS)}")
+    try:
+        made = DEGRADATIONS[kind].for_resolution(px, **changes)
+    except ValueError as error:
+        raise ValueError(f"degradation of kind {kind!r}: {error}") from None
+    except Exception as error:  # a kind may be another one's
+        raise ValueError(f"degradation of kind {kind!r} cannot be made ({said_by(error)})") from error
+    if not callable(made):
+        raise ValueError(f"degradation of kind {kind!r} is made as a {type(made).__name__}, expected something to call")
+    return made

@@ -71,7 +71,7 @@ class UnderwaterDegradation:
             raise ValueError(f"water is {list(self.water)}; choose from {', '.join(TRANSMITTANCE)}")
 
     @classmethod
-    def for_resolution(cls, px: int, **changes: Any) -> UnderwaterDegradation:
+    def for_resolution(cls, px: int, /, **changes: Any) -> UnderwaterDegradation:
         """The default with the attributes in `changes` replaced; none depends on the size in pixels."""
         return cls(**attributes(cls, "underwater", changes))
 

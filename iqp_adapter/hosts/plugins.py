@@ -6,9 +6,12 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from importlib.metadata import Distribution, EntryPoint, distributions
+from inspect import signature
 from typing import Any
 
 from ..store.fetch import WeightFile
+from ..store.words import said_by
+from .guarded import MEND, guarded, is_side
 from .spec import HostSpec
 
 logger = logging.getLogger(__name__)
@@ -16,8 +19,10 @@ logger = logging.getLogger(__name__)
 GROUP = "iqp_adapter.hosts"
 """Entry points of this group name a `HostSpec`."""
 
-_TEXTS, _CALLS = ("source", "licence", "prefix"), ("sites", "restore", "resolution")
-_KEYS, _OPTIONAL_CALLS = ("has", "any_of", "lacks", "surplus"), ("build", "codes", "decide", "dial", "swallowed")
+_TEXTS, _KEYS = ("source", "licence", "prefix"), ("has", "any_of", "lacks", "surplus", "parts")
+_CALLS = {"sites": 1, "restore": 2, "resolution": 1}
+"""Functions that every host has, and how many arguments they are given by their place."""
+_OPTIONAL_CALLS = dict.fromkeys(("fidelity", "build", "codes", "traceable", "dial", "swallowed"), 1) | {"decide": 2}
 
 
 def plugged_in(known: Mapping[str, HostSpec]) -> dict[str, HostSpec]:
@@ -27,18 +32,21 @@ def plugged_in(known: Mapping[str, HostSpec]) -> dict[str, HostSpec]:
         known: the hosts of this library, whose names and weight files stay theirs.
     """
     found: dict[str, HostSpec] = {}
+    loaded: list[object] = []
     for package, point in _points():
+        owner = f"the host {point.name!r} of the package {package}"
         try:
             spec = point.load()
-            if any(spec is other for other in found.values()):
+            if any(spec is other for other in loaded):
                 continue  # the package is on the path twice
             _refuse_unfit(spec, {**known, **found})
+            found[spec.name] = guarded(spec, owner)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # whatever a package does while it is imported, sys.exit() as well
-            _warn(f"the host {point.name!r} of the package {package}", error)
+            _warn(owner, error)
         else:
-            found[spec.name] = spec
+            loaded.append(spec)
     return found
 
 
@@ -57,8 +65,7 @@ def _name(distribution: Distribution) -> str:
 
 
 def _warn(what: str, error: BaseException) -> None:
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
-    logger.warning("%s is left out (%s); mend or uninstall the package", what, reason[:500])
+    logger.warning("%s is left out (%s); %s", what, said_by(error), MEND)
 
 
 def _refuse_unfit(spec: Any, known: Mapping[str, HostSpec]) -> None:
@@ -76,15 +83,29 @@ def _refuse_unfit(spec: Any, known: Mapping[str, HostSpec]) -> None:
 
 def _refuse_types(spec: HostSpec) -> None:
     fits = {name: isinstance(getattr(spec, name), str) for name in _TEXTS}
-    fits |= {name: callable(getattr(spec, name)) for name in _CALLS}
-    fits |= {name: getattr(spec, name) is None or callable(getattr(spec, name)) for name in _OPTIONAL_CALLS}
+    fits |= {name: _takes(getattr(spec, name), count) for name, count in _CALLS.items()}
+    optional = {name: getattr(spec, name) for name in _OPTIONAL_CALLS}
+    fits |= {name: call is None or _takes(call, _OPTIONAL_CALLS[name]) for name, call in optional.items()}
     for name in _KEYS:
         keys = getattr(spec, name)
         fits[name] = isinstance(keys, (tuple, list)) and all(isinstance(key, str) and key for key in keys)
     fits["has"] = fits["has"] and len(spec.has) > 0
-    fits["weights"] = isinstance(spec.weights, Mapping)
+    fits["parts"] = fits["parts"] and isinstance(spec.parts, tuple)
+    fits["multiple"] = is_side(spec.multiple)
+    fits["any_layout"] = isinstance(spec.any_layout, bool)
+    fits |= {name: isinstance(getattr(spec, name), Mapping) for name in ("weights", "classes")}
+    fits["classes"] = fits["classes"] and all(isinstance(way, str) for pair in spec.classes.items() for way in pair)
     if wrong := [name for name, good in fits.items() if not good]:
         raise TypeError(f"its {', '.join(wrong)} cannot be {getattr(spec, wrong[0])!r:.60}")
+
+
+def _takes(call: Any, count: int) -> bool:
+    """Whether something can be called with that many arguments by their place; where Python cannot say, it can."""
+    try:
+        signature(call).bind(*range(count))
+    except (TypeError, ValueError) as error:  # no function, or one that takes others; a builtin without a signature
+        return callable(call) and isinstance(error, ValueError)
+    return True
 
 
 def _refuse_weights(name: Any, file: Any, others: list[tuple[str, WeightFile]]) -> None:

@@ -187,12 +187,12 @@ CPU cores and ships with the library; `tiny-256` shipped before it. Earlier vers
 
 
 @overload
-def preset(name: Literal["paper"], **changes: Any) -> IQPIRConfig: ...
+def preset(name: Literal["paper"], /, **changes: Any) -> IQPIRConfig: ...
 @overload
-def preset(name: Literal["iqpfr-512", "tiny", "tiny-256"], **changes: Any) -> IQPFRConfig: ...
+def preset(name: Literal["iqpfr-512", "tiny", "tiny-256"], /, **changes: Any) -> IQPFRConfig: ...
 @overload
-def preset(name: str, **changes: Any) -> Size: ...
-def preset(name: str, **changes: Any) -> Size:
+def preset(name: str, /, **changes: Any) -> Size: ...
+def preset(name: str, /, **changes: Any) -> Size:
     """A preset by name, with single values changed; its type says which model it is of.
 
     Where an IQPIR gets other levels, its fidelity path joins at all of them but the first and the last, as in `paper`;
@@ -202,7 +202,7 @@ def preset(name: str, **changes: Any) -> Size:
         ValueError: for an unknown name, with the known ones, and for a value that cannot be.
     """
     if name not in PRESETS:
-        raise ValueError(f"unknown preset {name!r}; available: {', '.join(PRESETS)}")
+        raise ValueError(f"unknown preset {name!r:.80}; available: {', '.join(PRESETS)}")
     size, source = PRESETS[name], f"preset {name}"
     if isinstance(size, IQPFRConfig):
         return IQPFRConfig.from_dict(size.to_dict() | changes, source)

@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+PERCEPTUAL = ("lite0", "lpips")
+"""Names of perceptual losses."""
+
 
 class PerceptualDistance(nn.Module):
     """Distance of two pictures in the features of a classifier.
@@ -72,4 +75,4 @@ def perceptual_distance(name: str) -> nn.Module:
         import pyiqa
 
         return pyiqa.create_metric("lpips-vgg", as_loss=True)
-    raise ValueError(f"unknown perceptual loss {name!r}; available: lite0, lpips")
+    raise ValueError(f"unknown perceptual loss {name!r:.80}; available: {', '.join(PERCEPTUAL)}")

@@ -21,6 +21,7 @@ from ..compat import installed_file, make_importable
 from ..core.metrics import NEWEST, versions
 from ..store.files import sha256_of
 from ..store.foreign import read_foreign, refuse_more_than_tensors
+from ..store.words import said_by
 from .block_metrics import InTiles, TiledNiqe, TiledPiqe
 from .metric import Metric
 from .scales import published_of
@@ -43,7 +44,13 @@ _log = logging.getLogger(__name__)
 def names() -> list[str]:
     """Every metric of pyiqa's own that scores one image without a reference."""
     ours = {*NEWEST, *(version for name in NEWEST for version in versions(name))}  # in pyiqa as a plug-in
-    return [name for name in _pyiqa().list_models("NR") if name not in _NOT_OF_ONE_IMAGE | ours]
+    pyiqa = _pyiqa()
+    from pyiqa.default_model_configs import DEFAULT_CONFIGS  # other packages add theirs, and may have forgotten some
+
+    modes = {name: entry.get("metric_mode") for name, entry in DEFAULT_CONFIGS.items() if isinstance(entry, dict)}
+    order = pyiqa.list_models()
+    left_out = _NOT_OF_ONE_IMAGE | ours
+    return [name for name in order if modes.get(name) == "NR" and name not in left_out and name.isprintable()]
 
 
 def build(name: str, weights: Path | None, options: dict[str, Any]) -> Metric:
@@ -142,6 +149,8 @@ def _explained(name: str) -> Iterator[None]:
         raise ValueError(f"{name} does not take these weights or options: {first_line(error)}") from error
     except OSError as error:
         raise OSError(_not_fetched(name, output.getvalue(), error)) from error
+    except Exception as error:  # whatever a metric of another package does
+        raise ValueError(f"{name} cannot be made: {said_by(error)}") from error
     finally:
         _log.debug("%s", output.getvalue().strip())
 

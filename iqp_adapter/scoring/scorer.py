@@ -13,9 +13,20 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ..core.device import device_of
-from ..core.metrics import LITE, NEWEST, canonical, family, members, refuse_judges, refuse_uncomputed, versions
+from ..core.metrics import (
+    LITE,
+    NEWEST,
+    canonical,
+    family,
+    members,
+    refuse_judges,
+    refuse_uncomputed,
+    refuse_unknown_version,
+    versions,
+)
 from ..core.quality import ScoreScale
 from ..pictures import check_images
+from ..store.words import said_by
 from . import ensemble, own, pyiqa_metrics, tiles
 from .metric import Metric
 from .pyiqa_metrics import first_line
@@ -155,11 +166,12 @@ class Scorer:
                 scores = self._network(self._ready(images.to(self.device, torch.float32)))
         except torch.linalg.LinAlgError as error:
             raise ValueError(f"{self.metric} has no score for a constant image; leave it out") from error
-        except (RuntimeError, AssertionError, IndexError) as error:
+        except Exception as error:  # whatever a network does, be it another package's
             height, width = images.shape[2:]
-            raise ValueError(
-                f"{self.metric} has no score for {height} x {width} images: {first_line(error)}"
-            ) from error
+            raise ValueError(f"{self.metric} has no score for {height} x {width} images: {_reason(error)}") from error
+        if not isinstance(scores, Tensor) or scores.is_complex() or scores.numel() != len(images):
+            given = f"a tensor {tuple(scores.shape)}" if isinstance(scores, Tensor) else f"a {type(scores).__name__}"
+            raise TypeError(f"{self.metric} gives {given} for {len(images)} images, expected a score for each")
         return scores.reshape(len(images))  # (B,), (B, 1), (B, 1, 1) or () -> (B,)
 
     def _ready(self, images: Tensor) -> Tensor:
@@ -203,12 +215,31 @@ def _built(metric: str, weights: Path | None, scales: Mapping[str, ScoreScale], 
     return pyiqa_metrics.build(_known(name), weights, options)
 
 
+def refuse_unknown(metric: str) -> None:
+    """Asks whether there is a metric of that name, and every member of an ensemble, without building any.
+
+    Raises:
+        ValueError: names the nearest.
+    """
+    for name in members(metric) or (metric,):
+        if family(name) in NEWEST:
+            refuse_unknown_version(name)
+        else:
+            _known(name)
+
+
 def _known(metric: str) -> str:
     names = Scorer.available()
     if metric not in names:
         near = get_close_matches(str(metric), names, n=3, cutoff=0.4) or names[:3]
-        raise ValueError(f"unknown metric {metric!r}; nearest: {', '.join(near)}; Scorer.available() lists all")
+        raise ValueError(f"unknown metric {metric!r:.80}; nearest: {', '.join(near)}; Scorer.available() lists all")
     return metric
+
+
+def _reason(error: Exception) -> str:
+    """What an error says in its first line, with its kind where that says more."""
+    line = first_line(error)
+    return line if line.isprintable() and line and isinstance(error, (RuntimeError, ValueError)) else said_by(error)
 
 
 @contextlib.contextmanager

@@ -211,7 +211,10 @@ def _refused(constant: str) -> NoReturn:
 
 
 def _loader() -> type:
-    """PyYAML's safe loader; a name occurs once in a mapping, merged mappings stay small, and 1e-3 is a number."""
+    """PyYAML's safe loader; a name occurs once in a mapping, merged mappings stay small, and numbers are as in JSON.
+
+    So 1e-3 is a number, and what YAML 1.1 takes for octal (0400) or sexagesimal (1:30) is a text.
+    """
     import re
 
     import yaml
@@ -227,14 +230,22 @@ def _loader() -> type:
             if len(node.value) > MOST // 100:
                 raise ValueError(f"a mapping has more than {MOST // 100} entries")
 
-    exponent = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", exponent, list("-+0123456789"))
+    digits, power = "[0-9]+(_[0-9]+)*", "[eE][-+]?[0-9]+"
+    whole = re.compile(rf"[-+]?(0|(?!0){digits}|0x[0-9a-fA-F]+|0b[01]+)$")
+    number = re.compile(
+        rf"[-+]?(({digits}\.({digits})?|\.{digits})({power})?|{digits}{power}|\.(inf|Inf|INF))$|\.(nan|NaN|NAN)$"
+    )
+    ours = {"tag:yaml.org,2002:int": whole, "tag:yaml.org,2002:float": number}
+    Loader.yaml_implicit_resolvers = {
+        first: [(tag, ours.get(tag, pattern)) for tag, pattern in resolvers]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
     return Loader
 
 
 def _checked(data: Any, name: str, kind: type) -> Any:
     if not isinstance(data, kind):
-        raise ValueError(f"{name} holds {_SHORT.repr(data)}, expected {_KINDS.get(kind, kind.__name__)}")
+        raise ValueError(f"{name} holds {_shown(data)}, expected {_KINDS.get(kind, kind.__name__)}")
     waiting, count = [(data, 1)], 0
     while waiting:
         value, depth = waiting.pop()
@@ -246,7 +257,7 @@ def _checked(data: Any, name: str, kind: type) -> Any:
         elif isinstance(value, list):
             waiting += [(part, depth + 1) for part in value]
         elif problem := _problem(value):
-            raise ValueError(f"{name} holds {_SHORT.repr(value)}, which is {problem}")
+            raise ValueError(f"{name} holds {_shown(value)}, which is {problem}")
     return data
 
 
@@ -258,7 +269,18 @@ def _problem(value: Any) -> str | None:
         return None if value.isascii() or value == value.encode(errors="replace").decode() else "no text in Unicode"
     if isinstance(value, float):
         return None if math.isfinite(value) else "no finite number"
-    return None if value is None or isinstance(value, int) else f"a {type(value).__name__}; put it in quotes"
+    if isinstance(value, int):
+        return "too large a number" if _is_huge(value) else None
+    return None if value is None else f"a {type(value).__name__}; put it in quotes"
+
+
+def _is_huge(value: Any) -> bool:
+    """Whether it is a whole number that no float comes near, and that Python may refuse to print."""
+    return isinstance(value, int) and value.bit_length() > 1023
+
+
+def _shown(value: Any) -> str:
+    return f"{value:#x}"[:20] + "..." if _is_huge(value) else _SHORT.repr(value)
 
 
 def _line(error: Exception) -> str:

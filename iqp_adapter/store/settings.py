@@ -8,6 +8,8 @@ from difflib import get_close_matches
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, get_origin, get_type_hints
 
+from .words import in_short, several
+
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
@@ -75,8 +77,8 @@ def _advice(error: Mapping[str, Any]) -> str:
 
 def unknown_names(given: Iterable[Any], known: Collection[str], owner: str) -> str:
     """A message for names that `owner` does not know, with the nearest known one; empty where it knows all."""
-    wrong = sorted(str(name) for name in given if name not in known)
+    wrong = sorted(in_short(name) for name in given if name not in known)
     if not wrong:
         return ""
     near = get_close_matches(wrong[0], known, n=1)
-    return f"{', '.join(wrong)}; {owner} knows {', '.join(known)}" + (f"; nearest: {near[0]}" if near else "")
+    return f"{several(wrong)}; {owner} knows {', '.join(known)}" + (f"; nearest: {near[0]}" if near else "")

@@ -13,6 +13,8 @@ from ..core.metrics import members, refuse_judges, refuse_uncomputed, share_a_fa
 from ..scoring.scales import named_scale
 from ..store.reading import yaml_file
 from ..store.settings import check_types, unknown_names
+from ..store.words import in_short
+from .feasible import refuse_block, refuse_infeasible, refuse_size
 from .overrides import override
 
 ADAPTER_STAGES = ("imitation", "reward")
@@ -21,7 +23,9 @@ HOST = "host"
 STAGES = ([1], [1, 2], [1, 2, 3], [1, 2, 4], [1, 2, 3, 4])
 """The stages that native training may have."""
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**12)]
+Few = Annotated[int, Field(ge=1, le=10**6)]
+"""A number of things that are in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +50,15 @@ class StageConfig:
     """
 
     steps: Count
-    batch: Count
+    batch: Few
     rate: Annotated[float, Field(ge=0)]
-    accumulate: Count = 1
-    warmup: Annotated[int, Field(ge=0)] = 100
+    accumulate: Few = 1
+    warmup: Annotated[int, Field(ge=0, le=10**12)] = 100
     fall_to: Annotated[float, Field(ge=0, le=1)] = 0.1
     decay: Annotated[float, Field(ge=0)] = 0.01
     clip: Annotated[float, Field(gt=0)] = 1.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    weights: dict[str, float] = field(default_factory=dict)
+    weights: dict[str, Annotated[float, Field(ge=0)]] = field(default_factory=dict)
     options: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -101,10 +105,10 @@ class RunConfig:
     ladder: dict[str, Any] = field(default_factory=dict)
     augmentation: dict[str, Any] = field(default_factory=dict)
     shares: dict[str, Annotated[float, Field(gt=0)]] = field(default_factory=dict)
-    scale_knots: Annotated[int, Field(ge=2)] = 101
+    scale_knots: Annotated[int, Field(ge=2, le=100_000)] = 101
     precision: Literal["fp32", "bf16"] = "bf16"
-    seed: Annotated[int, Field(ge=0)] = 0
-    workers: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    workers: Annotated[int, Field(ge=0, le=1024)] = 0
     save_every: Count = 100
     watch_every: Count = 200
 
@@ -116,6 +120,7 @@ class RunConfig:
             named_scale(self.scale, self.metric)
         if self.scales and not members(self.metric):
             raise ValueError(f"scales are for an ensemble, like 'mean(niqe, piqe)', and metric is {self.metric}")
+        refuse_infeasible(self)
 
     @property
     def of_every_stage(self) -> dict[str, Any]:
@@ -156,10 +161,14 @@ class TrainConfig(RunConfig):
         """
         data, place = _read(path, changes)
         stages = data.get("stages")
-        if not isinstance(stages, dict) or list(stages) not in STAGES:
+        if not isinstance(stages, dict) or list(stages) not in STAGES or {type(n) for n in stages} != {int}:
             raise ValueError(f"{place} does not describe stages 1, 2 and so on; see examples/native_tiny.yaml")
         named = {f"stage{n}": _make(StageConfig, settings, f"{place}: stage {n}") for n, settings in stages.items()}
         return _make(cls, {**data, "stages": named}, place)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_size(self)
 
     def name(self, number: int) -> str:
         """The name of stage 1, 2, 3 or 4.
@@ -204,6 +213,7 @@ class AdapterConfig(RunConfig):
         super().__post_init__()
         if not self.stages:
             raise ValueError("there is no stage; give the settings of imitation, of reward, or of both")
+        refuse_block(self)
         if driving := [judge for judge in self.judges if share_a_family(judge, self.metric)]:
             raise ValueError(f"{driving[0]} drives the training and cannot judge it; name other judges")
 
@@ -234,7 +244,8 @@ class AdapterConfig(RunConfig):
 
 def _read(path: str | Path, changes: Sequence[str]) -> tuple[dict[str, Any], str]:
     """The entries of a file with changes, and where they are from, for messages."""
-    return override(yaml_file(path), changes), " ".join([str(path), *(["with", *changes] if changes else [])])
+    given = ["with", *map(in_short, changes)] if changes else []
+    return override(yaml_file(path), changes), " ".join([str(path), *given])
 
 
 def _make(kind: type, values: Any, place: str) -> Any:

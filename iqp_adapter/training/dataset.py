@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from ..degradations.checks import degraded
 from ..degradations.discolour import grey
 from ..degradations.ladder import Ladder
 from ..degradations.rng import numpy_rng, sample_seed
@@ -122,7 +123,7 @@ class FaceFolder(Dataset[dict[str, Any]]):
         self, others: list[np.ndarray], clean: np.ndarray, hq: np.ndarray, for_pose: int, for_lq: int
     ) -> np.ndarray:
         """The input of a target."""
-        return self.degradation(clean, for_lq) if self.degradation else hq
+        return degraded(self.degradation, clean, for_lq) if self.degradation else hq
 
     def _augmented(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         import cv2

@@ -36,6 +36,23 @@ QUALITY: dict[str, type[QualityStage]] = {"logits": QualityStage, "latent": Late
 """The kinds of stage 3 of our model, by `optimised` of the configuration; `WAYS` has those of the authors' model."""
 
 
+def kind_of_stage(name: str, size: Size, optimised: str) -> type[Stage]:
+    """The class of a stage of a native model.
+
+    Raises:
+        ValueError: for a stage that this kind of model does not have.
+    """
+    if not isinstance(size, IQPIRConfig):
+        ours = {"stage1": CodebookStage, "stage2": PredictionStage, "stage3": QUALITY[optimised], "stage4": FinishStage}
+        return ours[name]
+    theirs: dict[str, type[Stage]] = {"stage1": SummedCodebookStage, "stage2": ScorePredictionStage}
+    if name not in theirs:
+        raise ValueError(
+            f"the authors' model has no {name}; leave it out: its quality term is an option of stage2, quality_from"
+        )
+    return theirs[name]
+
+
 class NativeRun(StagedRun):
     """A run of native training, as its stages see it."""
 
@@ -65,9 +82,8 @@ class IQPFRStages:
         self.run, self.size = run, size
 
     def kind(self, name: str) -> type[Stage]:
-        quality = QUALITY[self.run.config.optimised]
-        kinds = {"stage1": CodebookStage, "stage2": self.run.prediction, "stage3": quality, "stage4": FinishStage}
-        return kinds[name]
+        kind = kind_of_stage(name, self.size, self.run.config.optimised)
+        return self.run.prediction if kind is PredictionStage else kind
 
     def make(self, name: str) -> Stage:
         run = self.run
@@ -92,17 +108,11 @@ class IQPFRStages:
 class IQPIRStages:
     """The authors': codebooks, and prediction of codes with a quality term as an option."""
 
-    kinds: dict[str, type[Stage]] = {"stage1": SummedCodebookStage, "stage2": ScorePredictionStage}
-
     def __init__(self, run: NativeRun, size: IQPIRConfig):
         self.run, self.size = run, size
 
     def kind(self, name: str) -> type[Stage]:
-        if name not in self.kinds:
-            raise ValueError(
-                f"the authors' model has no {name}; leave it out: its quality term is an option of stage2, quality_from"
-            )
-        return self.kinds[name]
+        return kind_of_stage(name, self.size, self.run.config.optimised)
 
     def make(self, name: str) -> Stage:
         run = self.run

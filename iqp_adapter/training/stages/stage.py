@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from ...core.codes import gumbel_noise
 from ...degradations.rng import torch_generator
+from ...store.words import in_short, several
 from ..config import StageConfig
 from ..sample_scales import SampleScales
 
@@ -76,6 +78,14 @@ class Stage:
     """Every loss term that a configuration may give a weight; without one its weight is 1."""
     defaults: dict[str, float] = {}
     """Every option with its default."""
+    ranges: dict[str, tuple[float, float]] = {
+        **dict.fromkeys(("drop", "smoothing", "best", "anything", "own", "fidelity"), (0, 1)),
+        **dict.fromkeys(("revive_every", "shuffle_every", "pictures"), (1, 1e9)),
+        **dict.fromkeys(("noise", "host_rate"), (0, 1e3)),
+        "alpha": (0, 10),
+        "temperature": (1e-3, 1e3),
+    }
+    """The least and the greatest value of options of these names; the others take any number."""
     rates: dict[str, float] = {}
     """Learning rates in units of the configured one, by the last or the first part of a parameter's name, or the name
     of a model."""
@@ -89,13 +99,17 @@ class Stage:
 
     @classmethod
     def check(cls, config: StageConfig) -> None:
-        """Raises ValueError for a weight or an option that the stage does not have."""
+        """Raises ValueError for a weight or an option that the stage does not have, and an option out of its range."""
         for kind, given, known in (
             ("loss term", config.weights, cls.term_names),
             ("option", config.options, cls.defaults),
         ):
-            if unknown := sorted(set(given) - set(known)):
-                raise ValueError(f"unknown {kind} {', '.join(unknown)}; this stage knows {', '.join(known) or 'none'}")
+            if unknown := sorted(map(in_short, set(given) - set(known))):
+                raise ValueError(f"unknown {kind} {several(unknown)}; this stage knows {', '.join(known) or 'none'}")
+        for name, value in config.options.items():
+            low, high = cls.ranges.get(name, (-math.inf, math.inf))
+            if not low <= value <= high:
+                raise ValueError(f"options.{name} is {value:g}; give a number from {low:g} to {high:g}")
 
     def models(self) -> dict[str, nn.Module]:
         """The models that learn, by name; the first one is averaged and saved."""

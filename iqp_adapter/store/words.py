@@ -1,0 +1,22 @@
+"""What users and other packages wrote, within a message of one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def in_short(word: Any) -> str:
+    """A word of a user: as it is where it is short and can be printed, else spelt out and cut."""
+    text = str(word)
+    return text if text.isprintable() and 0 < len(text) <= 80 else f"{text!r:.80}"
+
+
+def several(words: list[str]) -> str:
+    """Several words, of many the first ones."""
+    return ", ".join(words[:5]) + (f" and {len(words) - 5} more" if len(words) > 5 else "")
+
+
+def said_by(error: BaseException) -> str:
+    """The kind of an error of another package, and what it says, without control characters."""
+    text = "".join(sign if sign.isprintable() else " " for sign in str(error))
+    return " ".join(f"{type(error).__name__}: {text}".split())[:300]
