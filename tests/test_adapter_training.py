@@ -32,7 +32,7 @@ from iqp_adapter.core.metrics import canonical
 from iqp_adapter.hosts.registry import hosts, recognise
 from iqp_adapter.training.adapter_training import AdapterTraining
 from iqp_adapter.training.config import AdapterConfig, StageConfig
-from iqp_adapter.training.stages import CodeImitation, CodeReward, HostImitation, ImageImitation, ImageReward
+from iqp_adapter.training.stages import CodeDistillation, CodeImitation, CodeReward, HostImitation, ImageImitation, ImageReward
 
 STAGE = StageConfig(steps=30, batch=4, rate=1e-2, warmup=1, ema=0.5, options={"shuffle_every": 10})
 
@@ -303,7 +303,7 @@ def test_a_host_without_codes_says_so():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("seed: 1", "does not describe imitation or reward; see examples/adapter.yaml"),
+        ("seed: 1", "describes none of imitation, distillation, reward; see examples/adapter.yaml"),
         ("reward: {steps: 1}", "StageConfig: missing .* 'batch'"),
         ("reward: {steps: 1, batch: 1, rate: 1}\njudges: [niqe, iqp-lite]", "iqp-lite drives the training and cannot"),
         ("imitation: {steps: 1, batch: 1, rate: 1}\nsede: 1", "unknown setting sede; AdapterConfig knows"),
@@ -322,6 +322,8 @@ def test_the_examples_are_configurations(root):
     theirs = AdapterConfig.load(root / "examples" / "adapter_retrained.yaml")
     assert (theirs.learns, theirs.block) == ("host", "score_map")
     HostImitation.check(theirs.imitation)
+    distilled = AdapterConfig.load(root / "examples" / "adapter_distilled.yaml")
+    CodeDistillation.check(distilled.distillation)
 
 
 # -- the host learns too

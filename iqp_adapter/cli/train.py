@@ -79,6 +79,13 @@ def adapter(
             "each --hq, in the same order."
         ),
     ] = None,
+    codes: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the codes that distillation finds, by default in that of the run; runs that search alike "
+            "may share it."
+        ),
+    ] = None,
     log_with: Annotated[list[str] | None, typer.Option(help=TRACKERS)] = None,
 ) -> None:
     """Train an adapter, by default on a frozen host, for iqp restore --model HOST --adapter FOLDER.
@@ -94,7 +101,7 @@ def adapter(
     settings = AdapterConfig.load(config, context.args)
     with stopped_by_signals(ADVICE):
         embed = DlibIdentity() if DlibIdentity.is_installed() else None
-        run = AdapterTraining(settings, host, hq, out, watch, embed, vqgan, lq or None, log_with or ())
+        run = AdapterTraining(settings, host, hq, out, watch, embed, vqgan, lq or None, log_with or (), codes)
         say(f"the adapter is in {run.run(training_progress)}")
 
 

@@ -247,8 +247,9 @@ class Run:
         hq, lq = (samples[key].to(device, memory_format=self.memory_format) for key in ("hq", "lq"))
         scale = SampleScales(tuple(scales), samples["set"].to(device))
         with torch.no_grad():
-            quality = scale.quality(self.scorer(hq))
-        return Batch(hq, lq, quality, samples["key"].tolist(), scale, samples["full"].to(device))
+            scores = samples["score"].to(device) if "score" in samples else self.scorer(hq)
+        codes = tuple(samples["codes"].to(device).unbind(1)) if "codes" in samples else ()
+        return Batch(hq, lq, scale.quality(scores), samples["key"].tolist(), scale, samples["full"].to(device), codes)
 
     def _watched(self, data: FaceSets) -> Batch:
         chosen = [data[0, index] for index in range(0, len(data), max(len(data) // 6, 1))]
