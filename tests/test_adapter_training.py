@@ -32,7 +32,14 @@ from iqp_adapter.core.metrics import canonical
 from iqp_adapter.hosts.registry import hosts, recognise
 from iqp_adapter.training.adapter_training import AdapterTraining
 from iqp_adapter.training.config import AdapterConfig, StageConfig
-from iqp_adapter.training.stages import CodeDistillation, CodeImitation, CodeReward, HostImitation, ImageImitation, ImageReward
+from iqp_adapter.training.stages import (
+    CodeDistillation,
+    CodeImitation,
+    CodeReward,
+    HostImitation,
+    ImageImitation,
+    ImageReward,
+)
 
 STAGE = StageConfig(steps=30, batch=4, rate=1e-2, warmup=1, ema=0.5, options={"shuffle_every": 10})
 
