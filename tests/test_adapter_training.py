@@ -548,3 +548,19 @@ def test_two_processes_equal_one_with_twice_the_batch(faces, tmp_path, root):
     assert any(value.abs().max() > 1e-3 for key, value in one.items() if key.endswith("gate"))
     for key in one:
         torch.testing.assert_close(one[key], two[key], atol=1e-6, rtol=0)
+
+
+def test_a_host_that_no_file_describes_is_trained_at_the_sites_that_are_found(faces, run):
+    nafnet = pytest.importorskip("spandrel.architectures.NAFNet.__arch.NAFNet_arch")
+    torch.manual_seed(0)
+    host = nafnet.NAFNet(width=8, enc_blk_nums=[1, 1], middle_blk_num=1, dec_blk_nums=[1, 1]).eval()
+    example = torch.rand(1, 3, 64, 64)
+    with pytest.raises(ValueError, match="not recognised|unknown|kind"):
+        AdapterTraining(AdapterConfig(reward=SHORT, precision="fp32"), host, faces, run)
+    training = AdapterTraining(AdapterConfig(reward=SHORT, precision="fp32"), host, faces, run, example=example)
+    assert training.resolution == 64 and len(training.model.sites) > 1
+    folder = training.run()
+    model = iqp.wrap(training.model.unwrap(), adapter=folder)
+    assert model.adapters["default"].learned
+    lq = torch.rand(1, 3, 64, 64)
+    assert not torch.equal(model.restore(lq), model.restore(lq, quality=None))

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..core.sites import Site
 from ..hosts.dial import DEFAULT
 from ..hosts.loading import load_host
 from ..hosts.registry import recognise
 from ..hosts.spec import HostSpec, fingerprint
+from ..hosts.unknown import Sizes, described, first_output
 from ..hosts.wrap import wrap
 from ..hosts.wrapped import WrappedHost
 from ..scoring.scorer import Scorer
@@ -56,6 +57,8 @@ class AdapterTraining(StagedRun):
             trained on good pictures and gives the codes to learn.
         codes: folder for the codes that distillation finds, by default in the run's. Runs may share it: each takes what
             was found for the same inputs, host and settings of the search.
+        example: for a host that no host file describes: a picture (1, 3, R, R) of the size to train at. A dry run on it
+            finds the sites, as for `wrap(host, sites="auto", example=...)`.
 
     Raises:
         ValueError: for a host of unknown kind or without a resolution of its own, for a stage from whose loss no
@@ -72,19 +75,21 @@ class AdapterTraining(StagedRun):
         host: nn.Module | str,
         hq: Folders,
         folder: Path,
-        watch: Path | None = None,
+        watch: Folders | None = None,
         embed: Embed | None = None,
         vqgan: Path | None = None,
         lq: Folders | None = None,
         log_with: Sequence[Tracker] = (),
         codes: Path | None = None,
+        example: Tensor | None = None,
     ):
         module = host if isinstance(host, nn.Module) else load_host(host)
         bare = getattr(module, "_orig_mod", module)
-        spec = recognise(bare)
+        spec = recognise(bare) if example is None else described(bare, first_output, Sizes(example.shape[-1]))
         resolution = spec.resolution(bare)
         if resolution is None:
             raise ValueError(f"{spec.name} has no size of its own to train at; give its host file a resolution")
+        self._example = example
         self._sites = [site_of_features(spec, bare)] if config.learns == HOST else None
         teacher = None if vqgan is None else with_vqgan(spec, bare, vqgan)
         self._made_of = {"host": fingerprint(bare.state_dict())["values"], "vqgan": vqgan and sha256_of(vqgan)}
@@ -103,8 +108,10 @@ class AdapterTraining(StagedRun):
         self._searching = None if config.distillation is None else self._search_for(config.distillation)
 
     def _wrapped(self, module: nn.Module, kind: str) -> WrappedHost:
-        """With a fresh adapter: at the sites of the host's kind, or at the one of a host that learns."""
+        """With a fresh adapter: at the sites of the host's kind, at those found, or at that of one that learns."""
         place: dict[str, Any] = {} if self._sites is None else {"kind": kind, "sites": self._sites}
+        if self._example is not None:
+            place = {"sites": "auto", "example": self._example}
         return wrap(module, scales=[self.scale], block=self.config.block, **place, **self.config.sizes)
 
     @property
