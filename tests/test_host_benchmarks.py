@@ -5,23 +5,27 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from itertools import count
+from types import SimpleNamespace
 
 import pytest
 import stand_ins
 import torch
+import typer
 from torch import nn
 
 import iqp_adapter as iqp
-from benchmarks.common.judges import panel_of
-from benchmarks.hosts import course, optimisation
+from benchmarks import data_path
+from benchmarks.common.judges import JUDGES, panel_of
+from benchmarks.hosts import adapt, compare, course, optimisation
 from benchmarks.hosts.optimisation import DRIVING, Search, at_equal_rise
+from benchmarks.hosts.recipes import RECIPES, Adapted
 from benchmarks.hosts.stages import Dictionary, revive
 from iqp_adapter import ScoreScale
 from iqp_adapter.bench.intervals import Interval
 from iqp_adapter.training.base_run import Run
-from iqp_adapter.training.config import RunConfig, StageConfig
+from iqp_adapter.training.config import AdapterConfig, RunConfig, StageConfig
 from iqp_adapter.training.record import Record
-from iqp_adapter.training.stages import Batch, Stage
+from iqp_adapter.training.stages import Batch, CodeDistillation, CodeImitation, CodeReward, HostImitation, Stage
 
 
 def row(way: str, rise: float, other: float) -> dict:
@@ -175,3 +179,90 @@ def test_unused_codes_become_tokens_and_used_ones_stay():
     revive(book, torch.tensor([True, False, True, False]), tokens, seed=1)
     assert torch.equal(book[[1, 3]], torch.zeros(2, 2))
     assert all(row.tolist() in tokens.tolist() for row in book[[0, 2]]) and not torch.equal(book[0], book[2])
+
+
+def gain_of(**means: float) -> dict[str, Interval]:
+    """Intervals of width 0.01 around means; every judge of the claim that is not named stays where it is."""
+    judges = {name: 0.0 for name in (*compare.COUNTED, *compare.MARGINS)} | means
+    return {name: Interval(mean, mean - 0.005, mean + 0.005) for name, mean in judges.items()}
+
+
+@pytest.mark.parametrize(
+    ("means", "holds"),
+    [
+        ({"piqe": 1.0, "iqp-judge": 1.0}, True),
+        ({"piqe": 1.0}, False),  # one judge
+        ({"piqe": 1.0, "iqp-lite": 9.0}, False),  # the other one is what was learned from
+        ({"niqe@512": 1.0, "niqe": 1.0}, False),  # both are one judge
+        ({"piqe": 1.0, "ssim": 0.004}, False),  # the interval reaches 0
+        ({"piqe": 1.0, "ssim": 0.006}, True),
+        ({"piqe": 1.0, "ssim": 1.0, "identity": -0.004}, True),
+        ({"piqe": 1.0, "ssim": 1.0, "identity": -0.006}, False),
+        ({"piqe": 1.0, "ssim": 1.0, "perceptual-lite2": -0.014}, True),
+        ({"piqe": 1.0, "ssim": 1.0, "perceptual-lite2": -0.016}, False),
+    ],
+)
+def test_the_claim_takes_two_judges_that_nothing_learned_from_and_both_margins(means, holds):
+    assert compare.verdict(gain_of(**means), SimpleNamespace(judges=JUDGES))["holds"] == holds
+
+
+def test_the_claim_needs_both_margins_judged():
+    gain = gain_of(piqe=1.0, ssim=1.0)
+    del gain["identity"]
+    found = compare.verdict(gain, SimpleNamespace(judges=JUDGES))
+    assert not found["holds"] and found["not judged"] == ["identity"]
+
+
+def test_recipes_are_found_with_their_seeds_blocks_and_costs(tmp_path):
+    done = {
+        "distilled-0": "distillation/model", "distilled-1": "distillation/model", "distilled-both-0": "distillation/model",
+        "distilled-reward-0": "reward/model", "finetuned-0": "model",
+    }  # fmt: skip
+    for place, (folder, model) in enumerate(done.items(), start=1):
+        (tmp_path / folder / model).mkdir(parents=True)
+        (tmp_path / folder / model / "config.json").write_text("{}")
+        for minutes in (60.0 * place, 6.0):  # it was interrupted once
+            Record(tmp_path / folder / "times").row(300, {"searched": 3.0, "minutes": minutes})
+    (tmp_path / "reward-0" / "reward").mkdir(parents=True)  # not finished
+    found = compare.recipes_in(tmp_path)
+    assert {name: len(one.models) for name, one in found.items()} == {
+        "distilled": 2, "distilled-both": 1, "distilled-reward": 1, "finetuned": 1,
+    }  # fmt: skip
+    assert found["distilled-reward"].recipe is RECIPES["distilled-reward"]
+    assert found["distilled-both"].recipe is RECIPES["distilled"]
+    assert found["distilled"].cost == {
+        "updates": 300,
+        "hours": pytest.approx(1.6),
+        "hours of search": pytest.approx(0.1),
+    }
+    compare.check_recipe("distilled-both", found)
+    with pytest.raises(typer.BadParameter, match="no finished adapter of 'finetuned' in the run; there are distilled,"):
+        compare.check_recipe("finetuned", found)
+
+
+@pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if isinstance(recipe, Adapted)])
+def test_every_recipe_is_a_configuration(name):
+    recipe = RECIPES[name]
+    config = AdapterConfig(**recipe.settings(7, "score_map", "encoder.blocks.15"))
+    assert config.block == "score_map" and [stage.steps for stage in config.stages.values()] == [7] * len(config.stages)
+    imitation = HostImitation if config.learns == "host" else CodeImitation
+    kinds = {"imitation": imitation, "distillation": CodeDistillation, "reward": CodeReward}
+    for stage, settings in config.stages.items():
+        kinds[stage].check(settings)
+    assert recipe.model == f"{list(config.stages)[-1]}/model"
+
+
+def test_a_folder_says_variant_block_and_seed():
+    assert adapt.folder_of("distilled", "attention", 1) == "distilled-1"
+    assert adapt.folder_of("reward", "score_map", 0) == "reward-score_map-0"
+
+
+def test_a_stream_of_synthetic_pictures_goes_on_where_it_was(tmp_path):
+    for kind in data_path.KINDS:
+        root = data_path.make(kind, tmp_path, 12, 64)
+        found = data_path.measure(root, 64, batch=2, batches=5, workers=0, threads=1)
+        assert found["goes on with the same samples"] and found["pictures"] == 12
+    codes = data_path.measure_codes(tmp_path / "files-12-64", tmp_path, 64, batch=2, batches=2, threads=1)
+    assert codes["inputs"] == 12 and codes["files"] == 1
+    content = {"side": 64, "batch": 2, "workers": 0, "sources": {"files": found, "shards": found}, "codes": codes}
+    assert "start-up, seconds: together" in data_path.markdown(content)

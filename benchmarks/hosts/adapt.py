@@ -3,12 +3,13 @@
 python -m benchmarks.hosts.adapt --run RUN --host codeformer --variant distilled --block attention --seed 0 \
     --hq FACES/train --hq PORTRAITS/train --watch FACES/dev --steps 2000
 
-`benchmarks.hosts.recipes` has the variants. Each variant, block and seed has its own folder in the host's run. The codes
-that distillation finds are in `RUN/codes`; blocks share them. The same command continues an interrupted run.
+`benchmarks.hosts.recipes` has the variants. Each variant, block and seed has its own folder in the run. The codes that
+distillation finds are in `RUN/codes`; blocks share them. The same command continues an interrupted run.
 """
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -33,7 +34,7 @@ from iqp_adapter.hosts.unknown import Sizes, described, first_output
 from iqp_adapter.store import checkpoint
 from iqp_adapter.training import losses
 from iqp_adapter.training.adapter_training import AdapterTraining, with_vqgan
-from iqp_adapter.training.base_run import Run
+from iqp_adapter.training.base_run import SCALE, Run
 from iqp_adapter.training.config import AdapterConfig, RunConfig, StageConfig
 from iqp_adapter.training.record import Record
 from iqp_adapter.training.stages import Batch, Terms
@@ -102,6 +103,13 @@ def folder_of(variant: str, block: str, seed: int) -> str:
     return "-".join([variant, *([block] if block != ATTENTION else []), str(seed)])
 
 
+def take_scale(run: Path, out: Path) -> None:
+    """The score scale of the host's run, so that quality means the same in all of its variants."""
+    out.mkdir(parents=True, exist_ok=True)
+    if not (out / SCALE).exists():
+        shutil.copy(run / SCALE, out / SCALE)
+
+
 def train_host(kind: type[FineTuning], training: Run, host: nn.Module, spec: HostSpec, stage: StageConfig) -> None:
     path = vqgan_of(training.folder.parent)
     teacher = None if path is None else with_vqgan(spec, host, path).to(training.device)
@@ -124,6 +132,7 @@ def main(
 ) -> None:
     network, recipe, started = load_host(host, run, side=side), RECIPES[variant], time.perf_counter()
     out, spec = run / folder_of(variant, block, seed), spec_of(host, network, side)
+    take_scale(run, out)
     settings: dict[str, Any] = {"seed": seed, "degradation": small.DEGRADATION, "shares": shares_of(hq)}
     settings |= {"workers": workers, "watch_every": 500}
     if isinstance(recipe, Adapted):

@@ -100,6 +100,11 @@ class Subjects:
         )
         return iqp.wrap(load_host(self.host, self.run, folder, self.side), **how)
 
+    @property
+    def rivals(self) -> list[str]:
+        """What an adapter has to beat: the bare host, and the host that learned further."""
+        return [BARE, *(name for name, one in self.trained.items() if isinstance(one.recipe, Further))]
+
     def models(self, name: str) -> list[iqp.WrappedHost]:
         """Those of every seed of a recipe."""
         trained = self.trained[name]
@@ -162,11 +167,6 @@ def verdict(gain: Mapping[str, Any], panel: Panel) -> dict[str, Any]:
     }
 
 
-def rivals_in(restored: Restored) -> list[str]:
-    """What the adapter has to beat: the bare host, and the host that learned further."""
-    return [name for name in (BARE, *RECIPES) if name == BARE or isinstance(RECIPES[name], Further)]
-
-
 def dial_of(models: Sequence[iqp.WrappedHost], pictures: Pictures, panel: Panel) -> DialCurves:
     """By the driving and the second metric, the means over seeds of training."""
     names = (DRIVING, SECOND)
@@ -212,7 +212,7 @@ def main(
     for folder in faces:
         name, pictures = set_name(folder), load_pictures(folder, side, seeds, **small.DEGRADATION)
         restored = look(subjects, pictures, panel, recipe)
-        over = {rival: gains(restored, rival, panel) for rival in rivals_in(restored) if rival in restored.scores}
+        over = {rival: gains(restored, rival, panel) for rival in subjects.rivals}
         dial = dial_of(subjects.models(recipe), pictures, panel)
         dial.draw(out / f"{host}-dial-{name.replace('/', '-')}.png")
         sets[name] = {
@@ -230,7 +230,7 @@ def main(
         "side": side,
         "recipe": recipe,
         "seeds of training": len(subjects.trained[recipe].models),
-        "holds": {rival: all(of["claims"][rival]["holds"] for of in sets.values()) for rival in over},
+        "holds": {rival: all(of["claims"][rival]["holds"] for of in sets.values()) for rival in subjects.rivals},
         "dial holds": all(of["dial"]["holds"] for of in sets.values()),
         "costs": {name: trained.cost for name, trained in subjects.trained.items()},
         "sets": sets,
