@@ -215,8 +215,8 @@ def test_the_claim_needs_both_margins_judged():
 
 def test_recipes_are_found_with_their_seeds_blocks_and_costs(tmp_path):
     done = {
-        "distilled-0": "distillation/model", "distilled-1": "distillation/model", "distilled-both-0": "distillation/model",
-        "distilled-reward-0": "reward/model", "finetuned-0": "model",
+        "distilled-0": "distillation/model", "distilled-1": "distillation/model",
+        "distilled-both-0": "distillation/model", "distilled-reward-0": "reward/model", "finetuned-0": "model",
     }  # fmt: skip
     for place, (folder, model) in enumerate(done.items(), start=1):
         (tmp_path / folder / model).mkdir(parents=True)
