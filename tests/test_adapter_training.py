@@ -538,13 +538,14 @@ def test_accumulated_batches_equal_one_as_large(faces, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one_with_twice_the_batch(faces, tmp_path, root):
+@pytest.mark.parametrize("stage", ["imitation", "distillation"])
+def test_two_processes_equal_one_with_twice_the_batch(stage, faces, tmp_path, root):
     script, launch = root / "tests" / "adapter_run.py", ["-m", "torch.distributed.run", "--standalone"]
     environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     for name, how, batch in (("one", [], 4), ("two", [*launch, "--nproc-per-node", "2"], 2)):
-        command = [sys.executable, *how, script, faces, tmp_path / name, str(batch)]
+        command = [sys.executable, *how, script, faces, tmp_path / name, str(batch), stage]
         subprocess.run(command, check=True, env=environment)
-    one, two = (load_file(tmp_path / run / "imitation" / "model" / "model.safetensors") for run in ("one", "two"))
+    one, two = (load_file(tmp_path / run / stage / "model" / "model.safetensors") for run in ("one", "two"))
     assert any(value.abs().max() > 1e-3 for key, value in one.items() if key.endswith("gate"))
     for key in one:
         torch.testing.assert_close(one[key], two[key], atol=1e-6, rtol=0)
