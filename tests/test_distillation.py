@@ -215,7 +215,8 @@ def test_an_interrupted_search_goes_on_and_ends_with_the_same(faces, folder, sea
     run = training(faces, folder("parts"))
 
     def stop(done: int, terms: dict) -> None:
-        raise KeyboardInterrupt
+        if terms:
+            raise KeyboardInterrupt
 
     class Stopped:
         def __enter__(self):
@@ -314,3 +315,16 @@ def test_the_search_has_its_options_from_the_stage():
     assert settings == Optimisation(steps=4, rate=0.3, kl_weight=1.0, noise=0.0) and rounds == 3
     with pytest.raises(ValueError, match="unknown option serach_steps; this stage knows .*search_steps"):
         CodeDistillation.check(StageConfig(1, 1, 0.0, options={"serach_steps": 4}))
+
+
+@pytest.mark.parametrize(("noise", "decoded"), [(0.0, 4), (0.3, 7)])
+def test_a_search_without_noise_decodes_once_an_update(noise, decoded):
+    """The candidate is what the gradient is taken at; with noise it is another one."""
+    torch.manual_seed(0)
+    logits, calls = (torch.randn(3, 4, 5),), []
+    wanted = torch.randn(3, 4, 5)
+    decode = lambda codes: calls.append(codes) or codes[0]  # noqa: E731
+    path = list(
+        search(logits, decode, lambda x: (x * wanted).sum((1, 2)), Optimisation(steps=3, noise=noise, rate=1.0))
+    )
+    assert len(calls) == decoded and path[-1].rewards.mean() > path[0].rewards.mean()

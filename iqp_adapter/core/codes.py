@@ -131,14 +131,18 @@ def search(
     generator = torch.Generator().manual_seed(settings.seed)
     best = _Best()
     for step in range(settings.steps + 1):
-        current = best.offer(start, moved, decode, reward, settings.kl_weight)
-        yield Found(best.codes, best.rewards, current)
-        if step < settings.steps:
+        updates = step < settings.steps
+        with torch.set_grad_enabled(updates and not settings.noise):
+            gain = reward(decode(tuple(decide(x, settings.temperature) for x in moved)))
+        best.offer(gain.detach(), moved, start, settings.kl_weight)
+        yield Found(best.codes, best.rewards, float(gain.detach().mean()))
+        if updates:
             with torch.enable_grad():
-                noise = (settings.noise * gumbel_noise(x.shape, generator) for x in moved)
-                weights = tuple(decide(x, settings.temperature, y) for x, y in zip(moved, noise, strict=True))
-                cost = settings.kl_weight * divergences(moved, start)
-                (cost - reward(decode(weights))).sum().backward()
+                if settings.noise:
+                    noise = (settings.noise * gumbel_noise(x.shape, generator) for x in moved)
+                    weights = tuple(decide(x, settings.temperature, y) for x, y in zip(moved, noise, strict=True))
+                    gain = reward(decode(weights))
+                (settings.kl_weight * divergences(moved, start) - gain).sum().backward()
             adam.step()
             adam.zero_grad()
 
@@ -169,10 +173,11 @@ def best_of(
     """The gradient-free variant: of the most likely codes and `samples` draws, the indices with the best reward."""
     generator = torch.Generator().manual_seed(seed)
     best = _Best()
-    best.offer(logits, logits, decode, reward, kl_weight=0.0)
-    for _ in range(samples):
-        drawn = [x + temperature * gumbel_noise(x.shape, generator).to(x) for x in logits]
-        best.offer(logits, drawn, decode, reward, kl_weight=0.0)
+    for draw in range(samples + 1):
+        noise = [temperature * gumbel_noise(x.shape, generator).to(x) if draw else 0 for x in logits]
+        drawn = [x + y for x, y in zip(logits, noise, strict=True)]
+        with torch.no_grad():
+            best.offer(reward(decode(tuple(decide(x) for x in drawn))), drawn)
     return best.codes
 
 
@@ -185,11 +190,8 @@ class _Best:
         self.value: Tensor | None = None
 
     @torch.no_grad()
-    def offer(
-        self, start: Codes, logits: Sequence[Tensor], decode: Callable, reward: Callable, kl_weight: float
-    ) -> float:
-        """Judges the most likely codes of `logits`; returns their mean reward."""
-        gain = reward(decode(tuple(decide(x) for x in logits)))
+    def offer(self, gain: Tensor, logits: Sequence[Tensor], start: Codes = (), kl_weight: float = 0.0) -> None:
+        """Takes the most likely codes of `logits` where their reward (B,), less the KL term, is the best so far."""
         value = gain - kl_weight * divergences(logits, start) if kl_weight else gain
         indices = tuple(x.argmax(-1) for x in logits)
         if self.value is None:
@@ -197,7 +199,6 @@ class _Best:
         better = value > self.value
         self.codes = tuple(torch.where(better[:, None], new, old) for new, old in zip(indices, self.codes, strict=True))
         self.rewards, self.value = torch.where(better, gain, self.rewards), torch.where(better, value, self.value)
-        return float(gain.mean())
 
 
 def divergences(logits: Sequence[Tensor], reference: Sequence[Tensor]) -> Tensor:

@@ -160,6 +160,7 @@ def find(
     """
     missing = store.missing()[part]
     done = store.count - sum(map(len, missing))
+    progress(done, {})
     for shard in missing:
         found = [searching(_stacked(sets, some).to(searching.model.device)) for some in _parts(shard, batch)]
         whole = FoundCodes(*map(np.concatenate, zip(*found, strict=True)))
