@@ -266,3 +266,22 @@ def test_a_stream_of_synthetic_pictures_goes_on_where_it_was(tmp_path):
     assert codes["inputs"] == 12 and codes["files"] == 1
     content = {"side": 64, "batch": 2, "workers": 0, "sources": {"files": found, "shards": found}, "codes": codes}
     assert "start-up, seconds: together" in data_path.markdown(content)
+
+
+def test_the_page_of_a_host_shows_claims_costs_and_gains(tmp_path):
+    """Of two sets, on one of which the claim fails."""
+    panel = SimpleNamespace(judges={name: JUDGES[name] for name in compare.JUDGES}, label=str, skipped={})
+    rows = gain_of(**dict.fromkeys(compare.JUDGES, 0.0))
+    sets = {}
+    for name, better in (("faces/val", {"piqe": 1.0, "ssim": 1.0}), ("portraits/val", {})):
+        gains = {compare.BARE: {"distilled": rows | gain_of(**better)}}
+        claims = {compare.BARE: compare.verdict(gains[compare.BARE]["distilled"], panel)}
+        dial = {"holds": True, compare.DRIVING: {"spearman": Interval(0.97, 0.9, 1)}}
+        sets[name] = {"methods": {"bare": rows}, "gains": gains, "claims": claims, "dial": dial}
+    costs = {"distilled": {"updates": 300, "hours": 1.5, "hours of search": 2.25}}
+    text = compare.markdown({"host": "toy", "side": 64, "recipe": "distilled", "costs": costs, "sets": sets}, panel)
+    lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
+    assert ["faces/val", "bare", "yes", "piqe, ssim"] in [line[:4] for line in lines]
+    assert ["portraits/val", "bare", "no"] in [line[:3] for line in lines]
+    assert ["distilled", "300", "1.50", "2.25", "faces/val"] in [line[:5] for line in lines]
+    assert "iqp-lite: 0.97" in text

@@ -208,6 +208,7 @@ def main(
     started, panel, subjects = time.perf_counter(), panel_of(JUDGES), Subjects(host, run, side)
     check_sets(faces)
     check_recipe(recipe, subjects.trained)
+    out.mkdir(parents=True, exist_ok=True)
     sets: dict[str, Any] = {}
     for folder in faces:
         name, pictures = set_name(folder), load_pictures(folder, side, seeds, **small.DEGRADATION)
