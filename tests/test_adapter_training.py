@@ -32,7 +32,14 @@ from iqp_adapter.core.metrics import canonical
 from iqp_adapter.hosts.registry import hosts, recognise
 from iqp_adapter.training.adapter_training import AdapterTraining
 from iqp_adapter.training.config import AdapterConfig, StageConfig
-from iqp_adapter.training.stages import CodeImitation, CodeReward, HostImitation, ImageImitation, ImageReward
+from iqp_adapter.training.stages import (
+    CodeDistillation,
+    CodeImitation,
+    CodeReward,
+    HostImitation,
+    ImageImitation,
+    ImageReward,
+)
 
 STAGE = StageConfig(steps=30, batch=4, rate=1e-2, warmup=1, ema=0.5, options={"shuffle_every": 10})
 
@@ -303,7 +310,7 @@ def test_a_host_without_codes_says_so():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("seed: 1", "does not describe imitation or reward; see examples/adapter.yaml"),
+        ("seed: 1", "describes none of imitation, distillation, reward; see examples/adapter.yaml"),
         ("reward: {steps: 1}", "StageConfig: missing .* 'batch'"),
         ("reward: {steps: 1, batch: 1, rate: 1}\njudges: [niqe, iqp-lite]", "iqp-lite drives the training and cannot"),
         ("imitation: {steps: 1, batch: 1, rate: 1}\nsede: 1", "unknown setting sede; AdapterConfig knows"),
@@ -322,6 +329,8 @@ def test_the_examples_are_configurations(root):
     theirs = AdapterConfig.load(root / "examples" / "adapter_retrained.yaml")
     assert (theirs.learns, theirs.block) == ("host", "score_map")
     HostImitation.check(theirs.imitation)
+    distilled = AdapterConfig.load(root / "examples" / "adapter_distilled.yaml")
+    CodeDistillation.check(distilled.distillation)
 
 
 # -- the host learns too
@@ -529,13 +538,30 @@ def test_accumulated_batches_equal_one_as_large(faces, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one_with_twice_the_batch(faces, tmp_path, root):
+@pytest.mark.parametrize("stage", ["imitation", "distillation"])
+def test_two_processes_equal_one_with_twice_the_batch(stage, faces, tmp_path, root):
     script, launch = root / "tests" / "adapter_run.py", ["-m", "torch.distributed.run", "--standalone"]
     environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     for name, how, batch in (("one", [], 4), ("two", [*launch, "--nproc-per-node", "2"], 2)):
-        command = [sys.executable, *how, script, faces, tmp_path / name, str(batch)]
+        command = [sys.executable, *how, script, faces, tmp_path / name, str(batch), stage]
         subprocess.run(command, check=True, env=environment)
-    one, two = (load_file(tmp_path / run / "imitation" / "model" / "model.safetensors") for run in ("one", "two"))
+    one, two = (load_file(tmp_path / run / stage / "model" / "model.safetensors") for run in ("one", "two"))
     assert any(value.abs().max() > 1e-3 for key, value in one.items() if key.endswith("gate"))
     for key in one:
         torch.testing.assert_close(one[key], two[key], atol=1e-6, rtol=0)
+
+
+def test_a_host_that_no_file_describes_is_trained_at_the_sites_that_are_found(faces, run):
+    nafnet = pytest.importorskip("spandrel.architectures.NAFNet.__arch.NAFNet_arch")
+    torch.manual_seed(0)
+    host = nafnet.NAFNet(width=8, enc_blk_nums=[1, 1], middle_blk_num=1, dec_blk_nums=[1, 1]).eval()
+    example = torch.rand(1, 3, 64, 64)
+    with pytest.raises(ValueError, match="not recognised|unknown|kind"):
+        AdapterTraining(AdapterConfig(reward=SHORT, precision="fp32"), host, faces, run)
+    training = AdapterTraining(AdapterConfig(reward=SHORT, precision="fp32"), host, faces, run, example=example)
+    assert training.resolution == 64 and len(training.model.sites) > 1
+    folder = training.run()
+    model = iqp.wrap(training.model.unwrap(), adapter=folder)
+    assert model.adapters["default"].learned
+    lq = torch.rand(1, 3, 64, 64)
+    assert not torch.equal(model.restore(lq), model.restore(lq, quality=None))

@@ -170,7 +170,7 @@ class TestThirdKind:
 
     def test_what_no_kind_has_is_said_in_one_line(self):
         host = TINY_HOSTS["restoreformer-official"].build()
-        with pytest.raises(ValueError, match="unknown block 'shfit'; available: attention, score_map, shift"):
+        with pytest.raises(ValueError, match="unknown block 'shfit'; available: attention, score_map, both, shift"):
             iqp.wrap(host, block="shfit")
         with pytest.raises(ValueError, match="block 'shift' has no tokens; it has start"):
             iqp.wrap(host, block="shift", tokens=3)

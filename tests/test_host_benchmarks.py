@@ -1,15 +1,31 @@
-"""What the benchmarks of hosts compute themselves: searches that raise a metric, and where they rose equally."""
+"""What the benchmarks of hosts compute themselves: courses of training, searches that raise a metric, comparisons."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from itertools import count
+from types import SimpleNamespace
+
+import pytest
 import stand_ins
 import torch
+import typer
+from torch import nn
 
 import iqp_adapter as iqp
-from benchmarks.common.judges import panel_of
-from benchmarks.hosts import optimisation
+from benchmarks import data_path
+from benchmarks.common.judges import JUDGES, panel_of
+from benchmarks.hosts import adapt, compare, course, optimisation
 from benchmarks.hosts.optimisation import DRIVING, Search, at_equal_rise
+from benchmarks.hosts.recipes import RECIPES, Adapted
+from benchmarks.hosts.stages import Dictionary, revive
+from iqp_adapter import ScoreScale
 from iqp_adapter.bench.intervals import Interval
+from iqp_adapter.training.base_run import Run
+from iqp_adapter.training.config import AdapterConfig, RunConfig, StageConfig
+from iqp_adapter.training.record import Record
+from iqp_adapter.training.stages import Batch, CodeDistillation, CodeImitation, CodeReward, HostImitation, Stage
 
 
 def row(way: str, rise: float, other: float) -> dict:
@@ -47,3 +63,225 @@ def test_every_way_of_the_search_raises_the_reward_and_leaves_the_host_alone():
     assert risen["continuous"] > 0
     assert all(torch.equal(value, state[key]) for key, value in model.bare.state_dict().items())
     assert torch.equal(reward(model.restore(lq, quality=None)).mean(), bare)
+
+
+class Wanders(Stage):
+    """Learns one number, towards 1; what it is judged by turns at 0.5."""
+
+    def __init__(self):
+        super().__init__(StageConfig(steps=1, batch=2, rate=0.1, warmup=1, ema=0.0, decay=0.0), nn.Identity())
+        self.net = nn.Linear(1, 1, bias=False)
+        nn.init.zeros_(self.net.weight)
+
+    def models(self):
+        return {"net": self.net}
+
+    def updates(self, batch, step):
+        aim = 0.5 if step == course.LATE else 1.0
+        yield "net", {"miss": (self.net.weight - aim).abs().sum()}
+
+    def look(self, model, batch):
+        return {"lq": batch.lq}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A training run on the astronaut, with its score scale."""
+    from PIL import Image
+    from skimage.data import astronaut
+
+    for name in ("train", "dev", "more"):
+        (tmp_path / name).mkdir()
+        for place in range(3):
+            crop = Image.fromarray(astronaut()[8 * place : 8 * place + 200, 100:300]).resize((64, 64))
+            crop.save(tmp_path / name / f"{place}.png")
+    scale = ScoreScale("iqp-lite", False, tuple(range(101)))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "score_scale.json").write_text(json.dumps(scale.to_dict()))
+    settings = RunConfig(precision="fp32", save_every=10, watch_every=1000)
+    return Run(settings, 64, tmp_path / "train", tmp_path / "run", [tmp_path / "dev", tmp_path / "more"])
+
+
+def test_a_host_learns_until_dev_stops_improving_and_the_best_one_is_taken(run, monkeypatch):
+    monkeypatch.setattr(course.time, "perf_counter", count(0, 60.0).__next__)  # a part of the course takes a minute
+    pace = course.Course(every=2, patience=3, budget=100, batch=2)
+    best = pace.learned(run, "wanders", Wanders)
+    rows = Record(run.folder / "wanders" / "dev").rows()
+    losses = [row["loss"] for row in rows]
+    least = losses.index(min(losses))
+    assert 0 < least == len(rows) - 4 and all(row["minutes"] == 1 for row in rows)
+    assert float(best.weight) == pytest.approx(0.5, abs=0.11) and float(best.weight) < 0.8
+    assert [row["step"] for row in rows] == list(range(2, 2 * len(rows) + 1, 2))
+    assert torch.equal(pace.learned(run, "wanders", Wanders).weight, best.weight)
+    assert len(Record(run.folder / "wanders" / "dev").rows()) == len(rows), "a course that is over is over"
+    pace = course.Course(every=2, patience=4, budget=100, batch=2)
+    pace.learned(run, "wanders", Wanders)
+    assert len(Record(run.folder / "wanders" / "dev").rows()) == len(rows) + 1
+
+
+def test_a_course_ends_when_its_budget_is_spent():
+    pace = course.Course(every=2, patience=3, budget=5, batch=2)
+    improving = [{"loss": 1 / n, "minutes": 1.0} for n in range(1, 5)]
+    assert not pace.over([]) and not pace.over(improving)
+    assert pace.over([*improving, {"loss": 0.1, "minutes": 1.0}])
+
+
+def test_several_sets_are_watched_and_each_picture_once(run):
+    batches = list(run.watched(4))
+    assert [len(batch.keys) for batch in batches] == [4, 2]
+    assert {int(place) for batch in batches for place in batch.scale.sets} == {0, 1}
+
+
+class Quantised(nn.Module):
+    """What a stage of a host with a codebook looks at, without a decoder."""
+
+    def __init__(self, codes: int = 16):
+        super().__init__()
+        from spandrel_extra_arches.architectures.CodeFormer.__arch.codeformer import VectorQuantizer
+
+        self.encoder, self.quantize, self.generator = nn.Conv2d(3, 8, 8, 8), VectorQuantizer(codes, 8, 0.25), Shown()
+
+
+class Shown(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.back = nn.ConvTranspose2d(8, 3, 8, 8)
+
+    def forward(self, features):
+        return self.back(features)
+
+
+def test_a_codebook_starts_from_the_centres_of_features_that_passed_as_they_were():
+    pytest.importorskip("spandrel_extra_arches")
+    torch.manual_seed(0)
+    settings = StageConfig(1, 4, 1e-3, options={"continuous": 3, "revive_every": 2, "revive_until": 6})
+    stage = Dictionary(settings, lambda a, b: (a - b).square().mean(), Quantised())
+    hq = torch.rand(4, 3, 64, 64)
+    batch = Batch(hq, hq, torch.rand(4), list(range(4)), None, torch.ones(4).bool())
+    plain = stage.host.generator(stage.host.encoder(2 * hq - 1)) / 2 + 0.5
+    counts = []
+    for step in range(6):
+        [(_, terms)] = stage.updates(batch, step)
+        if step < 3:
+            torch.testing.assert_close(terms["l1"], (plain - hq).abs().mean())
+            assert float(terms["codebook"]) == 0
+        else:
+            assert float(terms["codebook"]) > 0
+        counts.append(int(stage.after_step(step)["codes"]))
+    [(_, cold)] = Dictionary(replace(settings, options={"continuous": 0}), stage.perceptual, Quantised()).updates(
+        batch, 0
+    )
+    assert min(counts[3:]) > 8 and float(terms["codebook"]) < 0.7 * float(cold["codebook"])
+
+
+def test_unused_codes_become_tokens_and_used_ones_stay():
+    book, tokens = torch.zeros(4, 2), torch.arange(12.0).reshape(6, 2)
+    revive(book, torch.tensor([True, False, True, False]), tokens, seed=1)
+    assert torch.equal(book[[1, 3]], torch.zeros(2, 2))
+    assert all(row.tolist() in tokens.tolist() for row in book[[0, 2]]) and not torch.equal(book[0], book[2])
+
+
+def gain_of(**means: float) -> dict[str, Interval]:
+    """Intervals of width 0.01 around means; every judge of the claim that is not named stays where it is."""
+    judges = {name: 0.0 for name in (*compare.COUNTED, *compare.MARGINS)} | means
+    return {name: Interval(mean, mean - 0.005, mean + 0.005) for name, mean in judges.items()}
+
+
+@pytest.mark.parametrize(
+    ("means", "holds"),
+    [
+        ({"piqe": 1.0, "iqp-judge": 1.0}, True),
+        ({"piqe": 1.0}, False),  # one judge
+        ({"piqe": 1.0, "iqp-lite": 9.0}, False),  # the other one is what was learned from
+        ({"niqe@512": 1.0, "niqe": 1.0}, False),  # both are one judge
+        ({"piqe": 1.0, "ssim": 0.004}, False),  # the interval reaches 0
+        ({"piqe": 1.0, "ssim": 0.006}, True),
+        ({"piqe": 1.0, "ssim": 1.0, "identity": -0.004}, True),
+        ({"piqe": 1.0, "ssim": 1.0, "identity": -0.006}, False),
+        ({"piqe": 1.0, "ssim": 1.0, "perceptual-lite2": -0.014}, True),
+        ({"piqe": 1.0, "ssim": 1.0, "perceptual-lite2": -0.016}, False),
+    ],
+)
+def test_the_claim_takes_two_judges_that_nothing_learned_from_and_both_margins(means, holds):
+    assert compare.verdict(gain_of(**means), SimpleNamespace(judges=JUDGES))["holds"] == holds
+
+
+def test_the_claim_needs_both_margins_judged():
+    gain = gain_of(piqe=1.0, ssim=1.0)
+    del gain["identity"]
+    found = compare.verdict(gain, SimpleNamespace(judges=JUDGES))
+    assert not found["holds"] and found["not judged"] == ["identity"]
+
+
+def test_recipes_are_found_with_their_seeds_blocks_and_costs(tmp_path):
+    done = {
+        "distilled-0": "distillation/model", "distilled-1": "distillation/model",
+        "distilled-both-0": "distillation/model", "distilled-reward-0": "reward/model", "finetuned-0": "model",
+    }  # fmt: skip
+    for place, (folder, model) in enumerate(done.items(), start=1):
+        (tmp_path / folder / model).mkdir(parents=True)
+        (tmp_path / folder / model / "config.json").write_text("{}")
+        for minutes in (60.0 * place, 6.0):  # it was interrupted once
+            Record(tmp_path / folder / "times").row(300, {"searched": 3.0, "minutes": minutes})
+    (tmp_path / "reward-0" / "reward").mkdir(parents=True)  # not finished
+    found = compare.recipes_in(tmp_path)
+    assert {name: len(one.models) for name, one in found.items()} == {
+        "distilled": 2, "distilled-both": 1, "distilled-reward": 1, "finetuned": 1,
+    }  # fmt: skip
+    assert found["distilled-reward"].recipe is RECIPES["distilled-reward"]
+    assert found["distilled-both"].recipe is RECIPES["distilled"]
+    assert found["distilled"].cost == {
+        "updates": 300,
+        "hours": pytest.approx(1.6),
+        "hours of search": pytest.approx(0.1),
+    }
+    compare.check_recipe("distilled-both", found)
+    with pytest.raises(typer.BadParameter, match="no finished adapter of 'finetuned' in the run; there are distilled,"):
+        compare.check_recipe("finetuned", found)
+
+
+@pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if isinstance(recipe, Adapted)])
+def test_every_recipe_is_a_configuration(name):
+    recipe = RECIPES[name]
+    config = AdapterConfig(**recipe.settings(7, "score_map", "encoder.blocks.15"))
+    assert config.block == "score_map" and [stage.steps for stage in config.stages.values()] == [7] * len(config.stages)
+    imitation = HostImitation if config.learns == "host" else CodeImitation
+    kinds = {"imitation": imitation, "distillation": CodeDistillation, "reward": CodeReward}
+    for stage, settings in config.stages.items():
+        kinds[stage].check(settings)
+    assert recipe.model == f"{list(config.stages)[-1]}/model"
+
+
+def test_a_folder_says_variant_block_and_seed():
+    assert adapt.folder_of("distilled", "attention", 1) == "distilled-1"
+    assert adapt.folder_of("reward", "score_map", 0) == "reward-score_map-0"
+
+
+def test_a_stream_of_synthetic_pictures_goes_on_where_it_was(tmp_path):
+    for kind in data_path.KINDS:
+        root = data_path.make(kind, tmp_path, 12, 64)
+        found = data_path.measure(root, 64, batch=2, batches=5, workers=0, threads=1)
+        assert found["goes on with the same samples"] and found["pictures"] == 12
+    codes = data_path.measure_codes(tmp_path / "files-12-64", tmp_path, 64, batch=2, batches=2, threads=1)
+    assert codes["inputs"] == 12 and codes["files"] == 1
+    content = {"side": 64, "batch": 2, "workers": 0, "sources": {"files": found, "shards": found}, "codes": codes}
+    assert "start-up, seconds: together" in data_path.markdown(content)
+
+
+def test_the_page_of_a_host_shows_claims_costs_and_gains(tmp_path):
+    """Of two sets, on one of which the claim fails."""
+    panel = SimpleNamespace(judges={name: JUDGES[name] for name in compare.JUDGES}, label=str, skipped={})
+    rows = gain_of(**dict.fromkeys(compare.JUDGES, 0.0))
+    sets = {}
+    for name, better in (("faces/val", {"piqe": 1.0, "ssim": 1.0}), ("portraits/val", {})):
+        gains = {compare.BARE: {"distilled": rows | gain_of(**better)}}
+        claims = {compare.BARE: compare.verdict(gains[compare.BARE]["distilled"], panel)}
+        dial = {"holds": True, compare.DRIVING: {"spearman": Interval(0.97, 0.9, 1)}}
+        sets[name] = {"methods": {"bare": rows}, "gains": gains, "claims": claims, "dial": dial}
+    costs = {"distilled": {"updates": 300, "hours": 1.5, "hours of search": 2.25}}
+    text = compare.markdown({"host": "toy", "side": 64, "recipe": "distilled", "costs": costs, "sets": sets}, panel)
+    lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
+    assert ["faces/val", "bare", "yes", "piqe, ssim"] in [line[:4] for line in lines]
+    assert ["portraits/val", "bare", "no"] in [line[:3] for line in lines]
+    assert ["distilled", "300", "1.50", "2.25", "faces/val"] in [line[:5] for line in lines]
+    assert "iqp-lite: 0.97" in text

@@ -8,7 +8,7 @@ import iqp_adapter as iqp
 from benchmarks.hosts.adapt import load_host
 from iqp_adapter.restorer import Restorer
 
-ADAPTER = "adapter-0/reward/model"
+ADAPTER = "reward-0/reward/model"
 """Place of a host's trained adapter in its run."""
 
 

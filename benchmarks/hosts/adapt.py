@@ -1,57 +1,48 @@
 """Trains an adapter for a small host, or the host itself without a condition, for equally many steps.
 
-python -m benchmarks.hosts.adapt --run RUN --host codeformer --variant adapter --seed 0 --hq FACES/train
+python -m benchmarks.hosts.adapt --run RUN --host codeformer --variant distilled --block attention --seed 0 \
+    --hq FACES/train --hq PORTRAITS/train --watch FACES/dev --steps 2000
 
-The variants: `adapter` learns on the frozen host from the metric, `imitating` from targets at their quality.
-`finetuned` trains the bare host further on targets, `filtered` on the better half of twice as many. Each variant and
-seed has its own folder in the host's run.
+`benchmarks.hosts.recipes` has the variants. Each variant, block and seed has its own folder in the run. The codes that
+distillation finds are in `RUN/codes`; blocks share them. The same command continues an interrupted run.
 """
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import replace
-from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.common.filtering import BetterHalf
 from benchmarks.hosts import small
+from benchmarks.hosts.recipes import RECIPES, Adapted, Further
 from benchmarks.hosts.stages import HostStage
+from benchmarks.hosts.train import shares_of
 from iqp_adapter.cli.train import training_progress
 from iqp_adapter.hosts.codes import HostCodes
 from iqp_adapter.hosts.registry import hosts
 from iqp_adapter.hosts.spec import HostSpec
+from iqp_adapter.hosts.unknown import Sizes, described, first_output
 from iqp_adapter.store import checkpoint
 from iqp_adapter.training import losses
 from iqp_adapter.training.adapter_training import AdapterTraining, with_vqgan
-from iqp_adapter.training.base_run import Run
+from iqp_adapter.training.base_run import SCALE, Run
 from iqp_adapter.training.config import AdapterConfig, RunConfig, StageConfig
+from iqp_adapter.training.record import Record
 from iqp_adapter.training.stages import Batch, Terms
 from iqp_adapter.training.stages.imitation import codes_of
 
-STEPS = 160
-TARGETS = {"l1": 1.0, "perceptual": 0.3}
-HELD = {**TARGETS, "from_bare": 0.0, "kl": 0.0}
-REWARD = StageConfig(steps=STEPS, batch=8, rate=1e-3, warmup=20, ema=0.98, weights={"quality": 0.6, **HELD})
-IMITATION = replace(REWARD, weights={**TARGETS, "code": 1.0})
-FINETUNED = replace(IMITATION, rate=2e-4)
-
-
-class Variant(str, Enum):
-    __str__ = str.__str__  # the value, as of `StrEnum`, which needs Python 3.11
-
-    ADAPTER = "adapter"
-    IMITATING = "imitating"
-    FINETUNED = "finetuned"
-    FILTERED = "filtered"
-
-
-ADAPTED = {Variant.ADAPTER: {"reward": REWARD}, Variant.IMITATING: {"imitation": IMITATION}}
+ATTENTION = "attention"
+CODES, TIMES = "codes", "times"
+"""Folder for the codes that distillation finds; log of how long each start of a variant took."""
 
 
 class FineTuning(HostStage):
@@ -72,7 +63,7 @@ class FineTuning(HostStage):
     def updates(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
         run = partial(self.spec.restore, self.host, batch.lq)
         if self.spec.codes is None or self.teacher is None:
-            yield "host", self.pictures(2 * run() - 1, batch.hq)
+            yield "host", self.pictures(run(), batch.hq)
         else:
             logits = HostCodes(self.host, self.spec.codes(self.host), run).logits()
             wanted = codes_of(self.spec, self.teacher, batch.hq)
@@ -85,17 +76,20 @@ class Filtering(BetterHalf, FineTuning):
 
 def load_host(name: str, run: Path, folder: str = "", side: int = small.RESOLUTION) -> nn.Module:
     """A trained small host, in eval mode and rounded to half precision; with `folder`, the host of a variant."""
-    host = getattr(small, name)(*(() if side == small.RESOLUTION else (side,)))
+    host = getattr(small, name)(side)
     _, state = checkpoint.load(run / (folder or name) / "model")
     checkpoint.load_strict(host, {key: value.float() for key, value in state.items()}, source=str(run))
     return host.half().float().eval()
 
 
-def side_of(name: str, host: nn.Module) -> int:
-    """Of a host's pictures, in pixels."""
-    side = hosts()[name].resolution(host)
-    assert side is not None
-    return side
+def spec_of(name: str, host: nn.Module, side: int) -> HostSpec:
+    """What is known of a host; of one that no file describes, only the side at which it was trained."""
+    return hosts()[name] if name in hosts() else described(host, first_output, Sizes(side))
+
+
+def example_of(name: str, side: int) -> Tensor | None:
+    """A picture for dry runs, for a host that no file describes."""
+    return None if name in hosts() else torch.full((1, 3, side, side), 0.5)
 
 
 def vqgan_of(run: Path) -> Path | None:
@@ -104,35 +98,62 @@ def vqgan_of(run: Path) -> Path | None:
     return path if path.exists() else None
 
 
-def train_host(kind: type[FineTuning], training: Run, host: nn.Module, spec: HostSpec, vqgan: Path | None) -> None:
-    teacher = None if vqgan is None else with_vqgan(spec, host, vqgan).to(training.device)
+def folder_of(variant: str, block: str, seed: int) -> str:
+    """Name of a variant's folder in the host's run; attention has no word of its own."""
+    return "-".join([variant, *([block] if block != ATTENTION else []), str(seed)])
 
-    def stage() -> FineTuning:
-        return kind(FINETUNED, training.perceptual(), host, spec, teacher)
 
-    with training_progress(kind.__name__, STEPS) as progress:
-        network = training.train("host", 0, stage, progress)
+def take_scale(run: Path, out: Path) -> None:
+    """The score scale of the host's run, so that quality means the same in all of its variants."""
+    out.mkdir(parents=True, exist_ok=True)
+    if not (out / SCALE).exists():
+        shutil.copy(run / SCALE, out / SCALE)
+
+
+def train_host(kind: type[FineTuning], training: Run, host: nn.Module, spec: HostSpec, stage: StageConfig) -> None:
+    path = vqgan_of(training.folder.parent)
+    teacher = None if path is None else with_vqgan(spec, host, path).to(training.device)
+    with training_progress(kind.__name__, stage.steps) as progress:
+        network = training.train("host", 0, lambda: kind(stage, training.perceptual(), host, spec, teacher), progress)
     checkpoint.save(training.folder / "model", network.state_dict(), {"host": spec.name})
 
 
 def main(
     run: Annotated[Path, typer.Option(help="folder of the host's run; the variant's goes into it")],
-    hq: Annotated[Path, typer.Option(help="folder of good, aligned faces")],
-    host: str = "restoreformer",
-    variant: Variant = Variant.ADAPTER,
+    hq: Annotated[list[Path], typer.Option(help="folder of good, aligned faces; may be repeated")],
+    host: str = "codeformer",
+    variant: Annotated[str, typer.Option(help=", ".join(RECIPES))] = "distilled",
+    block: Annotated[str, typer.Option(help="of an adapter: attention, score_map, both")] = ATTENTION,
     seed: int = 0,
+    steps: Annotated[int, typer.Option(min=1, help="updates of each stage")] = 2000,
     side: Annotated[int, typer.Option(help="of the host's pictures, in pixels")] = small.RESOLUTION,
-    watch: Path | None = None,
+    watch: Annotated[list[Path], typer.Option(help="folder of faces for the grids; may be repeated")] = [],  # noqa: B006
+    workers: Annotated[int, typer.Option(help="processes that prepare pictures")] = 0,
 ) -> None:
-    network, out, vqgan = load_host(host, run, side=side), run / f"{variant}-{seed}", vqgan_of(run)
-    settings: dict[str, Any] = {"seed": seed, "degradation": small.DEGRADATION}
-    if variant in ADAPTED:
-        config = AdapterConfig(**settings, judges=("niqe", "piqe"), **ADAPTED[variant])
-        AdapterTraining(config, network, hq, out, watch, vqgan=vqgan).run(training_progress)
+    network, recipe, started = load_host(host, run, side=side), RECIPES[variant], time.perf_counter()
+    out, spec = run / folder_of(variant, block, seed), spec_of(host, network, side)
+    take_scale(run, out)
+    settings: dict[str, Any] = {"seed": seed, "degradation": small.DEGRADATION, "shares": shares_of(hq)}
+    settings |= {"workers": workers, "watch_every": 500}
+    if isinstance(recipe, Adapted):
+        features = spec.codes(network) if spec.codes else None
+        more = recipe.settings(steps, block, features and features.features)
+        config = AdapterConfig(**settings, judges=("niqe", "piqe"), **more)
+        given: dict[str, Any] = {"vqgan": vqgan_of(run), "codes": run / CODES, "example": example_of(host, side)}
+        training = AdapterTraining(config, network, hq, out, watch or None, **given)
+        training.prepare(list(recipe.stages)[0], training_progress)
+        searched = time.perf_counter()
+        training.run(training_progress)
     else:
-        kind = FineTuning if variant is Variant.FINETUNED else Filtering
-        training = Run(RunConfig(**settings), side_of(host, network), hq, out, watch)
-        train_host(kind, training, network, hosts()[host], vqgan)
+        searched = started
+        further(recipe, Run(RunConfig(**settings), side, hq, out, watch or None), network, spec, steps)
+    spent = {"searched": (searched - started) / 60, "minutes": (time.perf_counter() - searched) / 60}
+    Record(out / TIMES).row(steps, spent)
+
+
+def further(recipe: Further, training: Run, host: nn.Module, spec: HostSpec, steps: int) -> None:
+    kind = Filtering if recipe.better else FineTuning
+    train_host(kind, training, host, spec, replace(recipe.stage, steps=steps))
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ from typing import Annotated
 import typer
 
 from benchmarks.common.records import copy_records
-from benchmarks.hosts.adapt import Variant, load_host, vqgan_of
-from benchmarks.hosts.compare import finished
+from benchmarks.hosts.adapt import load_host, vqgan_of
+from benchmarks.hosts.compare import recipes_in
+from benchmarks.hosts.recipes import Adapted
 from iqp_adapter.store import checkpoint
 
 
@@ -30,8 +31,9 @@ def main(
     shutil.copy(run / "score_scale.json", out / "score_scale.json")
     state = load_host(host, run).half().state_dict()
     checkpoint.save(out / host / "model", state, {"host": host, "licence": "CC BY 4.0"})
-    for folder in finished(run, Variant.ADAPTER):
-        copy_weights(folder, out / folder.relative_to(run))
+    for trained in recipes_in(run).values():
+        for folder in trained.models if isinstance(trained.recipe, Adapted) else ():
+            copy_weights(folder, out / folder.relative_to(run))
     if (vqgan := vqgan_of(run)) is not None:
         copy_weights(vqgan.parent, out / vqgan.parent.relative_to(run))
 

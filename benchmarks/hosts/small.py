@@ -13,8 +13,11 @@ from torch import nn
 
 from iqp_adapter.compat import make_importable
 
-RESOLUTION = 128
+RESOLUTION = 256
 """Side of the pictures, unless another one is asked for."""
+
+FORMER = 128
+"""Side of the hosts before, whose weights are in the history; each code covers 8 x 8 px there."""
 
 DEGRADATION: dict[str, Any] = {
     "kernel_size": 21,
@@ -22,13 +25,13 @@ DEGRADATION: dict[str, Any] = {
     "downsample": [1.0, 8.0],
     "strength": [0.5, 1.0],
 }
-"""Of the inputs: the usual one for twice the size, since the usual one for this size leaves little to restore."""
+"""Of the inputs, whatever their side: the usual one of 256 px without its mild half, which leaves little to do."""
 
 GRID = 16
 """Side of the grid of codes, whatever the side of the pictures."""
 
-CODES = 512
-"""Entries of a codebook."""
+CODES = {FORMER: 512, RESOLUTION: 1024}
+"""Entries of a codebook by the side of the pictures; 1,024 as in the released hosts."""
 
 BASE = 32
 """Channels at full size; a quarter of the released hosts' where they have 128."""
@@ -45,7 +48,7 @@ def restoreformer(side: int = RESOLUTION) -> nn.Module:
     from gfpgan.archs.restoreformer_arch import RestoreFormer
 
     return RestoreFormer(
-        n_embed=CODES,
+        n_embed=CODES[side],
         embed_dim=64,
         ch=BASE,
         ch_mult=multiples(side),
@@ -78,12 +81,12 @@ def codeformer(side: int = RESOLUTION) -> nn.Module:
     scales = multiples(side)
     host = theirs.CodeFormer.__new__(theirs.CodeFormer)
     theirs.VQAutoEncoder.__init__(
-        host, side, BASE, list(scales), "nearest", res_blocks=1, attn_resolutions=[GRID], codebook_size=CODES
+        host, side, BASE, list(scales), "nearest", res_blocks=1, attn_resolutions=[GRID], codebook_size=CODES[side]
     )
     layers = (theirs.TransformerSALayer(WIDTH, HEADS, 2 * WIDTH, dropout=0.0) for _ in range(LAYERS))
     host.position_emb, host.feat_emb = nn.Parameter(torch.zeros(GRID**2, WIDTH)), nn.Linear(256, WIDTH)
     host.ft_layers = nn.Sequential(*layers)
-    host.idx_pred_layer = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, CODES, bias=False))
+    host.idx_pred_layer = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, CODES[side], bias=False))
     fused = {str(GRID << level): level for level in range(1, len(scales) - 1)}  # all but the grid and the full size
     host.connect_list = list(fused)
     host.channels = {name: BASE * scales[-1 - level] for name, level in fused.items()}
@@ -95,8 +98,19 @@ def codeformer(side: int = RESOLUTION) -> nn.Module:
     return host
 
 
-def iqpfr() -> nn.Module:
-    """The native model in the shipped size, without a condition, at 256 px."""
+UNCONDITIONED: dict[str, Any] = {"condition": False}
+"""Changes of the preset of the native model."""
+
+
+def iqpfr(side: int = RESOLUTION) -> nn.Module:
+    """The native model of 256 px, without a condition."""
     from iqp_adapter.native import IQPFR, preset
 
-    return IQPFR(preset("tiny-256", condition=False))
+    return IQPFR(preset("tiny-256", resolution=side, **UNCONDITIONED))
+
+
+def nafnet(side: int = RESOLUTION) -> nn.Module:
+    """spandrel's class, which no host file describes; it takes any side."""
+    from spandrel.architectures.NAFNet.__arch.NAFNet_arch import NAFNet
+
+    return NAFNet(width=24, enc_blk_nums=[1, 1, 1, 2], middle_blk_num=2, dec_blk_nums=[1, 1, 1, 1])

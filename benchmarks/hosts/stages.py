@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +19,7 @@ from iqp_adapter.training.stages import Batch, Stage, Terms
 
 
 class HostStage(Stage):
-    """A host that learns on its own, without adapter or condition.
+    """A host that learns on its own, without adapter or condition. Terms: l1, perceptual.
 
     Args:
         host: it learns in the parts that `learning` names.
@@ -38,12 +39,26 @@ class HostStage(Stage):
         return {"host": self.host}
 
     def pictures(self, restored: Tensor, hq: Tensor) -> Terms:
-        restored = to_unit(restored).float()
+        """Terms of pictures in [0, 1]."""
+        restored = restored.float()
         return {"l1": losses.l1(restored, hq), "perceptual": self.perceptual(restored, hq)}
 
+    def made(self, host: nn.Module, batch: Batch) -> Tensor:
+        """What a host makes of a batch, in about [0, 1]."""
+        return to_unit(symmetric(host, batch.lq.contiguous())[0])
+
+    def updates(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
+        yield "host", self.pictures(self.made(self.host, batch), batch.hq)
+
     def look(self, model: Any, batch: Batch) -> dict[str, Tensor]:
-        restored, *_ = symmetric(model, batch.lq.contiguous())
-        return {"lq": batch.lq, "restored": to_unit(restored).clamp(0, 1), "target": batch.hq}
+        return {"lq": batch.lq, "restored": self.made(model, batch).clamp(0, 1), "target": batch.hq}
+
+
+class Plain(HostStage):
+    """A host that works in [0, 1] learns from scratch. Terms: l1, perceptual."""
+
+    def made(self, host: nn.Module, batch: Batch) -> Tensor:
+        return host(batch.lq.contiguous())
 
 
 class Steered(HostStage):
@@ -54,52 +69,91 @@ class Steered(HostStage):
     def updates(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
         restored, smaller = symmetric(self.host, batch.lq.contiguous(), return_rgb=True, randomize_noise=False)
         distances = [losses.l1(to_unit(rgb), resize(batch.hq, tuple(rgb.shape[-2:]))) for rgb in smaller]
-        yield "host", self.pictures(restored, batch.hq) | {"pyramid": torch.stack(distances).mean()}
+        yield "host", self.pictures(to_unit(restored), batch.hq) | {"pyramid": torch.stack(distances).mean()}
 
 
 class Quantising(HostStage):
-    """A host that learns a codebook. Terms: l1, perceptual, and the loss of the host's own codebook."""
+    """A host that learns a codebook. Terms: l1, perceptual, and the loss of the host's own codebook.
+
+    The codebook starts warm, since from its own start it collapses to a few codes: at first features pass as they are,
+    then the centres of their clusters become the codes. Afterwards codes that were not used for a while become
+    features of the newest batch.
+
+    Options: `continuous`, the steps in which features pass as they are; `revive_every` and `revive_until`, how often
+    and how long unused codes are replaced. Checkpoints at multiples of `revive_every` make a resumed run exact.
+    """
 
     term_names = ("l1", "perceptual", "codebook")
-    defaults = {"revive_every": 50, "revive_until": 600}
+    defaults = {"continuous": 400, "revive_every": 50, "revive_until": 2000}
 
     def __init__(self, config: StageConfig, perceptual: nn.Module, host: nn.Module):
         super().__init__(config, perceptual, host)
-        self.quantised = _Quantised()
+        self.quantised = _Quantised(len(host.quantize.embedding.weight))
 
     def updates(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
-        tap = self.host.quantize.register_forward_hook(self.quantised.keep)
+        self.quantised.passes = step < self.options["continuous"]
+        tap = self.host.quantize.register_forward_hook(self.quantised)
         try:
-            restored = self.restored(batch)
+            restored = self.made(self.host, batch)
         finally:
             tap.remove()
         yield "host", self.pictures(restored, batch.hq) | {"codebook": self.quantised.loss}
 
-    def restored(self, batch: Batch) -> Tensor:
-        return symmetric(self.host, batch.lq.contiguous())[0]
-
     @torch.no_grad()
     def after_step(self, step: int) -> Terms:
-        """Early in training, codes that this batch has not used become tokens of it; at first nearly all do."""
-        book = self.host.quantize.embedding.weight
-        unused = torch.bincount(self.quantised.codes, minlength=len(book)) == 0
-        if step % self.options["revive_every"] == 0 and step <= self.options["revive_until"]:
-            order = torch.randperm(len(self.quantised.tokens), generator=torch_generator(step))
-            book[unused] = self.quantised.tokens[order[: int(unused.sum())]].to(book)
-        return {"codes": (~unused).sum()}
+        book, done, seen = self.host.quantize.embedding.weight, step + 1, self.quantised
+        if done == self.options["continuous"]:
+            book.copy_(centres(torch.cat(list(seen.tokens)), len(book)))
+            seen.used.zero_()
+        elif done % self.options["revive_every"] == 0:
+            if self.options["continuous"] < done <= self.options["revive_until"]:
+                revive(book, seen.used == 0, seen.tokens[-1], done)
+            seen.used.zero_()
+        return {"codes": seen.count}
+
+
+def centres(tokens: Tensor, count: int) -> Tensor:
+    """The centres of clusters of tokens (N, D), as codes (count, D)."""
+    from scipy.cluster.vq import kmeans2
+
+    found, _ = kmeans2(tokens.float().cpu().numpy(), count, iter=10, minit="points", missing="warn", seed=0)
+    return torch.from_numpy(found).to(tokens)
+
+
+def revive(book: Tensor, unused: Tensor, tokens: Tensor, seed: int) -> None:
+    """Unused codes of a book (K, D) become tokens (N, D), each another one."""
+    order = torch.randperm(len(tokens), generator=torch_generator(seed))[: int(unused.sum())]
+    book[unused.nonzero()[: len(order), 0]] = tokens[order].to(book)
 
 
 class _Quantised:
-    """The output of a host's codebook for the last batch."""
+    """A hook that keeps what a host's codebook made of the last batches, and lets features pass where it is told so.
+
+    Attributes:
+        tokens: (B * h * w, D) of each of the last batches.
+        used: how often each code was used since this was reset, (K,).
+        count: the codes that the last batch used, ().
+    """
 
     loss: Tensor
-    codes: Tensor
-    tokens: Tensor
+    count: Tensor
+    passes = False
 
-    def keep(self, module: nn.Module, arguments: tuple[Tensor, ...], output: Any) -> None:
+    def __init__(self, codes: int):
+        self.tokens: deque[Tensor] = deque(maxlen=8)
+        self.used = torch.zeros(codes, dtype=torch.long)
+
+    def __call__(self, module: nn.Module, arguments: tuple[Tensor, ...], output: Any) -> Any:
         _, self.loss, info = output
-        self.codes = (info["min_encoding_indices"] if isinstance(info, dict) else info[2]).flatten()
-        self.tokens = arguments[0].detach().permute(0, 2, 3, 1).flatten(0, 2)  # (B, D, h, w) -> (B * h * w, D)
+        codes = (info["min_encoding_indices"] if isinstance(info, dict) else info[2]).flatten()
+        now = torch.bincount(codes, minlength=len(self.used)).cpu()
+        self.used += now
+        self.count = (now > 0).sum()
+        self.tokens.append(arguments[0].detach().permute(0, 2, 3, 1).flatten(0, 2))  # (B, D, h, w) -> (B * h * w, D)
+        if not self.passes:
+            return None
+        self.loss = 0 * self.loss.detach()
+        return arguments[0], self.loss, info
 
 
 class Dictionary(Quantising):
@@ -107,15 +161,8 @@ class Dictionary(Quantising):
 
     learning = ("encoder", "quantize", "generator")
 
-    def restored(self, batch: Batch) -> Tensor:
-        return _autoencoded(self.host, batch.hq)
-
-    def look(self, model: Any, batch: Batch) -> dict[str, Tensor]:
-        return {"target": batch.hq, "restored": to_unit(_autoencoded(model, batch.hq)).clamp(0, 1)}
-
-
-def _autoencoded(host: nn.Module, hq: Tensor) -> Tensor:
-    return host.generator(host.quantize(host.encoder(2 * hq.contiguous() - 1))[0])
+    def made(self, host: Any, batch: Batch) -> Tensor:
+        return to_unit(host.generator(host.quantize(host.encoder(2 * batch.hq.contiguous() - 1))[0]))
 
 
 class Prediction(HostStage):
@@ -183,6 +230,5 @@ class Fusion(HostStage):
                 nn.init.zeros_(last.weight)
                 nn.init.zeros_(last.bias)
 
-    def updates(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
-        restored, _ = symmetric(self.host, batch.lq.contiguous(), weight=1.0)
-        yield "host", self.pictures(restored, batch.hq)
+    def made(self, host: nn.Module, batch: Batch) -> Tensor:
+        return to_unit(symmetric(host, batch.lq.contiguous(), weight=1.0)[0])

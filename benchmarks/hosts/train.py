@@ -1,93 +1,147 @@
 """Trains a small host of a real class on targets of mixed quality, as real training sets have them.
 
-python -m benchmarks.hosts.train --host codeformer --hq FACES/train --watch FACES/dev -o RUN
+python -m benchmarks.hosts.train --host codeformer --hq FACES/train --hq PORTRAITS/train --watch FACES/dev \
+    --watch PORTRAITS/dev -o RUN
 
-Differs from the papers: there is no adversary, and a RestoreFormer learns in one stage from scratch instead of from a
-dictionary of good faces. So each host takes half an hour on two cores. The same command continues an interrupted run.
+Each stage learns until its loss on the watched pictures has not improved for an hour of training. The same command
+continues an interrupted run. Differs from the papers: there is no adversary, and a RestoreFormer learns in one stage
+from scratch instead of from a dictionary of good faces.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from torch import nn
 
 from benchmarks.hosts import small
-from benchmarks.hosts.stages import Dictionary, Fusion, Prediction, Quantising, Steered, start_from_codes
-from iqp_adapter.cli.train import training_progress
+from benchmarks.hosts.course import Course
+from benchmarks.hosts.stages import (
+    Dictionary,
+    Fusion,
+    HostStage,
+    Plain,
+    Prediction,
+    Quantising,
+    Steered,
+    start_from_codes,
+)
 from iqp_adapter.store import checkpoint
 from iqp_adapter.training.base_run import Run
-from iqp_adapter.training.config import RunConfig, StageConfig
-from iqp_adapter.training.stages import Stage
+from iqp_adapter.training.config import RunConfig, StageConfig, TrainConfig
+from iqp_adapter.training.native_training import NativeTraining
 
 PICTURES = {"l1": 10.0, "perceptual": 0.15}
-SCRATCH = StageConfig(steps=1400, batch=8, rate=5e-4, ema=0.998, weights={**PICTURES, "codebook": 0.25})
-STEERED = StageConfig(steps=1400, batch=8, rate=5e-4, ema=0.998, weights={**PICTURES, "pyramid": 5.0})
-DICTIONARY = StageConfig(steps=900, batch=8, rate=5e-4, ema=0.995, weights={**PICTURES, "codebook": 1.0})
-PREDICTION = StageConfig(steps=800, batch=8, rate=3e-4, ema=0.995, weights={"feature": 1.0, "right": 0.0})
-FUSION = StageConfig(steps=300, batch=8, rate=5e-4, warmup=20, ema=0.98, weights=PICTURES)
+SCRATCH = StageConfig(steps=1, batch=8, rate=5e-4, ema=0.998, weights={**PICTURES, "codebook": 0.25})
+STEERED = StageConfig(steps=1, batch=8, rate=5e-4, ema=0.998, weights={**PICTURES, "pyramid": 5.0})
+PLAIN = StageConfig(steps=1, batch=8, rate=5e-4, ema=0.998, weights=PICTURES)
+DICTIONARY = StageConfig(steps=1, batch=8, rate=5e-4, ema=0.995, weights={**PICTURES, "codebook": 1.0})
+PREDICTION = StageConfig(steps=1, batch=8, rate=3e-4, ema=0.995, weights={"feature": 1.0, "right": 0.0})
+FUSION = StageConfig(steps=1, batch=8, rate=5e-4, warmup=20, ema=0.98, weights=PICTURES)
+NATIVE = {
+    "stage1": StageConfig(
+        steps=1, batch=8, rate=4e-4, ema=0.998, weights={"l1": 2.0, "perceptual": 0.15, "commitment": 0.25}
+    ),
+    "stage2": StageConfig(
+        steps=1, batch=8, rate=4e-4, ema=0.998,
+        weights={"common": 0.3, "plus": 0.3, "feature": 1.0, "l1": 2.0, "perceptual": 0.15},
+    ),
+}  # fmt: skip
+"""How each stage learns; how long is the affair of the course."""
+
+SHARES = {"faces/train": 0.4, "portraits/train": 0.6}
+"""Of the samples, as for the shipped model; sets of other names have shares by their numbers of pictures."""
+
+SettingsOf = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Course:
-    """A run, and how much longer and in which batches its stages learn than they do by default."""
+class Training(NamedTuple):
+    """What every host is trained with: settings of the run, its pictures, and the course."""
 
-    run: Run
-    longer: float
-    batch: int
+    settings: SettingsOf
+    hq: list[Path]
+    watch: list[Path]
+    out: Path
+    side: int
+    course: Course
 
-    def learned(self, name: str, config: StageConfig, stage: Callable[[StageConfig, nn.Module], Stage]) -> nn.Module:
-        config = replace(config, steps=round(self.longer * config.steps), batch=self.batch)
-        with training_progress(name, config.steps) as progress:
-            return self.run.train(name, 0, lambda: stage(config, self.run.perceptual()), progress)
+    def run(self) -> Run:
+        return Run(RunConfig(**self.settings), self.side, self.hq, self.out, self.watch)
 
-    @property
-    def side(self) -> int:
-        return self.run.resolution
-
-
-def restoreformer(course: Course) -> nn.Module:
-    return course.learned("scratch", SCRATCH, lambda *given: Quantising(*given, small.restoreformer(course.side)))
+    def alone(self, stage: type[HostStage], config: StageConfig, host: Callable[[int], nn.Module]) -> nn.Module:
+        """A host that learns in one stage."""
+        run = self.run()
+        return self.course.learned(run, "scratch", lambda: stage(config, run.perceptual(), host(self.side)))
 
 
-def gfpgan(course: Course) -> nn.Module:
-    return course.learned("scratch", STEERED, lambda *given: Steered(*given, small.gfpgan(course.side)))
+def restoreformer(training: Training) -> nn.Module:
+    return training.alone(Quantising, SCRATCH, small.restoreformer)
 
 
-def codeformer(course: Course) -> nn.Module:
-    host = course.learned("dictionary", DICTIONARY, lambda *given: Dictionary(*given, small.codeformer(course.side)))
+def gfpgan(training: Training) -> nn.Module:
+    return training.alone(Steered, STEERED, small.gfpgan)
+
+
+def nafnet(training: Training) -> nn.Module:
+    return training.alone(Plain, PLAIN, small.nafnet)
+
+
+def codeformer(training: Training) -> nn.Module:
+    run, learned = training.run(), training.course.learned
+    host = learned(run, "dictionary", lambda: Dictionary(DICTIONARY, run.perceptual(), small.codeformer(training.side)))
     learned_parts = {key: value for key, value in host.state_dict().items() if key.startswith(Dictionary.learning)}
-    checkpoint.save(course.run.folder / "dictionary" / "model", learned_parts, {"host": "codeformer"})
+    checkpoint.save(run.folder / "dictionary" / "model", learned_parts, {"host": "codeformer"})
     encoder = deepcopy(host.encoder)
     start_from_codes(host)
-    host = course.learned("prediction", PREDICTION, partial(Prediction, host=host, encoder=encoder))
-    return course.learned("fusion", FUSION, partial(Fusion, host=host))
+    host = learned(run, "prediction", lambda: Prediction(PREDICTION, run.perceptual(), deepcopy(host), encoder))
+    return learned(run, "fusion", lambda: Fusion(FUSION, run.perceptual(), deepcopy(host)))
 
 
-HOSTS = {"restoreformer": restoreformer, "codeformer": codeformer, "gfpgan": gfpgan}
+def iqpfr(training: Training) -> nn.Module:
+    settings = TrainConfig(preset="tiny-256", changes=small.UNCONDITIONED, stages=NATIVE, **training.settings)
+    run = NativeTraining(settings, training.hq, training.out, training.watch)
+    for name in NATIVE:
+        model = training.course.learned(run, name, lambda name=name: run.stage(name))
+        run.save(name, model, run.folder / name / "model")
+    return model
+
+
+HOSTS = {
+    "codeformer": codeformer,
+    "restoreformer": restoreformer,
+    "gfpgan": gfpgan,
+    "iqpfr": iqpfr,
+    "nafnet": nafnet,
+}
+
+
+def shares_of(hq: list[Path]) -> dict[str, float]:
+    """Those of our sets, if it is these."""
+    return SHARES if {"/".join(folder.resolve().parts[-2:]) for folder in hq} == SHARES.keys() else {}
 
 
 def main(
-    hq: Annotated[Path, typer.Option(help="folder of good, aligned faces")],
+    hq: Annotated[list[Path], typer.Option(help="folder of good, aligned faces; may be repeated")],
     out: Annotated[Path, typer.Option("-o", "--out", help="folder of the run")],
-    host: Annotated[str, typer.Option(help=", ".join(HOSTS))] = "restoreformer",
-    watch: Path | None = None,
+    watch: Annotated[list[Path], typer.Option(help="folder of faces that say when to stop; may be repeated")],
+    host: Annotated[str, typer.Option(help=", ".join(HOSTS))] = "codeformer",
     seed: int = 0,
     side: Annotated[int, typer.Option(help="of the pictures, in pixels")] = small.RESOLUTION,
-    longer: Annotated[float, typer.Option(help="factor of the steps of every stage")] = 1.0,
+    every: Annotated[int, typer.Option(help="steps from one look at dev to the next; a multiple of 50")] = 250,
+    patience: Annotated[float, typer.Option(help="minutes of training without improvement that end a stage")] = 60.0,
+    budget: Annotated[float, typer.Option(help="minutes of training that end a stage anyway")] = 600.0,
     batch: int = 8,
     workers: Annotated[int, typer.Option(help="processes that prepare pictures")] = 0,
     precision: str = "bf16",
 ) -> None:
-    config = RunConfig(seed=seed, degradation=small.DEGRADATION, workers=workers, precision=precision)
-    run = Run(config, side, hq, out, watch)
-    network = HOSTS[host](Course(run, longer, batch))
+    settings: SettingsOf = {"seed": seed, "degradation": small.DEGRADATION, "shares": shares_of(hq)}
+    settings |= {"workers": workers, "precision": precision, "save_every": 50, "watch_every": every}
+    course = Course(every, patience, budget, batch)
+    network = HOSTS[host](Training(settings, hq, watch, out, side, course))
     checkpoint.save(out / host / "model", network.state_dict(), {"host": host})
 
 

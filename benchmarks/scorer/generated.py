@@ -52,7 +52,7 @@ def small_host(run: str) -> tuple[Restorer, int]:
 def degraded(source: Source, side: int, rng: Rng) -> tuple[Tensor, Tensor]:
     """A face under the degradation of training, and the face itself: (1, 3, side, side) each."""
     clean = slightly(load_face(source.path, side), rng)
-    changes = {} if side > small.RESOLUTION else small.DEGRADATION
+    changes = {} if side > small.FORMER else small.DEGRADATION
     return as_tensor(Degradation.for_resolution(256, **changes)(clean, int(rng.integers(2**31)))), as_tensor(clean)
 
 

@@ -81,6 +81,13 @@ def adapter(
             "each --hq, in the same order."
         ),
     ] = None,
+    codes: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the codes that distillation finds, by default in that of the run; runs that search alike "
+            "may share it."
+        ),
+    ] = None,
     log_with: Annotated[list[str] | None, typer.Option(help=TRACKERS)] = None,
 ) -> None:
     """Train an adapter, by default on a frozen host, for iqp restore --model HOST --adapter FOLDER.
@@ -98,7 +105,7 @@ def adapter(
     refuse_unknown_terms(settings, str(config))
     with stopped_by_signals(ADVICE):
         embed = DlibIdentity() if DlibIdentity.is_installed() else None
-        run = AdapterTraining(settings, host, hq, out, watch, embed, vqgan, lq or None, log_with or ())
+        run = AdapterTraining(settings, host, hq, out, watch, embed, vqgan, lq or None, log_with or (), codes)
         say(f"the adapter is in {run.run(training_progress)}")
 
 

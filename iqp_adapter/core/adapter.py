@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .attention import GatedCrossAttention
 from .block import Block, Kept
+from .both import Both
 from .quality import SET_SCALES, ScoreScale, set_scales_entry
 from .retrained import Retrained
 from .score_map import ScoreMap
@@ -18,6 +19,7 @@ from .sites import Site
 KINDS: dict[str, type[Block]] = {
     "attention": GatedCrossAttention,
     "score_map": ScoreMap,
+    "both": Both,
 }
 """Every kind of block, by the name that `wrap(host, block=...)` and the config of a saved adapter give it."""
 

@@ -8,8 +8,9 @@ goes straight through the codes to the encoder, and codes change only because th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -89,43 +90,76 @@ class Optimisation:
     seed: int = 0
 
 
-def optimise(
+class Found(NamedTuple):
+    """What a search has found after some updates.
+
+    Attributes:
+        codes: indices (B, L) per codebook of the best candidate so far of every image.
+        rewards: of these codes, (B,).
+        current: mean reward of the newest candidate.
+    """
+
+    codes: Codes
+    rewards: Tensor
+    current: float
+
+
+def search(
     logits: Codes,
     decode: Callable[[Codes], Tensor],
     reward: Callable[[Tensor], Tensor],
     settings: Optimisation | None = None,
-) -> tuple[Codes, list[float]]:
+) -> Iterator[Found]:
     """Raises the reward of the decoded image by deciding for other codes, never by leaving the codebook.
 
     Every update draws straight-through Gumbel-softmax codes, decodes them and follows the gradient of the reward less
-    the KL term. Every candidate that is judged consists of whole codes. Per image the best one is returned; the first
-    candidate is the model's own decision, so that the objective never falls.
+    the KL term. Every candidate that is judged consists of whole codes. The best one per image has the highest reward
+    less the KL term; the first candidate is the model's own decision, so that this objective never falls.
 
     Args:
         logits: (B, L, K) per codebook, the model's own.
         decode: code weights (B, L, K) per codebook -> images (B, 3, H, W) in [0, 1], differentiable.
         reward: images -> (B,), higher is better, differentiable.
 
-    Returns:
-        Code indices (B, L) per codebook, and the mean reward of the most likely codes before and after every update.
+    Yields:
+        what was found before the first and after every update.
     """
     settings = settings or Optimisation()
     start = tuple(x.detach() for x in logits)
     moved = [x.clone().requires_grad_() for x in start]
     adam = torch.optim.Adam(moved, lr=settings.rate)
     generator = torch.Generator().manual_seed(settings.seed)
-    best, history = _Best(), []
-    with torch.enable_grad():
-        for step in range(settings.steps + 1):
-            history.append(best.offer(start, moved, decode, reward, settings.kl_weight))
-            if step < settings.steps:
-                noise = (settings.noise * gumbel_noise(x.shape, generator) for x in moved)
-                weights = tuple(decide(x, settings.temperature, y) for x, y in zip(moved, noise, strict=True))
-                cost = settings.kl_weight * divergences(moved, start)
-                (cost - reward(decode(weights))).sum().backward()
-                adam.step()
-                adam.zero_grad()
-    return best.codes, history
+    best = _Best()
+    for step in range(settings.steps + 1):
+        updates = step < settings.steps
+        with torch.set_grad_enabled(updates and not settings.noise):
+            gain = reward(decode(tuple(decide(x, settings.temperature) for x in moved)))
+        best.offer(gain.detach(), moved, start, settings.kl_weight)
+        yield Found(best.codes, best.rewards, float(gain.detach().mean()))
+        if updates:
+            with torch.enable_grad():
+                if settings.noise:
+                    noise = (settings.noise * gumbel_noise(x.shape, generator) for x in moved)
+                    weights = tuple(decide(x, settings.temperature, y) for x, y in zip(moved, noise, strict=True))
+                    gain = reward(decode(weights))
+                (settings.kl_weight * divergences(moved, start) - gain).sum().backward()
+            adam.step()
+            adam.zero_grad()
+
+
+def optimise(
+    logits: Codes,
+    decode: Callable[[Codes], Tensor],
+    reward: Callable[[Tensor], Tensor],
+    settings: Optimisation | None = None,
+) -> tuple[Codes, list[float]]:
+    """What `search`, which takes the same, has found in the end.
+
+    Returns:
+        Code indices (B, L) per codebook, and the mean reward of the most likely codes before and after every update.
+    """
+    path = list(search(logits, decode, reward, settings))
+    return path[-1].codes, [found.current for found in path]
 
 
 def best_of(
@@ -139,10 +173,11 @@ def best_of(
     """The gradient-free variant: of the most likely codes and `samples` draws, the indices with the best reward."""
     generator = torch.Generator().manual_seed(seed)
     best = _Best()
-    best.offer(logits, logits, decode, reward, kl_weight=0.0)
-    for _ in range(samples):
-        drawn = [x + temperature * gumbel_noise(x.shape, generator).to(x) for x in logits]
-        best.offer(logits, drawn, decode, reward, kl_weight=0.0)
+    for draw in range(samples + 1):
+        noise = [temperature * gumbel_noise(x.shape, generator).to(x) if draw else 0 for x in logits]
+        drawn = [x + y for x, y in zip(logits, noise, strict=True)]
+        with torch.no_grad():
+            best.offer(reward(decode(tuple(decide(x) for x in drawn))), drawn)
     return best.codes
 
 
@@ -151,22 +186,19 @@ class _Best:
 
     def __init__(self) -> None:
         self.codes: Codes = ()
+        self.rewards = torch.empty(0)
         self.value: Tensor | None = None
 
     @torch.no_grad()
-    def offer(
-        self, start: Codes, logits: Sequence[Tensor], decode: Callable, reward: Callable, kl_weight: float
-    ) -> float:
-        """Judges the most likely codes of `logits`; returns their mean reward."""
-        gain = reward(decode(tuple(decide(x) for x in logits)))
+    def offer(self, gain: Tensor, logits: Sequence[Tensor], start: Codes = (), kl_weight: float = 0.0) -> None:
+        """Takes the most likely codes of `logits` where their reward (B,), less the KL term, is the best so far."""
         value = gain - kl_weight * divergences(logits, start) if kl_weight else gain
         indices = tuple(x.argmax(-1) for x in logits)
         if self.value is None:
-            self.codes, self.value = indices, value
+            self.codes, self.rewards, self.value = indices, gain, value
         better = value > self.value
         self.codes = tuple(torch.where(better[:, None], new, old) for new, old in zip(indices, self.codes, strict=True))
-        self.value = torch.where(better, value, self.value)
-        return float(gain.mean())
+        self.rewards, self.value = torch.where(better, gain, self.rewards), torch.where(better, value, self.value)
 
 
 def divergences(logits: Sequence[Tensor], reference: Sequence[Tensor]) -> Tensor:

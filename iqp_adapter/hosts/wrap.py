@@ -84,7 +84,7 @@ def wrap(
             or mirrored at their edges and cut back. A saved adapter remembers that, and its sites.
         scales: score scales of the metrics an adapter is to be trained with.
         allow_other_weights: loads an adapter although it was trained on other weights of the same shapes.
-        block: what a new adapter puts at each site: "attention" or "score_map".
+        block: what a new adapter puts at each site: "attention", "score_map", or "both".
         device, dtype: where host and adapter are to be, and of which numbers; by default they stay as they are. A host
             that is given as a module is moved itself, as by its `to`.
         options: of the Hub, see `store.hub.HubOptions`, and sizes of a new adapter, see `WrapOptions`. The revision is

@@ -8,28 +8,45 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..core.sites import Site
 from ..hosts.dial import DEFAULT
 from ..hosts.loading import load_host
 from ..hosts.registry import recognise
 from ..hosts.spec import HostSpec, fingerprint
+from ..hosts.unknown import Sizes, described, first_output
 from ..hosts.wrap import wrap
 from ..hosts.wrapped import WrappedHost
 from ..scoring.scorer import Scorer
 from ..store import checkpoint
 from ..store.files import sha256_of
 from .base_run import Folders
-from .config import HOST, AdapterConfig
+from .config import HOST, AdapterConfig, StageConfig
+from .face_sets import FaceSets
+from .found_codes import CodeSearch, CodeStore, FoundCodes, FoundSets, find
 from .guard import Embed, Guard
-from .staged_run import StagedRun
-from .stages import Adaptation, CodeImitation, CodeReward, HostImitation, ImageImitation, ImageReward
+from .staged_run import ProgressOf, StagedRun
+from .stages import (
+    Adaptation,
+    CodeDistillation,
+    CodeImitation,
+    CodeReward,
+    HostImitation,
+    ImageImitation,
+    ImageReward,
+)
 from .trackers import Tracker
+
+DISTILLATION = "distillation"
+CODES = "codes"
+"""Folder in that of the run for the codes that are found, in one folder for each search."""
 
 
 class AdapterTraining(StagedRun):
-    """The run of "imitation" (of targets) and "reward" (by the metric), either of which may be left out.
+    """The run of "imitation" (of targets), "distillation" (of codes that are found) and "reward" (by the metric).
+
+    Any of them may be left out.
 
     Args:
         config: settings of the run.
@@ -38,6 +55,10 @@ class AdapterTraining(StagedRun):
         embed: gives identity vectors; with it the log shows how well identities are preserved.
         vqgan: weight file of the VQGAN that a code host was made from (CodeFormer: vqgan_code1024.pth). Its encoder was
             trained on good pictures and gives the codes to learn.
+        codes: folder for the codes that distillation finds, by default in the run's. Runs may share it: each takes what
+            was found for the same inputs, host and settings of the search.
+        example: for a host that no host file describes: a picture (1, 3, R, R) of the size to train at. A dry run on it
+            finds the sites, as for `wrap(host, sites="auto", example=...)`.
 
     Raises:
         ValueError: for a host of unknown kind or without a resolution of its own, for a stage from whose loss no
@@ -46,6 +67,7 @@ class AdapterTraining(StagedRun):
 
     config: AdapterConfig
     memory_format = torch.contiguous_format  # some hosts view what they are given
+    _found: FoundCodes
 
     def __init__(
         self,
@@ -53,18 +75,21 @@ class AdapterTraining(StagedRun):
         host: nn.Module | str,
         hq: Folders,
         folder: Path,
-        watch: Path | None = None,
+        watch: Folders | None = None,
         embed: Embed | None = None,
         vqgan: Path | None = None,
         lq: Folders | None = None,
         log_with: Sequence[Tracker] = (),
+        codes: Path | None = None,
+        example: Tensor | None = None,
     ):
         module = host if isinstance(host, nn.Module) else load_host(host)
         bare = getattr(module, "_orig_mod", module)
-        spec = recognise(bare)
+        spec = recognise(bare) if example is None else described(bare, first_output, Sizes(example.shape[-1]))
         resolution = spec.resolution(bare)
         if resolution is None:
             raise ValueError(f"{spec.name} has no size of its own to train at; give its host file a resolution")
+        self._example = example
         self._sites = [site_of_features(spec, bare)] if config.learns == HOST else None
         teacher = None if vqgan is None else with_vqgan(spec, bare, vqgan)
         self._made_of = {"host": fingerprint(bare.state_dict())["values"], "vqgan": vqgan and sha256_of(vqgan)}
@@ -79,10 +104,14 @@ class AdapterTraining(StagedRun):
         self.model.train()
         for name in config.stages:
             self.kind(name).check_reach(self.model, name)
+        self._codes = codes or folder / CODES
+        self._searching = None if config.distillation is None else self._search_for(config.distillation)
 
     def _wrapped(self, module: nn.Module, kind: str) -> WrappedHost:
-        """With a fresh adapter: at the sites of the host's kind, or at the one of a host that learns."""
+        """With a fresh adapter: at the sites of the host's kind, at those found, or at that of one that learns."""
         place: dict[str, Any] = {} if self._sites is None else {"kind": kind, "sites": self._sites}
+        if self._example is not None:
+            place = {"sites": "auto", "example": self._example}
         return wrap(module, scales=[self.scale], block=self.config.block, **place, **self.config.sizes)
 
     @property
@@ -90,11 +119,40 @@ class AdapterTraining(StagedRun):
         return self._made_of
 
     def kind(self, name: str) -> type[Adaptation]:
+        if name == DISTILLATION:
+            return CodeDistillation
         if name == "reward":
             return CodeReward if self.model.decides_codes else ImageReward
         if self.config.learns == HOST:
             return HostImitation
         return CodeImitation if self.model.decides_codes else ImageImitation
+
+    def _search_for(self, config: StageConfig) -> CodeSearch:
+        return CodeSearch(self.model, self.scorer, CodeDistillation.search_of(config)[0])
+
+    def prepare(self, name: str, progress: ProgressOf) -> None:
+        """Finds the codes that distillation is to learn, each process its part of them."""
+        config = self.config.distillation
+        if name != DISTILLATION or config is None or self._searching is None:
+            return
+        self.before(name)
+        count = CodeDistillation.search_of(config)[1] * len(self.data)
+        store = CodeStore(self._codes, self._searching.identity | self._inputs, count)
+        part = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
+        with progress("codes", count) as update:
+            find(store, self.data, self._searching, config.batch, part, update)
+        self.accelerator.wait_for_everyone()
+        self._found = store.load()
+
+    @property
+    def _inputs(self) -> dict[str, Any]:
+        """What the degraded inputs of the run depend on."""
+        names = ("seed", "degradation", "augmentation", "shares")
+        return {"data": self.identity, "side": self.resolution, **{name: getattr(self.config, name) for name in names}}
+
+    def _data_of(self, name: str) -> tuple[FaceSets, FaceSets]:
+        data, shown = super()._data_of(name)
+        return (FoundSets(data, self._found, self.config.seed) if name == DISTILLATION else data), shown
 
     def stage(self, name: str) -> Adaptation:
         if start := self.before(name):

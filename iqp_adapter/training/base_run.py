@@ -62,7 +62,7 @@ class Run:
         resolution: side of the training pictures, in pixels.
         hq: folder of good, aligned face pictures; of several, each is a set, named after it as `set_names` does.
         folder: for everything that the run writes; with the same folder the run resumes.
-        watch: folder of the pictures that the sample grids show; by default `hq`.
+        watch: folder of the pictures that the sample grids show, or several; by default `hq`.
         lq: folder with a degraded picture for every picture in `hq`; without it training degrades them itself. One
             for each folder of `hq`, in the same order.
         log_with: trackers beside the files, by accelerate's names for them ("tensorboard", "wandb"); any may be added
@@ -90,7 +90,7 @@ class Run:
         resolution: int,
         hq: Folders,
         folder: Path,
-        watch: Path | None = None,
+        watch: Folders | None = None,
         lq: Folders | None = None,
         log_with: Sequence[Tracker] = (),
     ):
@@ -108,7 +108,9 @@ class Run:
         self.watched_data = self._watched_at(resolution)
         self.scales = self._score_scales()
         self.scale = ScoreScale.mixture(list(self.scales.values()), list(self.data.draws.values()))
-        self._watched_scales = [self.scale] if watch else list(self.scales.values())
+        self._watched_scales = list(self.scales.values())
+        if watch:
+            self._watched_scales = [self.scale] * len(self.watched_data.folders)
 
     @property
     def device(self) -> torch.device:
@@ -247,8 +249,16 @@ class Run:
         hq, lq = (samples[key].to(device, memory_format=self.memory_format) for key in ("hq", "lq"))
         scale = SampleScales(tuple(scales), samples["set"].to(device))
         with torch.no_grad():
-            quality = scale.quality(self.scorer(hq))
-        return Batch(hq, lq, quality, samples["key"].tolist(), scale, samples["full"].to(device))
+            scores = samples["score"].to(device) if "score" in samples else self.scorer(hq)
+        codes = tuple(samples["codes"].to(device).unbind(1)) if "codes" in samples else ()
+        return Batch(hq, lq, scale.quality(scores), samples["key"].tolist(), scale, samples["full"].to(device), codes)
+
+    def watched(self, size: int) -> Iterator[Batch]:
+        """Every picture of `watch` under one degradation, in batches of that size."""
+        data = self.watched_data
+        for first in range(0, len(data), size):
+            samples = [data[0, index] for index in range(first, min(first + size, len(data)))]
+            yield self._batch(torch.utils.data.default_collate(samples), self._watched_scales)
 
     def _watched(self, data: FaceSets) -> Batch:
         chosen = [data[0, index] for index in range(0, len(data), max(len(data) // 6, 1))]

@@ -17,7 +17,7 @@ from ..store.words import in_short
 from .feasible import refuse_block, refuse_infeasible, refuse_size
 from .overrides import override
 
-ADAPTER_STAGES = ("imitation", "reward")
+ADAPTER_STAGES = ("imitation", "distillation", "reward")
 HOST = "host"
 """What learns in adapter training beside the adapter; by default nothing does, and the host is frozen."""
 STAGES = ([1], [1, 2], [1, 2, 3], [1, 2, 4], [1, 2, 3, 4])
@@ -189,10 +189,11 @@ class TrainConfig(RunConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterConfig(RunConfig):
-    """The settings of adapter training, which has one or both of its stages.
+    """The settings of adapter training, which has one or more of its stages.
 
     Args:
         imitation: settings of the stage that learns from targets.
+        distillation: settings of the stage that learns codes which a search finds for a higher score.
         reward: settings of the stage that learns from the metric.
         judges: metrics for the log that training does not use.
         learns: "adapter", on a frozen host; or "host", by which all that leads to the codes of a code host learns too,
@@ -203,6 +204,7 @@ class AdapterConfig(RunConfig):
     """
 
     imitation: StageConfig | None = None
+    distillation: StageConfig | None = None
     reward: StageConfig | None = None
     judges: Sequence[str] = ("piqe",)
     learns: Literal["adapter", "host"] = "adapter"
@@ -212,7 +214,7 @@ class AdapterConfig(RunConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.stages:
-            raise ValueError("there is no stage; give the settings of imitation, of reward, or of both")
+            raise ValueError(f"there is no stage; give the settings of one or more of {', '.join(ADAPTER_STAGES)}")
         refuse_block(self)
         if driving := [judge for judge in self.judges if share_a_family(judge, self.metric)]:
             raise ValueError(f"{driving[0]} drives the training and cannot judge it; name other judges")
@@ -232,7 +234,7 @@ class AdapterConfig(RunConfig):
         data, place = _read(path, changes)
         stages = {name: data[name] for name in ADAPTER_STAGES if name in data}
         if not stages:
-            raise ValueError(f"{place} does not describe imitation or reward; see examples/adapter.yaml")
+            raise ValueError(f"{place} describes none of {', '.join(ADAPTER_STAGES)}; see examples/adapter.yaml")
         named = {name: _make(StageConfig, settings, f"{place}: {name}") for name, settings in stages.items()}
         return _make(cls, data | named, place)
 

@@ -31,7 +31,7 @@ class NativeTraining(NativeRun):
         config: TrainConfig,
         hq: Folders,
         folder: Path,
-        watch: Path | None = None,
+        watch: Folders | None = None,
         log_with: Sequence[Tracker] = (),
     ):
         self.size = preset(config.preset, **config.changes)

@@ -46,6 +46,7 @@ class StagedRun(Run):
         """
         for each, settings in self.config.stages.items():
             self.kind(each).check(settings)
+        self.prepare(name, progress)
         number = list(self.config.stages).index(name) + 1
         with progress(name, self.config.stages[name].steps) as update:
             model = self.train(name, number, lambda: self.stage(name), update)
@@ -54,6 +55,9 @@ class StagedRun(Run):
             self.save(name, model, folder)
         self.accelerator.wait_for_everyone()
         return folder
+
+    def prepare(self, name: str, progress: ProgressOf) -> None:
+        """Does what has to be done before a stage is trained or resumed."""
 
     def before(self, name: str) -> Path | None:
         """The folder with the weights of the stage before; None for the first stage.

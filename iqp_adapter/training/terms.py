@@ -5,7 +5,22 @@ from __future__ import annotations
 from ..native import preset
 from .config import HOST, AdapterConfig, StageConfig, TrainConfig
 from .native_stages import kind_of_stage
-from .stages import CodeImitation, CodeReward, HostImitation, ImageImitation, ImageReward, Stage
+from .stages import (
+    CodeImitation,
+    CodeReward,
+    Distillation,
+    HostImitation,
+    ImageImitation,
+    ImageReward,
+    Stage,
+)
+
+OF_ADAPTERS: dict[str, list[type[Stage]]] = {
+    "imitation": [ImageImitation, CodeImitation],
+    "distillation": [Distillation],
+    "reward": [ImageReward, CodeReward],
+}
+"""The kinds of every stage of adapters; which one it is depends on the host."""
 
 
 def refuse_unknown_terms(config: TrainConfig | AdapterConfig, source: str) -> None:
@@ -42,6 +57,6 @@ def _native(config: TrainConfig, name: str) -> list[type[Stage]]:
 
 
 def _of_adapter(config: AdapterConfig, name: str) -> list[type[Stage]]:
-    if name == "reward":
-        return [ImageReward, CodeReward]
-    return [HostImitation] if config.learns == HOST else [ImageImitation, CodeImitation]
+    if name == "imitation" and config.learns == HOST:
+        return [HostImitation]
+    return OF_ADAPTERS[name]

@@ -2,6 +2,7 @@
 
 from .adaptation import Adaptation
 from .codebooks import CodebookStage
+from .distillation import CodeDistillation
 from .finish import FinishStage
 from .imitation import CodeImitation, HostImitation, ImageImitation
 from .prediction import PredictionStage
@@ -14,6 +15,7 @@ from .summed_codebooks import SummedCodebookStage
 __all__ = [
     "Adaptation",
     "Batch",
+    "CodeDistillation",
     "CodeImitation",
     "CodeReward",
     "CodebookStage",

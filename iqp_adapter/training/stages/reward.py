@@ -89,12 +89,7 @@ class CodeReward(Reward):
 
     @classmethod
     def seen(cls, model: WrappedHost, lq: Tensor) -> Tensor:
-        decision = model.decision(lq)
-        try:
-            return decision.decode(tuple(decide(logits.float()) for logits in decision.logits))
-        except ValueError as error:
-            reason = str(error).partition(",")[0]
-            raise ValueError(f"{reason}: no reward reaches the codes of a {model.name}; leave reward out") from error
+        return decoded_with_gradient(model, lq, "reward")
 
     def attempt(self, batch: Batch) -> Attempt:
         decision = self.model.decision(batch.lq)
@@ -111,3 +106,17 @@ class CodeReward(Reward):
             decision = self.model.decision(batch.lq)
             logits = [x.float() for x in decision.logits]
             return logits, decision.decode(tuple(decide(x) for x in logits))
+
+
+def decoded_with_gradient(model: WrappedHost, lq: Tensor, stage: str) -> Tensor:
+    """What a code host makes of pictures (B, 3, R, R), with a gradient to its code logits.
+
+    Raises:
+        ValueError: where there is none, so that the stage has to be left out.
+    """
+    decision = model.decision(lq)
+    try:
+        return decision.decode(tuple(decide(logits.float()) for logits in decision.logits))
+    except ValueError as error:
+        reason = str(error).partition(",")[0]
+        raise ValueError(f"{reason}: no reward reaches the codes of a {model.name}; leave {stage} out") from error

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...core.codes import gumbel_noise
+from ...core.codes import Codes, gumbel_noise
 from ...degradations.rng import torch_generator
 from ...store.words import in_short, several
 from ..config import StageConfig
@@ -25,6 +25,7 @@ class Batch(NamedTuple):
         keys: a random key for every sample.
         scale: of every sample's own set.
         full: whether the picture behind a target has as many pixels as the target, (B,) bool.
+        codes: that were found for the inputs, (B, L) for each codebook; the quality is then of these.
     """
 
     hq: Tensor
@@ -33,12 +34,14 @@ class Batch(NamedTuple):
     keys: list[int]
     scale: SampleScales
     full: Tensor
+    codes: Codes = ()
 
     def at(self, places: Tensor) -> Batch:
         """The samples at some places (N,)."""
         scale = self.scale._replace(sets=self.scale.sets[places])
         keys = [self.keys[i] for i in places]
-        return Batch(self.hq[places], self.lq[places], self.quality[places], keys, scale, self.full[places])
+        codes = tuple(book[places] for book in self.codes)
+        return Batch(self.hq[places], self.lq[places], self.quality[places], keys, scale, self.full[places], codes)
 
     def first(self, count: int) -> Batch:
         """The first samples; all of them where there are fewer."""
