@@ -6,9 +6,9 @@ from ..native import preset
 from .config import HOST, AdapterConfig, StageConfig, TrainConfig
 from .native_stages import kind_of_stage
 from .stages import (
+    CodeDistillation,
     CodeImitation,
     CodeReward,
-    Distillation,
     HostImitation,
     ImageImitation,
     ImageReward,
@@ -17,7 +17,7 @@ from .stages import (
 
 OF_ADAPTERS: dict[str, list[type[Stage]]] = {
     "imitation": [ImageImitation, CodeImitation],
-    "distillation": [Distillation],
+    "distillation": [CodeDistillation],
     "reward": [ImageReward, CodeReward],
 }
 """The kinds of every stage of adapters; which one it is depends on the host."""
