@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d
 
-from iqp_adapter.core.colours import broad, with_colours_of
+from iqp_adapter.core.colours import broad, grey_where_grey, with_colours_of
 from iqp_adapter.scoring.perceptual import PerceptualDistance, style_difference
 from iqp_adapter.training.losses import hinge_discriminator, hinge_generator
 
@@ -55,6 +55,18 @@ def test_colours_come_over_by_their_strength_and_detail_stays():
     assert torch.equal(kept, restored[0])
     torch.testing.assert_close(taken.mean((1, 2)), torch.full((3,), 0.6), atol=0.005, rtol=0)
     torch.testing.assert_close(taken - 0.6, detail[1], atol=0.04, rtol=0)
+
+
+def test_grey_pictures_stay_grey_and_others_keep_their_colours():
+    """A noisy grey picture is grey; a pale one, and sepia, are not."""
+    grey = torch.full((3, 256, 256), 0.5) + 0.05 * noise(3, 256, 256)
+    pale, sepia = grey.clone(), grey * torch.tensor([1.0, 0.9, 0.7])[:, None, None]
+    pale[0, 80:180, 80:180] += 0.1
+    restored = noise(3, 3, 256, 256)
+    found = grey_where_grey(torch.stack([grey, pale, sepia]), restored)
+    torch.testing.assert_close(found[0], found[0, :1].expand(3, -1, -1))
+    torch.testing.assert_close(found[0, 0], restored[0].mean(0))
+    torch.testing.assert_close(found[1:], restored[1:])
 
 
 @pytest.mark.parametrize("size", [(96, 96), (48, 80), (16, 16)])

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+GREY, COLOURED = 0.004, 0.008
+"""Mean difference of a picture's channels, over areas, up to which it is grey, and from which it has colours."""
 
 
 def with_colours_of(lq: Tensor, restored: Tensor, strength: float | Tensor = 1.0) -> Tensor:
@@ -21,6 +25,25 @@ def with_colours_of(lq: Tensor, restored: Tensor, strength: float | Tensor = 1.0
         (B, 3, R, R), not clamped.
     """
     return restored + strength * broad(lq - restored)
+
+
+def grey_where_grey(lq: Tensor, restored: Tensor) -> Tensor:
+    """The restored faces, without colours where the degraded one is grey: what a model invents there are specks.
+
+    A picture counts as grey by the means of 8 x 8 areas, so that noise and JPEG do not make it coloured. Any tone, such
+    as that of sepia, is a colour.
+
+    Args:
+        lq, restored: (B, 3, R, R) in [0, 1].
+
+    Returns:
+        (B, 3, R, R); a picture with colours is given back as it is, up to rounding.
+    """
+    areas = avg_pool2d(lq, max(1, lq.shape[-1] // 8))
+    spread = (areas.amax(1) - areas.amin(1)).mean((1, 2))  # (B,)
+    colour = ((spread - GREY) / (COLOURED - GREY)).clamp(0, 1)[:, None, None, None]
+    levels = restored.mean(1, keepdim=True)
+    return levels + colour * (restored - levels)
 
 
 def broad(images: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from ..core.codes import Codes, guide
-from ..core.colours import with_colours_of
+from ..core.colours import grey_where_grey, with_colours_of
 from ..core.embedding import ScoreEmbedding
 from ..core.flags import fixed
 from ..core.injection import Scale
@@ -185,7 +185,9 @@ class IQPFR(Pretrained):
     ) -> Tensor:
         """Code tokens (B, L, Z) and the degraded pictures (B, 3, R, R) -> restored ones (B, 3, R, R), not clamped."""
         restored = self.decode(code_tokens, prediction, fidelity)
-        return restored if self.finish is None else self.finish(restored, lq, prediction.tokens, _of_pictures(fidelity))
+        if self.finish is not None:
+            restored = self.finish(restored, lq, prediction.tokens, _of_pictures(fidelity))
+        return grey_where_grey(lq, restored) if self.config.keep_colours else restored
 
     def forward(
         self,

@@ -43,7 +43,8 @@ class IQPFRConfig:
         dim, layers, heads: of the Transformer.
         fused_levels: levels, counted from the picture, at which the fidelity path joins the decoder.
         fused_picture: whether it also joins at the end, from the degraded picture itself.
-        keep_colours: whether the fidelity path keeps the input's broad colours; False where colours are to change.
+        keep_colours: whether the fidelity path keeps the input's broad colours, and grey pictures stay grey; False
+            where colours are to change.
         condition: False for a model that takes no quality (a baseline, or a host to wrap).
         tokens, token_dim: of the score embedding.
         injection: where the score enters: "attention", to condition tokens in every layer and on the fidelity path;
