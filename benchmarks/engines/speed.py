@@ -71,8 +71,8 @@ def exported(name: str, way: Way, folder: Path) -> float:
     return time.perf_counter() - started
 
 
-def face(name: str) -> Tensor:
-    side = 256 if name == "tiny" else full_size.SIDE
+def face() -> Tensor:
+    side = full_size.SIDE
     return torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
 
 
@@ -80,7 +80,7 @@ def face(name: str) -> Tensor:
 def start(name: str, way: Way | None, folder: Path, threads: int) -> dict[str, float]:
     """In a process of its own: seconds from nothing to the first face, and peak memory in MiB."""
     torch.set_num_threads(threads)
-    lq, started = face(name), time.perf_counter()
+    lq, started = face(), time.perf_counter()
     restore = own(name) if way is None else made(name, way, folder)
     restore(lq)
     seconds = time.perf_counter() - started
@@ -93,7 +93,7 @@ def measure(name: str, rounds: int, threads: int, folder: Path) -> dict[str, Any
     """Seconds of every way, ratios to the own script, starts and memory."""
     exports = {" ".join(way): alone(exported, name, way, folder) for way in WAYS if way[0] != "torch"}
     starts = {label: alone(start, name, way, folder, threads) for label, way in labelled()}
-    lq = face(name)
+    lq = face()
     runs = {label: own(name) if way is None else made(name, way, folder) for label, way in labelled()}
     times = in_turn({label: partial(run, lq) for label, run in runs.items()}, rounds)
     return {
