@@ -104,7 +104,7 @@ def main(
     started = time.perf_counter()
     folder = run / f"stage{stage}" / "model"
     model, tokenizer = load_model(folder), Tokenizer.from_pretrained(run / "stage1" / "model").eval()
-    pictures = load_pictures(faces, model.resolution, seeds, Ladder())
+    pictures = load_pictures(faces, model.config.coded, seeds, Ladder())
     losses, people = measure(model, tokenizer, pictures), People(pictures.people)
     total = {name: values.sum(0) for name, values in losses.items()}
     rise = {name: people.interval(total[name] - total["own"]) for name in ("shuffled", "any")}
