@@ -17,6 +17,7 @@ import iqp_adapter as iqp
 from iqp_adapter.compat import make_importable
 from iqp_adapter.core.adapter import ATTENTION, KINDS
 from iqp_adapter.core.attention import GatedCrossAttention
+from iqp_adapter.core.both import Both
 from iqp_adapter.hosts.hooks import is_wrapped
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning", "ignore:.*torch.jit.*:DeprecationWarning")
@@ -72,14 +73,19 @@ def made(host: str, block: str) -> Case:
 def opened(model: iqp.WrappedHost, value: float = 1.0) -> iqp.WrappedHost:
     """As if every block had learned, in this strength; 0 closes them again."""
     generator = torch.Generator().manual_seed(0)
-    for adapter in model.adapters.values():
-        for block in adapter.blocks.values():
-            if isinstance(block, GatedCrossAttention):
-                block.gate.data.fill_(value)
-            else:
-                for parameter in block.parameters():
-                    parameter.data = value * torch.randn(parameter.shape, generator=generator).to(parameter)
+    blocks = [block for adapter in model.adapters.values() for block in adapter.blocks.values()]
+    for block in blocks:
+        for part in (block.attention, block.score_map) if isinstance(block, Both) else (block,):
+            open_part(part, value, generator)
     return model
+
+
+def open_part(part: torch.nn.Module, value: float, generator: torch.Generator) -> None:
+    if isinstance(part, GatedCrossAttention):
+        part.gate.data.fill_(value)
+        return
+    for parameter in part.parameters():
+        parameter.data = value * torch.randn(parameter.shape, generator=generator).to(parameter)
 
 
 def equal(ours: list[Tensor], theirs: list[Tensor]) -> bool:

@@ -188,7 +188,7 @@ def choices() -> dict[str, str]:
 def test_an_unknown_word_is_said_in_one_line(name):
     with pytest.raises(ValueError, match=f"{name} is 'other'; choose from {choices()[name]}, "):
         replace(SMALL, **{name: "other"})
-    with pytest.raises(ValueError, match=f"preset tiny: `{name}` is 'other', expected one of '{choices()[name]}'"):
+    with pytest.raises(ValueError, match=f"preset tiny-256: `{name}` is 'other', expected one of '{choices()[name]}'"):
         preset("tiny-256", **{name: "other"})
 
 

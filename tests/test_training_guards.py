@@ -251,10 +251,10 @@ class TestOverrides:
         return TrainConfig.load(written(tmp_path / "config.yaml"), words)
 
     def test_they_replace_single_settings_at_any_level(self, tmp_path):
-        words = ["--seed", "3", "--stages.1.rate=2e-3", "--stages.2.weights", "{l1: 2}", "--changes.dim", "112"]
+        words = ["--seed", "3", "--stages.1.rate=2e-3", "--stages.2.weights", "{l1: 2}", "--changes.dim", "96"]
         changed, plain = self.loaded(tmp_path, *words), self.loaded(tmp_path)
         assert (changed.seed, changed.stages["stage1"].rate, changed.stages["stage2"].weights) == (3, 2e-3, {"l1": 2})
-        assert changed.changes == plain.changes | {"dim": 112}
+        assert changed.changes == plain.changes | {"dim": 96}
         first = replace(changed.stages["stage1"], rate=plain.stages["stage1"].rate)
         assert replace(changed, seed=plain.seed, changes=plain.changes, stages=plain.stages) == plain
         assert first == plain.stages["stage1"]

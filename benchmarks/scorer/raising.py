@@ -52,9 +52,8 @@ def _codes(decision: Decision, reward: Reward, steps: Sequence[int]) -> Iterator
     candidates = []
 
     def decode(weights: Codes) -> Tensor:
-        picture = decision.decode(weights)
-        if not torch.is_grad_enabled():  # `optimise` judges a candidate before the first and after every update
-            candidates.append(picture)
+        picture = decision.decode(weights)  # without noise once before the first and after every update
+        candidates.append(picture.detach())
         return picture
 
     settings = Optimisation(steps=max(steps), rate=CODE_RATE, kl_weight=0.0, noise=0.0)

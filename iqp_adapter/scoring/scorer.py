@@ -26,7 +26,7 @@ from ..core.metrics import (
 )
 from ..core.quality import ScoreScale
 from ..pictures import check_images
-from ..store.words import said_by
+from ..store.words import in_short
 from . import ensemble, own, pyiqa_metrics, tiles
 from .metric import Metric
 from .pyiqa_metrics import first_line
@@ -239,7 +239,9 @@ def _known(metric: str) -> str:
 def _reason(error: Exception) -> str:
     """What an error says in its first line, with its kind where that says more."""
     line = first_line(error)
-    return line if line.isprintable() and line and isinstance(error, (RuntimeError, ValueError)) else said_by(error)
+    if line and line.isprintable() and isinstance(error, (RuntimeError, ValueError)):
+        return line
+    return f"{type(error).__name__}: {in_short(line)}" if line else type(error).__name__
 
 
 @contextlib.contextmanager
