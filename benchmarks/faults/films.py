@@ -72,7 +72,7 @@ def small_model(folder: Path) -> Path:
         from iqp_adapter.native import IQPFR, preset
 
         torch.manual_seed(0)
-        IQPFR(preset("tiny", **SMALL)).save_pretrained(folder / "model")
+        IQPFR(preset("tiny-256", **SMALL)).save_pretrained(folder / "model")
 
     made = run(make, folder / "model.log")
     if made.status != 0:
