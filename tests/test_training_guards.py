@@ -605,7 +605,9 @@ def test_a_stopped_run_says_how_it_goes_on(tmp_path, sent, status):
     faces = faces_in(tmp_path / "faces")
     stage = {"steps": 500, "batch": 2, "rate": 1e-3}
     changes = {name: list(value) if isinstance(value, tuple) else value for name, value in SMALL.items()}
-    path = written(tmp_path / "config.yaml", stages={1: stage}, save_every=1, precision="fp32", changes=changes)
+    path = written(
+        tmp_path / "config.yaml", preset="tiny-256", stages={1: stage}, save_every=1, precision="fp32", changes=changes
+    )
     scale = ScoreScale.fit("iqp-lite", False, torch.linspace(0, 100, 11))
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "score_scale.json").write_text(json.dumps(scale.to_dict()))
