@@ -31,6 +31,14 @@ def face() -> np.ndarray:
     return np.ascontiguousarray(photo()[72:168, 176:272])
 
 
+def shifted_faces(folder: Path, count: int) -> Path:
+    """A new folder of that many different faces, `00.png` and so on."""
+    folder.mkdir()
+    for number in range(count):
+        Image.fromarray(np.roll(face(), number, 1)).save(folder / f"{number:02}.png")
+    return folder
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.exists() else {}
 

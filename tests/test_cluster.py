@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from photo_runs import contents, face, statuses
+from photo_runs import contents, face, shifted_faces, statuses
 from photo_runs import run as run_here
 from photo_standins import Negative
 from PIL import Image
@@ -80,10 +80,7 @@ class UntravelledError(Exception):
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for number in range(6):
-        Image.fromarray(np.roll(face(), number, 1)).save(folder / f"{number:02}.png")
+    folder = shifted_faces(tmp_path / "photos", 6)
     (folder / "99.png").write_text("no picture")
     return folder
 

@@ -22,6 +22,7 @@ from benchmarks.hosts.recipes import RECIPES, Adapted
 from benchmarks.hosts.stages import Dictionary, revive
 from iqp_adapter import ScoreScale
 from iqp_adapter.bench.intervals import Interval
+from iqp_adapter.bench.panel import Panel
 from iqp_adapter.training.base_run import Run
 from iqp_adapter.training.config import AdapterConfig, RunConfig, StageConfig
 from iqp_adapter.training.record import Record
@@ -271,6 +272,7 @@ def test_a_stream_of_synthetic_pictures_goes_on_where_it_was(tmp_path):
 def test_the_page_of_a_host_shows_claims_costs_and_gains(tmp_path):
     """Of two sets, on one of which the claim fails."""
     panel = SimpleNamespace(judges={name: JUDGES[name] for name in compare.JUDGES}, label=str, skipped={})
+    panel.lines = lambda rows: Panel.lines(panel, rows)
     rows = gain_of(**dict.fromkeys(compare.JUDGES, 0.0))
     sets = {}
     for name, better in (("faces/val", {"piqe": 1.0, "ssim": 1.0}), ("portraits/val", {})):

@@ -15,14 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from filelock import SoftFileLease
-from photo_runs import contents, face, start, statuses
+from photo_runs import contents, shifted_faces, start, statuses
 from photo_runs import run as run_as_photos
 from photo_standins import Negative
-from PIL import Image
 
 from iqp_adapter.photo.journal import RECORD
 from iqp_adapter.photo.outcomes import PhotoReport
@@ -38,11 +36,7 @@ def run(folder: Path, out: Path, model: Any = None, **options: Any) -> list[Phot
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for number in range(12):
-        Image.fromarray(np.roll(face(), number, 1)).save(folder / f"{number:02}.png")
-    return folder
+    return shifted_faces(tmp_path / "photos", 12)
 
 
 @pytest.fixture

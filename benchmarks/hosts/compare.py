@@ -260,8 +260,8 @@ def markdown(content: Mapping[str, Any], panel: Panel) -> str:
     """The claims, what each recipe gains at which cost, and the values of every set."""
     tables = {"Claims": claim_lines(content), "Recipes": cost_lines(content, panel)}
     for name, of in content["sets"].items():
-        tables[name] = lines(of["methods"], panel)
-        tables |= {f"{name}: gain over {rival}": lines(rows, panel) for rival, rows in of["gains"].items()}
+        tables[name] = panel.lines(of["methods"])
+        tables |= {f"{name}: gain over {rival}": panel.lines(rows) for rival, rows in of["gains"].items()}
     claim = " and ".join(f"{name} {margin:g}" for name, margin in MARGINS.items())
     notes = [
         NOTE,
@@ -296,12 +296,6 @@ def cost_lines(content: Mapping[str, Any], panel: Panel) -> list[list[str]]:
             spent = [f"{cost['updates']:g}", f"{cost['hours']:.2f}", f"{cost['hours of search']:.2f}"]
             rows.append([name, *spent, place, *(str(gain[judge]) for judge in shown), holds])
     return rows
-
-
-def lines(rows: Rows, panel: Panel) -> list[list[str]]:
-    return [["", *map(panel.label, panel.judges)]] + [
-        [method, *(str(row[judge]) for judge in panel.judges)] for method, row in rows.items()
-    ]
 
 
 if __name__ == "__main__":

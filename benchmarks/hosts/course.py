@@ -85,5 +85,5 @@ def dev_loss(run: Run, stage: Stage, network: nn.Module) -> float:
     losses = []
     for batch in run.watched(stage.config.batch):
         _, terms = next(stage.updates(batch, LATE))
-        losses.append(sum(stage.config.weights.get(term, 1.0) * float(value) for term, value in terms.items()))
+        losses.append(float(stage.together(terms)))
     return sum(losses) / len(losses)

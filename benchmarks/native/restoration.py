@@ -9,7 +9,7 @@ With several fidelity weights it shows which ones do: `--fidelity 0 --fidelity 0
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -171,7 +171,7 @@ def markdown(content: Mapping[str, Any], panel: Panel) -> str:
         for title, rows in of.items():
             if title not in ("side", "claims"):
                 heading = f"{name}, {of['side']} px" if title == "methods" else f"{name}: {title}"
-                tables[heading] = list(lines(rows, panel))
+                tables[heading] = panel.lines(rows)
     notes = [
         NOTE,
         "Gains are paired by picture; positive is better. A claim holds where the mean gain is not negative.",
@@ -180,12 +180,6 @@ def markdown(content: Mapping[str, Any], panel: Panel) -> str:
     notes.append(f"On every set these keep {' and '.join(KEPT)}: {'; '.join(content['keep on every set']) or 'none'}.")
     listed = [f"{name}\n\n{claims_list(of['claims'])}" for name, of in content["sets"].items()]
     return "\n".join([page("Restoration", " ".join(notes), tables), *listed])
-
-
-def lines(rows: Rows, panel: Panel) -> Iterator[list[str]]:
-    yield ["", *map(panel.label, panel.judges)]
-    for method, row in rows.items():
-        yield [method, *(str(row[judge]) for judge in panel.judges)]
 
 
 def draw(path: Path, sets: Mapping[str, Any], methods: Sequence[Method], panel: Panel) -> None:

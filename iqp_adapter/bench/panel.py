@@ -88,12 +88,15 @@ class Panel:
             for name, judge in self.judges.items()
         } | {name: {"skipped": reason} for name, reason in self.skipped.items()}
 
+    def lines(self, rows: Rows) -> list[list[str]]:
+        """The cells of a table: a head, one row for every method, one column for every judge."""
+        head = ["", *map(self.label, self.judges)]
+        return [head, *([name, *(str(row[judge]) for judge in self.judges)] for name, row in rows.items())]
+
     def table(self, title: str, rows: Rows) -> str:
-        """One row for every method, one column for every judge, as Markdown."""
-        lines = [["", *map(self.label, self.judges)]]
-        lines += [[name, *(str(row[judge]) for judge in self.judges)] for name, row in rows.items()]
+        """The same as Markdown, with a title and notes."""
         notes = [NOTE, *(f"Skipped: {name}, {reason}." for name, reason in self.skipped.items())]
-        return f"# {title}\n\n{markdown(lines)}\n\n{' '.join(notes)}\n"
+        return f"# {title}\n\n{markdown(self.lines(rows))}\n\n{' '.join(notes)}\n"
 
 
 def _loaded(protocol: Protocol, device: torch.device) -> Any:

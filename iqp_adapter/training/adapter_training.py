@@ -21,6 +21,7 @@ from ..hosts.wrapped import WrappedHost
 from ..scoring.scorer import Scorer
 from ..store import checkpoint
 from ..store.files import sha256_of
+from .adapter_stages import kind_of_stage
 from .base_run import Folders
 from .config import HOST, AdapterConfig, StageConfig
 from .face_sets import FaceSets
@@ -31,10 +32,6 @@ from .stages import (
     Adaptation,
     CodeDistillation,
     CodeImitation,
-    CodeReward,
-    HostImitation,
-    ImageImitation,
-    ImageReward,
 )
 from .trackers import Tracker
 
@@ -119,13 +116,7 @@ class AdapterTraining(StagedRun):
         return self._made_of
 
     def kind(self, name: str) -> type[Adaptation]:
-        if name == DISTILLATION:
-            return CodeDistillation
-        if name == "reward":
-            return CodeReward if self.model.decides_codes else ImageReward
-        if self.config.learns == HOST:
-            return HostImitation
-        return CodeImitation if self.model.decides_codes else ImageImitation
+        return kind_of_stage(name, self.config.learns, self.model.decides_codes)
 
     def _search_for(self, config: StageConfig) -> CodeSearch:
         return CodeSearch(self.model, self.scorer, CodeDistillation.search_of(config)[0])

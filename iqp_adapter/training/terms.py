@@ -3,24 +3,9 @@
 from __future__ import annotations
 
 from ..native import preset
-from .config import HOST, AdapterConfig, StageConfig, TrainConfig
-from .native_stages import kind_of_stage
-from .stages import (
-    CodeDistillation,
-    CodeImitation,
-    CodeReward,
-    HostImitation,
-    ImageImitation,
-    ImageReward,
-    Stage,
-)
-
-OF_ADAPTERS: dict[str, list[type[Stage]]] = {
-    "imitation": [ImageImitation, CodeImitation],
-    "distillation": [CodeDistillation],
-    "reward": [ImageReward, CodeReward],
-}
-"""The kinds of every stage of adapters; which one it is depends on the host."""
+from . import adapter_stages, native_stages
+from .config import AdapterConfig, StageConfig, TrainConfig
+from .stages import Stage
 
 
 def refuse_unknown_terms(config: TrainConfig | AdapterConfig, source: str) -> None:
@@ -53,10 +38,8 @@ def _check_any(kinds: list[type[Stage]], settings: StageConfig) -> None:
 
 
 def _native(config: TrainConfig, name: str) -> list[type[Stage]]:
-    return [kind_of_stage(name, preset(config.preset, **config.changes), config.optimised)]
+    return [native_stages.kind_of_stage(name, preset(config.preset, **config.changes), config.optimised)]
 
 
 def _of_adapter(config: AdapterConfig, name: str) -> list[type[Stage]]:
-    if name == "imitation" and config.learns == HOST:
-        return [HostImitation]
-    return OF_ADAPTERS[name]
+    return [adapter_stages.kind_of_stage(name, config.learns, decides_codes) for decides_codes in (False, True)]
