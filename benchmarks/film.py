@@ -49,8 +49,8 @@ CENTRE = np.array([224.0, 120.0])
 INNER = np.s_[40:220, 50:206]
 """Rows and columns of the aligned face in which flicker is measured."""
 
-SHOWN = 4
-"""Frames one after the other in the picture, and by how many frames apart."""
+SHOWN, SHOWN_PART = 4, np.s_[66:210, 56:200]
+"""Frames one after the other in the picture and by how many frames apart; rows and columns of them."""
 
 METRICS = ("niqe", "piqe", "iqp-judge")
 
@@ -198,8 +198,8 @@ def markdown(found: dict[str, Any]) -> str:
 
 def strip(path: Path, faces: dict[str, np.ndarray], first: int) -> None:
     """A row for each of some frames, a column for each way."""
-    rows = slice(first, first + SHOWN**2, SHOWN)
-    columns = {name: torch.from_numpy(each[rows]).permute(0, 3, 1, 2).div(255) for name, each in faces.items()}
+    place = (slice(first, first + SHOWN**2, SHOWN), *SHOWN_PART)
+    columns = {name: torch.from_numpy(each[place]).permute(0, 3, 1, 2).div(255) for name, each in faces.items()}
     write_sheet(path, {name: each.clamp(0, 1) for name, each in columns.items()})
 
 

@@ -111,11 +111,16 @@ class Run:
                 self.process.wait()
                 return self
             time.sleep(POLL)
-        self.seconds = time.perf_counter() - self.started
+        self.wait()
         self.seen.append((self.seconds, counted.number(), self.seen[-1][2]))
-        if self.process.returncode != 0:
-            raise RuntimeError(f"iqp restore ended with {self.process.returncode}")
         return self
+
+    def wait(self) -> None:
+        """Raises RuntimeError if it does not succeed."""
+        code = self.process.wait()
+        self.seconds = time.perf_counter() - self.started
+        if code != 0:
+            raise RuntimeError(f"iqp restore ended with {code}")
 
     def to_first(self) -> float:
         """Seconds until the first new result."""
@@ -192,7 +197,7 @@ def several(photos: Path, work: Path, number: int, processes: int, look_at_all: 
     reports = [work / f"report-{processes}-{place}.json" for place in range(processes)]
     runs = [Run(photos, out, report, look_at_all) for report in reports]
     for run in runs:
-        run.watch()
+        run.wait()
     told = [json.loads(report.read_text())["photos"] for report in reports]
     restored = Counter(one["output"] for one in chain(*told) if one["status"] in ("restored", "unchanged"))
     left = [path.name for path in out.iterdir() if path.name.startswith(".") and path.name != RECORD]

@@ -28,7 +28,7 @@ from PIL import Image
 from benchmarks.common.peak_memory import alone, peak_memory
 from benchmarks.common.results import RESULTS, OutOption, provenance, write_json, write_text
 from iqp_adapter.bench.text import table
-from iqp_adapter.store.files import atomic_path
+from iqp_adapter.pictures.plots import save_plot
 
 SMALL, LARGE = (320, 320), (4000, 3000)
 FACE_INSIDE = (64, 0, 384, 320)
@@ -117,7 +117,6 @@ def markdown(series: dict[str, dict[str, Any]]) -> str:
 def draw(series: dict[str, dict[str, Any]], path: Path) -> None:
     """A PNG with one curve for every series."""
     from matplotlib import colormaps
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.5, 4), layout="constrained")
@@ -128,9 +127,7 @@ def draw(series: dict[str, dict[str, Any]], path: Path) -> None:
         axes.plot(counts, [known[str(count)]["peak_MiB"] for count in counts], marker="o", label=name)
     axes.set_ylim(bottom=0)
     figure.legend(loc="outside right upper", fontsize="small")
-    FigureCanvasAgg(figure)
-    with atomic_path(path) as partial_file:
-        figure.savefig(partial_file, dpi=100)
+    save_plot(figure, path, dpi=100)
 
 
 def known_series(path: Path) -> dict[str, dict[str, Any]]:

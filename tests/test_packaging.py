@@ -208,3 +208,11 @@ def test_another_distribution_is_refused(source):
         command, cwd=source, env=os.environ | {"IQP_DISTRIBUTION": "lean"}, capture_output=True, text=True
     )
     assert done.returncode != 0 and "IQP_DISTRIBUTION is 'lean'; set it to core" in done.stderr
+
+
+def test_pages_of_the_interface_are_made_from_docstrings(root, tmp_path):
+    pytest.importorskip("pdoc")
+    bin = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    run(str(root / ".ci" / "docs"), str(tmp_path), cwd=tmp_path, PATH=bin)
+    page = (tmp_path / "iqp_adapter" / "photo.html").read_text(encoding="utf-8")
+    assert "restore_files" in page and "<strong>min_face:</strong>" in page, "arguments are a list"

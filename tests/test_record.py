@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
+from iqp_adapter.pictures.plots import save_plot
 from iqp_adapter.provenance import dataset_hash, environment
 from iqp_adapter.training.dataset import FaceFolder
 from iqp_adapter.training.record import Record, moving_average, write_environment
@@ -63,6 +65,21 @@ def test_curves_draw_every_number(tmp_path):
     with Image.open(record.curves()) as picture:
         assert picture.height > 1.5 * height
     assert sorted(file.name for file in tmp_path.iterdir()) == ["curves.png", "log.jsonl"]
+
+
+def test_a_plot_of_few_colours_looks_as_matplotlib_draws_it(tmp_path):
+    figure = Figure(figsize=(4, 3))
+    axes = figure.add_subplot()
+    for shift in range(8):
+        axes.plot([0, 1], [shift, 1], label=f"line {shift}")
+    axes.legend()
+    figure.savefig(tmp_path / "full.png", dpi=100)
+    few = save_plot(figure, tmp_path / "new" / "few.png", dpi=100)
+    with Image.open(tmp_path / "full.png") as full, Image.open(few) as picture:
+        assert picture.mode == "P" and picture.size == full.size == (400, 300)
+        difference = np.asarray(picture.convert("RGB"), float) - np.asarray(full.convert("RGB"), float)
+    assert np.abs(difference).mean() < 0.2 and np.quantile(np.abs(difference), 0.999) < 20
+    assert few.stat().st_size < 0.6 * (tmp_path / "full.png").stat().st_size
 
 
 def test_curves_of_nothing_and_of_gaps(tmp_path):

@@ -27,7 +27,7 @@ from iqp_adapter.bench.panel import Panel, Scores, mean_scores
 from iqp_adapter.bench.text import table
 from iqp_adapter.core.quality import BEST
 from iqp_adapter.native import IQPFR
-from iqp_adapter.store.files import atomic_path
+from iqp_adapter.pictures.plots import save_plot
 
 DRIVING, SECOND = "iqp-lite", "piqe"
 """By these the dial is followed over all levels: the metric of the condition, and a judge that takes little time."""
@@ -173,7 +173,6 @@ def _seeds(of: Mapping[str, Any]) -> str:
 
 def draw(path: Path, rows: Mapping[str, Any], noise: Mapping[str, Interval] | None, panel: Panel) -> None:
     """A PNG with one plot for every judge: the gains with their intervals."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     lines = list(compared(rows, noise))[::-1]
@@ -187,9 +186,7 @@ def draw(path: Path, rows: Mapping[str, Any], noise: Mapping[str, Interval] | No
         axes.set_yticks(range(len(lines)), [line for line, _ in lines] if place == 1 else [], fontsize=9)
         axes.grid(axis="x", alpha=0.25)
     figure.supxlabel("improvement (positive is better)", fontsize=9)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as partial:
-        FigureCanvasAgg(figure).print_figure(partial, dpi=110, format="png")
+    save_plot(figure, path)
 
 
 if __name__ == "__main__":

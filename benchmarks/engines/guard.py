@@ -23,9 +23,10 @@ import typer
 from PIL import Image
 from torch import Tensor
 
-from benchmarks.common.inputs import Pictures, load_pictures, load_sets
+from benchmarks.common.inputs import Pictures, load_pictures
 from benchmarks.common.judges import panel_of
 from benchmarks.common.results import RESULTS, OutOption, page, provenance, write_json, write_text
+from benchmarks.common.sets import SetsOption, check_sets, load_set, side_of
 from benchmarks.engines.subjects import subject
 from iqp_adapter.bench.curves import dial_result
 from iqp_adapter.bench.intervals import Interval, People
@@ -35,6 +36,7 @@ from iqp_adapter.engines.choice import Way
 from iqp_adapter.engines.eager import Eager
 from iqp_adapter.engines.export import export
 from iqp_adapter.engines.exported import Exported
+from iqp_adapter.engines.formats import NotHereError
 from iqp_adapter.engines.graph import NotExportableError
 from iqp_adapter.pictures import as_pixels
 from iqp_adapter.restorer import Restorer
@@ -76,39 +78,51 @@ class Seen(NamedTuple):
 
 def main(
     subjects: Annotated[list[str], typer.Option("--subject", help='"tiny", or HOST:SIDE:RUN; or several')],
-    faces: Annotated[list[Path], typer.Option(help="folder of aligned faces, named <person>_<take>; or several")],
+    faces: SetsOption,
     calibrate: Annotated[Path, typer.Option(help="folder of other faces, by which int8 finds its ranges")],
-    limit: Annotated[int | None, typer.Option(help="use only so many pictures")] = None,
+    precisions: Annotated[list[str], typer.Option("--precision", help="may be repeated")] = ["fp32", "bf16", "int8"],  # noqa: B006
+    limit: Annotated[int | None, typer.Option(help="use only so many pictures of each set")] = None,
     threads: int = 2,
     out: OutOption = RESULTS / "engines",
 ) -> None:
     """Compares every way with exact torch, and writes which passed."""
+    check_sets(faces)
     torch.set_num_threads(threads)
     panel = panel_of(JUDGES)
     found = json.loads((out / "guard.json").read_text())["subjects"] if (out / "guard.json").exists() else {}
     for name in subjects:
         restorer = subject(name)
-        pictures = first(load_sets(faces, restorer.resolution or 0, seeds=1), limit)
-        result = compared(name, restorer, pictures, panel, calibrate) | {"resolution": restorer.resolution}
+        sets = [first(load_set(folder, side_for(restorer, folder), seeds=1), limit) for folder in faces]
+        ways = [way for way in WAYS if way[1] in precisions]
+        result = compared(name, restorer, sets, panel, calibrate, ways) | {"resolution": restorer.resolution}
         found[restorer.name] = result | {"judges": panel.describe()} | provenance(0, faces)
         write_json(out / "guard.json", {"subjects": found})
     write_text(out / "guard.md", markdown(json.loads((out / "guard.json").read_text())["subjects"], panel))
+
+
+def side_for(restorer: Restorer, folder: Path) -> int:
+    """Pictures are no larger than what the restorer makes, and no larger than their files."""
+    own = side_of(folder, None)
+    return min(own, restorer.resolution or own)
 
 
 def first(pictures: Pictures, limit: int | None) -> Pictures:
     return Pictures(*(part[:limit] for part in (pictures.original, pictures.degraded, pictures.people)))
 
 
-def compared(name: str, restorer: Restorer, pictures: Pictures, panel: Panel, calibrate: Path) -> dict[str, Any]:
+def compared(
+    name: str, restorer: Restorer, sets: Sequence[Pictures], panel: Panel, calibrate: Path, of: Sequence[Way]
+) -> dict[str, Any]:
     """One subject by every way, as differences to exact torch."""
-    people, exact = People(pictures.people), look(restorer, pictures, panel)
+    people = People([person for pictures in sets for person in pictures.people])
+    exact = look(restorer, sets, panel)
     ways: dict[str, Any] = {}
     refused: dict[str, str] = {}
-    for way in WAYS:
+    for way in of:
         try:
             with made(subject(name), way, calibrate) as engine:
-                ways[" ".join(way)] = against(look(engine, pictures, panel), exact, panel, people)
-        except NotExportableError as error:
+                ways[" ".join(way)] = against(look(engine, sets, panel), exact, panel, people)
+        except (NotExportableError, NotHereError) as error:
             refused[" ".join(way)] = str(error)
     values = {judge: people.interval(of) for judge, of in exact.best.items()}
     own = {"best": values, "dial": dials(exact, panel, people), "seconds": exact.seconds}
@@ -136,24 +150,32 @@ def degraded_in(folder: Path, faces: Path, restorer: Restorer) -> Path:
     return folder
 
 
-def look(restorer: Restorer, pictures: Pictures, panel: Panel) -> Seen:
+def look(restorer: Restorer, sets: Sequence[Pictures], panel: Panel) -> Seen:
     """The best quality by every judge, and every level by two."""
     started = time.perf_counter()
-    restored, codes = restored_by(restorer, pictures.degraded, BEST if restorer.takes_quality else None)
-    seconds = (time.perf_counter() - started) / len(restored)
-    best = panel(restored, pictures.original)
+    restored, codes = restored_by(restorer, sets, BEST if restorer.takes_quality else None)
+    seconds = (time.perf_counter() - started) / sum(map(len, restored))
+    best = judged(restored, sets, panel)
     if not restorer.takes_quality:
         return Seen(best, {}, codes, seconds)
-    lower = [restored_by(restorer, pictures.degraded, float(level))[0] for level in LEVELS[:-1]]
-    levels = [panel(each, pictures.original, only=DIALS) for each in lower] + [best]
+    lower = [restored_by(restorer, sets, float(level))[0] for level in LEVELS[:-1]]
+    levels = [judged(each, sets, panel, DIALS) for each in lower] + [best]
     return Seen(best, {judge: np.stack([level[judge] for level in levels]) for judge in DIALS}, codes, seconds)
 
 
-def restored_by(restorer: Restorer, degraded: Tensor, quality: float | None) -> tuple[Tensor, list[Tensor]]:
-    """Pictures (N, 3, R, R), and the codes (N, L) of each codebook, one picture at a time as people have them."""
-    parts = [restorer.restore_with_codes(lq, quality) for lq in degraded.split(1)]
-    books = zip(*(codes for _, codes in parts), strict=True)
-    return torch.cat([restored for restored, _ in parts]), [torch.cat(list(book)) for book in books]
+def restored_by(
+    restorer: Restorer, sets: Sequence[Pictures], quality: float | None
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Each set's pictures (N, 3, R, R), and all codes (M, L) of each codebook; one picture at a time, as people do."""
+    made = [[restorer.restore_with_codes(lq, quality) for lq in pictures.degraded.split(1)] for pictures in sets]
+    books = zip(*(codes for parts in made for _, codes in parts), strict=True)
+    return [torch.cat([restored for restored, _ in parts]) for parts in made], [torch.cat(list(book)) for book in books]
+
+
+def judged(restored: Sequence[Tensor], sets: Sequence[Pictures], panel: Panel, only: Sequence[str] = ()) -> Scores:
+    """Values (M,) of every judge over all sets."""
+    parts = [panel(each, pictures.original, only=only) for each, pictures in zip(restored, sets, strict=True)]
+    return {judge: np.concatenate([part[judge] for part in parts]) for judge in parts[0]}
 
 
 def against(seen: Seen, exact: Seen, panel: Panel, people: People) -> dict[str, Any]:
@@ -203,7 +225,7 @@ def rows(of: Mapping[str, Any], panel: Panel) -> Iterator[list[str]]:
         differences = [shown(found["difference"][judge]) for judge in judges]
         yield [way, *differences, *spearmans(found, dial), codes, "yes" if found["passed"] else "no"]
     for way in of.get("refused", ()):
-        yield [way, "cannot be exported", *("" for _ in [*judges[1:], *dial]), "", "no"]
+        yield [way, "was not run", *("" for _ in [*judges[1:], *dial]), "", "no"]
 
 
 def spearmans(of: Mapping[str, Any], dial: Sequence[str]) -> list[str]:

@@ -37,8 +37,8 @@ from iqp_adapter.core.codes import Codes, Optimisation, best_of, optimise
 from iqp_adapter.core.flags import fixed
 from iqp_adapter.degradations.face import Degradation
 from iqp_adapter.hosts.codes import HostCodes
+from iqp_adapter.pictures.plots import save_plot
 from iqp_adapter.scoring.scorer import reward_of
-from iqp_adapter.store.files import atomic_path
 
 DRIVING = JUDGES[0]
 STEPS, DISCRETE, DRAWN, CONTINUOUS, SAMPLES = [5, 10, 20, 40], [0.3], [0.3], [0.03], [4, 16]
@@ -207,7 +207,6 @@ def table(rows: list[dict[str, Any]], equal: dict[float, dict[str, dict[str, flo
 
 def draw(path: Path, rows: list[dict[str, Any]], panel: Panel) -> None:
     """One panel a judge: its gain against the rise of the metric that is optimised, one line a way."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     others = [name for name in panel.judges if name != DRIVING]
@@ -221,8 +220,7 @@ def draw(path: Path, rows: list[dict[str, Any]], panel: Panel) -> None:
         axes.set_title(f"gain in {name}", fontsize=10, loc="left")
         axes.set_xlabel(f"rise of {DRIVING}", fontsize=9)
     axes.legend(fontsize=8)
-    with atomic_path(path) as partial:
-        FigureCanvasAgg(figure).print_figure(partial, dpi=110, format="png")
+    save_plot(figure, path)
 
 
 def astronaut(model: iqp.WrappedHost, search: Search, reward: Reward) -> dict[str, Tensor]:

@@ -40,7 +40,7 @@ from iqp_adapter.bench.claims import claims_list
 from iqp_adapter.bench.intervals import People
 from iqp_adapter.bench.panel import NOTE, Panel, Rows, Scores, summary
 from iqp_adapter.native import IQPFR
-from iqp_adapter.store.files import atomic_path
+from iqp_adapter.pictures.plots import save_plot
 
 KEPT = ("psnr", "fsim")
 """Judges by which a restoration must not fall below its input."""
@@ -184,7 +184,6 @@ def markdown(content: Mapping[str, Any], panel: Panel) -> str:
 
 def draw(path: Path, sets: Mapping[str, Any], methods: Sequence[Method], panel: Panel) -> None:
     """A PNG with one plot for every judge: gain over the input by fidelity, one line for each model on each set."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.6 * len(panel.judges), 3.4), layout="constrained")
@@ -201,9 +200,7 @@ def draw(path: Path, sets: Mapping[str, Any], methods: Sequence[Method], panel: 
         axes.set_xlabel("fidelity", fontsize=9)
         axes.grid(alpha=0.25)
     figure.axes[0].legend(fontsize=7)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as unfinished:
-        FigureCanvasAgg(figure).print_figure(unfinished, dpi=110, format="png")
+    save_plot(figure, path)
 
 
 if __name__ == "__main__":

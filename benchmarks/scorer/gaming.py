@@ -31,11 +31,11 @@ from benchmarks.scorer.raising import Reward
 from iqp_adapter.bench.intervals import People, person_of
 from iqp_adapter.bench.panel import Panel, Scores
 from iqp_adapter.bench.text import table as markdown
+from iqp_adapter.pictures.plots import save_plot
 from iqp_adapter.restorer import Restorer
 from iqp_adapter.scoring.ensemble import Mean
 from iqp_adapter.scoring.scales import scales_in, stored_scales
 from iqp_adapter.scoring.scorer import Scorer
-from iqp_adapter.store.files import atomic_path
 
 JUDGES = ("iqp-judge", "piqe", "niqe@512", "identity", "perceptual-lite2", "psnr")
 STEPS = (1, 2, 4, 8)
@@ -174,7 +174,6 @@ def report(paths: dict[str, dict[str, list[dict[str, Any]]]], panel: Panel, name
 
 def draw(path: Path, paths: dict[str, dict[str, list[dict[str, Any]]]], panel: Panel) -> None:
     """One panel a judge: its gain against the share of identity that is lost, one line a reward and way."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     shown = ["reward", *(name for name in panel.judges if name != "identity")]
@@ -191,8 +190,7 @@ def draw(path: Path, paths: dict[str, dict[str, list[dict[str, Any]]]], panel: P
         axes.set_xlabel("identity lost", fontsize=9)
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
-    with atomic_path(path) as partial:
-        FigureCanvasAgg(figure).print_figure(partial, dpi=110, format="png")
+    save_plot(figure, path)
 
 
 if __name__ == "__main__":

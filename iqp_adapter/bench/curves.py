@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..store.files import atomic_path
+from ..pictures.plots import save_plot
 from .intervals import Interval, People, interval, spearman
 from .panel import Panel
 from .text import table
@@ -50,7 +50,6 @@ class DialCurves(NamedTuple):
 
     def draw(self, path: Path) -> None:
         """A PNG with one plot for every judge: level means with their intervals over people."""
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
         rows = math.ceil(len(self.means) / 3)
@@ -63,8 +62,7 @@ class DialCurves(NamedTuple):
             axes.set_title(self.panel.label(name), fontsize=10, loc="left")
             axes.set_xlabel("quality asked for", fontsize=9)
             axes.grid(alpha=0.25)
-        with atomic_path(path) as partial:
-            FigureCanvasAgg(figure).print_figure(partial, dpi=110, format="png")
+        save_plot(figure, path)
 
 
 def dial_curves(levels: np.ndarray, values: Mapping[str, np.ndarray], people: People, panel: Panel) -> DialCurves:

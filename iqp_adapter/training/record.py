@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from ..pictures.plots import save_plot
 from ..provenance import environment
 from ..store.files import atomic_path
 from ..store.reading import json_file, json_text
@@ -57,7 +58,6 @@ class Record:
         Args:
             name: of the picture, without suffix.
         """
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
         series = _series(self.rows())
@@ -66,9 +66,7 @@ class Record:
         figure = Figure(figsize=(4.6 * columns, 2.9 * lines), layout="constrained")
         for place, (title, (steps, values)) in enumerate(series.items(), start=1):
             _panel(figure.add_subplot(lines, columns, place), title, steps, values)
-        with atomic_path(self.folder / f"{name}.png") as path:
-            FigureCanvasAgg(figure).print_figure(path, dpi=110, format="png")
-        return self.folder / f"{name}.png"
+        return save_plot(figure, self.folder / f"{name}.png")
 
     def grid(self, name: str, rows: Sequence[Tensor], labels: Sequence[str]) -> Path:
         """Saves a picture with one labelled row for each batch of images.
