@@ -45,6 +45,19 @@ def test_a_log_is_continued_and_resuming_drops_later_rows(tmp_path):
     assert resumed.rows()[4] == {"step": 5, "l1": 0.5}
 
 
+def test_times_are_summed_without_steps_that_were_lost(tmp_path):
+    record = Record(tmp_path)
+    assert record.seconds() == 0
+    for step in (10, 20, 30):
+        record.took(step, step / 10)
+    with record.times.open("a") as file:
+        file.write('{"step": 40, "sec')
+    assert Record(tmp_path).seconds() == 6
+    record = Record(tmp_path, resume_at=20)
+    record.took(30, 0.5)
+    assert record.seconds() == 3.5
+
+
 @pytest.mark.parametrize("torn", [b'{"step": 3, "l1": 0.', b'{"step": 3, "l1": "\xc3'])
 def test_a_row_torn_by_a_crash_is_dropped(tmp_path, torn):
     log = filled(tmp_path, 2).log

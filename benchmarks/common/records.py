@@ -1,4 +1,4 @@
-"""Copies the records of a training run: settings, log and curves of every stage, without weights.
+"""Copies the records of a training run: settings, log and curves of every stage, without weights, and its hours.
 
 python -m benchmarks.common.records --run RUN -o RECORDS
 
@@ -13,16 +13,23 @@ from typing import Annotated
 
 import typer
 
+from benchmarks.common.results import write_json
+from iqp_adapter.training.record import Record
+
 RECORD = ("log.jsonl", "curves.png", "environment.json")
 
 
 def copy_records(run: Path, out: Path) -> None:
-    """The records of every stage below a folder, each in its place."""
+    """The records of every stage below a folder, each in its place, and the hours of each stage as `hours.json`."""
+    hours = {}
     for log in sorted(run.rglob("log.jsonl")):
         folder = out / log.parent.relative_to(run)
         folder.mkdir(parents=True, exist_ok=True)
         for name in RECORD:
             shutil.copy(log.parent / name, folder / name)
+        if seconds := Record(log.parent).seconds():
+            hours[str(log.parent.relative_to(run))] = seconds / 3600
+    write_json(out / "hours.json", hours)
 
 
 def main(

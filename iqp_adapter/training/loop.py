@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -79,6 +80,7 @@ class Loop:
         Raises:
             FloatingPointError: where losses, gradients or weights are not finite any more; the checkpoint stays.
         """
+        self.since = time.perf_counter()
         window: dict[str, list[Tensor]] = {}
         batches = self.batches(self.step)
         while self.step < self.config.steps:
@@ -128,6 +130,7 @@ class Loop:
             self._row(self.record, {name: float(torch.stack(values).mean()) for name, values in window.items()})
             window.clear()
         if self.step % self.pace.save == 0 or last:
+            self._note_time(self.record)
             self._save()
         if self.step % self.pace.watch == 0 or last:
             self._draw(self.record)
@@ -148,6 +151,11 @@ class Loop:
         """Adds a row to the log, and to trackers where there are some."""
         record.row(self.step, values)
         self.accelerator.log(values, step=self.step)
+
+    def _note_time(self, record: Record) -> None:
+        now = time.perf_counter()
+        record.took(self.step, now - self.since)
+        self.since = now
 
     def _save(self) -> None:
         """Replaces the checkpoint, unless training has gone wrong since."""

@@ -1,4 +1,4 @@
-"""The record of a training run: log, loss curves and sample grids, and the environment that it ran in."""
+"""The record of a training run: log, times, loss curves and sample grids, and the environment that it ran in."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from ..store.reading import json_file, json_text
 
 
 class Record:
-    """Writes `log.jsonl`, `curves.png` and sample grids into one folder.
+    """Writes `log.jsonl`, `times.jsonl`, `curves.png` and sample grids into one folder.
 
-    A row is one line of the log; a crash loses at most the row that is being written.
+    A row is one line of a file; a crash loses at most the row that is being written.
 
     Args:
         folder: created if it is missing; new rows are added to an existing log.
@@ -31,24 +31,28 @@ class Record:
     def __init__(self, folder: str | Path, resume_at: int | None = None) -> None:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.log = self.folder / "log.jsonl"
-        if self.log.exists():
-            _drop_torn_line(self.log)
-        if resume_at is not None:
-            self._rewind(resume_at)
+        self.log, self.times = self.folder / "log.jsonl", self.folder / "times.jsonl"
+        for file in (self.log, self.times):
+            if file.exists():
+                _drop_torn_line(file)
+            if resume_at is not None:
+                _rewind(file, resume_at)
 
     def row(self, step: int, values: Mapping[str, float | str | None]) -> None:
         """Adds one row. Numbers are rounded to six digits; one that is not finite becomes null."""
-        line = json.dumps({"step": step} | {name: _plain(value) for name, value in values.items()}) + "\n"
-        with self.log.open("ab", buffering=0) as log:
-            log.write(line.encode())
+        _add(self.log, {"step": step} | {name: _plain(value) for name, value in values.items()})
+
+    def took(self, step: int, seconds: float) -> None:
+        """Notes how long the steps since the last note took."""
+        _add(self.times, {"step": step, "seconds": round(seconds, 3)})
 
     def rows(self) -> list[dict[str, Any]]:
-        """All rows, in the order in which they were added; a line that is damaged is left out."""
-        if not self.log.exists():
-            return []
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return [row for line in lines if (row := _row(line)) is not None]
+        """All rows of the log, in the order in which they were added; a line that is damaged is left out."""
+        return _rows(self.log)
+
+    def seconds(self) -> float:
+        """How long all steps took, without those that were lost with a process."""
+        return sum(row.get("seconds", 0.0) for row in _rows(self.times))
 
     def curves(self, name: str = "curves") -> Path:
         """Draws one panel for each column of numbers in the log, and its moving average if the log is long.
@@ -85,11 +89,6 @@ class Record:
         with atomic_path(self.folder / f"{name}.png") as path:
             picture.save(path, format="PNG")
         return self.folder / f"{name}.png"
-
-    def _rewind(self, step: int) -> None:
-        rows = [row for row in self.rows() if row["step"] <= step]
-        with atomic_path(self.log) as path:
-            path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def write_environment(folder: Path, config: Any, stage: Any, data: Mapping[str, Any], step: int) -> Path:
@@ -138,6 +137,24 @@ def moving_average(values: np.ndarray, window: float) -> np.ndarray:
             average = average + (value - average) / min(count, window) if count > 1 else value
         result[i] = average
     return result
+
+
+def _add(file: Path, row: Mapping[str, Any]) -> None:
+    with file.open("ab", buffering=0) as lines:
+        lines.write((json.dumps(row) + "\n").encode())
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    if not file.exists():
+        return []
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    return [row for line in lines if (row := _row(line)) is not None]
+
+
+def _rewind(file: Path, step: int) -> None:
+    rows = [row for row in _rows(file) if row["step"] <= step]
+    with atomic_path(file) as path:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def _plain(value: float | str | None) -> float | str | None:
