@@ -35,7 +35,10 @@ def project(core: Message) -> str:
     }
     lines = ["[build-system]", 'requires = ["setuptools>=64"]', 'build-backend = "setuptools.build_meta"']
     lines += ["[project]", *(f"{key} = {json.dumps(value)}" for key, value in entries.items())]
-    lines += [f"authors = [{{name = {json.dumps(core['Author'])}}}]", "[project.optional-dependencies]"]
+    urls = [one.split(", ", 1) for one in core.get_all("Project-URL", [])]
+    lines += [f"authors = [{{name = {json.dumps(core['Author'])}}}]"]
+    lines += ["[project.urls]", *(f"{json.dumps(name)} = {json.dumps(url)}" for name, url in urls)]
+    lines += ["[project.optional-dependencies]"]
     lines += [f"{extra} = {json.dumps(needed)}" for extra, needed in needs.items()]
     return "\n".join([*lines, "[tool.setuptools]", "packages = []", ""])
 
