@@ -243,6 +243,7 @@ class TestDesigns:
                 key for key in ("scale_knots", "optimised", "metric") if getattr(mine, key) != getattr(base, key)
             }
             differ |= {"drop"} if mine.stages != base.stages else set()
+            differ |= {"pooled"} if design.pooled else set()
             assert len(differ) == 1, name
 
     def test_their_design_takes_all_differences(self):
@@ -266,6 +267,15 @@ class TestDesigns:
 
         with pytest.raises(typer.BadParameter, match="no design 'mapp'; choose from ours, map"):
             train_design.main(tmp_path, [tmp_path], "mapp")
+
+    def test_pooled_sets_are_one_folder_that_can_be_made_again(self, tmp_path):
+        for name in ("one", "other"):
+            (tmp_path / name).mkdir()
+            Image.new("RGB", (64, 64)).save(tmp_path / name / f"{name}_1.png")
+        for _ in range(2):
+            folder = train_design.pooled([tmp_path / "one", tmp_path / "other"], tmp_path / "run" / "pooled")
+            assert sorted(path.name for path in folder.iterdir()) == ["one_1.png", "other_1.png"]
+            assert (folder / "one_1.png").read_bytes() == (tmp_path / "one" / "one_1.png").read_bytes()
 
     @pytest.mark.slow
     def test_designs_train_and_are_compared(self, monkeypatch, tmp_path):

@@ -104,7 +104,8 @@ def run(tmp_path):
 
 
 def test_a_host_learns_until_dev_stops_improving_and_the_best_one_is_taken(run, monkeypatch):
-    monkeypatch.setattr(course.time, "perf_counter", count(0, 60.0).__next__)  # a part of the course takes a minute
+    clock = SimpleNamespace(perf_counter=count(0, 60.0).__next__)  # a part of the course takes a minute
+    monkeypatch.setattr(course, "time", clock)
     pace = course.Course(every=2, patience=3, budget=100, batch=2)
     best = pace.learned(run, "wanders", Wanders)
     rows = Record(run.folder / "wanders" / "dev").rows()

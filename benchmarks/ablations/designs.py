@@ -51,6 +51,7 @@ class Design:
         base: the design that it differs from in one thing.
         own: the first stage that it trains itself; it has the stages before from `base`.
         last: the last stage that it trains.
+        pooled: whether all pictures are one set, so that quality counts among all of them.
     """
 
     changes: dict[str, Any] = field(default_factory=dict)
@@ -59,6 +60,7 @@ class Design:
     base: str = OURS
     own: int = FIRST
     last: int = len(STAGES)
+    pooled: bool = False
 
 
 MAP = {"injection": "score_map"}
@@ -79,6 +81,7 @@ DESIGNS = {
     "latent": Design(settings=LATENT, own=3),
     "map-latent": Design(MAP, LATENT, base="map", own=3),
     "no-any": Design(drop=0.0, own=2),
+    "pooled": Design(pooled=True),
     "theirs": Design(MAP | SUM | ZERO | MINMAX, LATENT | {"scale_knots": 2}, drop=0.0),
     "ensemble": Design(settings={"metric": "mean(iqp-lite, piqe)"}, own=2, last=2),
 }

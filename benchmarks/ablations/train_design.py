@@ -16,6 +16,7 @@ import typer
 
 from benchmarks.ablations.designs import DESIGNS, FIRST, OURS, config_of
 from benchmarks.ablations.train_variant import adopt, trained
+from iqp_adapter.store.files import list_images
 from iqp_adapter.training.base_run import SCALE
 from iqp_adapter.training.native_training import NativeTraining
 
@@ -28,11 +29,24 @@ def train(run: Path, name: str, seed: int, hq: list[Path], until: int, longer: f
         return done
     if design.own > FIRST:
         adopt(train(run, design.base, seed, hq, design.own - 1, longer), folder)
-    share_scale(run, name, seed)
+    if design.pooled:
+        hq = [pooled(hq, run / "pooled")]
+    else:
+        share_scale(run, name, seed)
     training = NativeTraining(config_of(name, seed, longer), hq, folder)
     for stage in range(design.own, until + 1):
         trained(training, f"stage{stage}")
     return done
+
+
+def pooled(folders: list[Path], folder: Path) -> Path:
+    """A folder with links to all pictures of several."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for picture in list_images(folders):
+        link = folder / picture.name
+        if not link.is_symlink():
+            link.symlink_to(picture.resolve())
+    return folder
 
 
 def share_scale(run: Path, name: str, seed: int) -> None:
