@@ -11,6 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
+from benchmarks.common.records import copy_records
 from iqp_adapter.pictures.plots import save_plot
 from iqp_adapter.provenance import dataset_hash, environment
 from iqp_adapter.training.dataset import FaceFolder
@@ -101,6 +102,18 @@ def test_curves_of_nothing_and_of_gaps(tmp_path):
     for step in range(200):
         record.row(step, {"gan": None if step < 100 else 1.0})
     assert record.curves().exists()
+
+
+def test_records_of_a_run_are_copied_with_hours_and_logs_beside_its_stages(tmp_path):
+    stage, beside = filled(tmp_path / "run" / "stage1"), filled(tmp_path / "run" / "dev")
+    stage.curves()
+    stage.took(100, 1800)
+    (stage.folder / "step_000100.png").write_bytes(b"faces")
+    copy_records(tmp_path / "run", tmp_path / "out")
+    copied = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert copied == {"stage1/log.jsonl", "stage1/curves.png", "dev/log.jsonl", "hours.json"}
+    assert json.loads((tmp_path / "out" / "hours.json").read_text()) == {"stage1": 0.5}
+    assert (tmp_path / "out" / "dev" / "log.jsonl").read_bytes() == beside.log.read_bytes()
 
 
 def test_moving_average():

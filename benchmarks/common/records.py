@@ -25,8 +25,9 @@ def copy_records(run: Path, out: Path) -> None:
     for log in sorted(run.rglob("log.jsonl")):
         folder = out / log.parent.relative_to(run)
         folder.mkdir(parents=True, exist_ok=True)
-        for name in RECORD:
-            shutil.copy(log.parent / name, folder / name)
+        for file in (log.parent / name for name in RECORD):
+            if file.exists():  # a log beside the stages has no more
+                shutil.copy(file, folder)
         if seconds := Record(log.parent).seconds():
             hours[str(log.parent.relative_to(run))] = seconds / 3600
     write_json(out / "hours.json", hours)

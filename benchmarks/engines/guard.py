@@ -111,14 +111,14 @@ def first(pictures: Pictures, limit: int | None) -> Pictures:
 
 
 def compared(
-    name: str, restorer: Restorer, sets: Sequence[Pictures], panel: Panel, calibrate: Path, of: Sequence[Way]
+    name: str, restorer: Restorer, sets: Sequence[Pictures], panel: Panel, calibrate: Path, asked: Sequence[Way]
 ) -> dict[str, Any]:
     """One subject by every way, as differences to exact torch."""
     people = People([person for pictures in sets for person in pictures.people])
     exact = look(restorer, sets, panel)
     ways: dict[str, Any] = {}
     refused: dict[str, str] = {}
-    for way in of:
+    for way in asked:
         try:
             with made(subject(name), way, calibrate) as engine:
                 ways[" ".join(way)] = against(look(engine, sets, panel), exact, panel, people)
