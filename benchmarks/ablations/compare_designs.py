@@ -184,6 +184,7 @@ def draw(path: Path, rows: Mapping[str, Any], noise: Mapping[str, Interval] | No
         axes.axvline(0, color="grey", linewidth=0.8)
         axes.set_title(panel.label(judge), fontsize=10)
         axes.set_yticks(range(len(lines)), [line for line, _ in lines] if place == 1 else [], fontsize=9)
+        axes.set_ylim(-0.5, len(lines) - 0.5)
         axes.grid(axis="x", alpha=0.25)
     figure.supxlabel("improvement (positive is better)", fontsize=9)
     save_plot(figure, path)

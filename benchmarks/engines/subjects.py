@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import iqp_adapter as iqp
-from benchmarks.hosts.adapt import load_host
+from benchmarks.hosts.small import load_host
 from iqp_adapter.restorer import Restorer
 
 ADAPTER = "reward-0/reward/model"

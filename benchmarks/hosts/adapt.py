@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from benchmarks.common.filtering import BetterHalf
 from benchmarks.hosts import small
 from benchmarks.hosts.recipes import RECIPES, Adapted, Further
+from benchmarks.hosts.small import load_host
 from benchmarks.hosts.stages import HostStage
 from benchmarks.hosts.train import shares_of
 from iqp_adapter.cli.train import training_progress
@@ -74,14 +75,6 @@ class Filtering(BetterHalf, FineTuning):
     """The same on the better half of every batch, which is twice as large."""
 
 
-def load_host(name: str, run: Path, folder: str = "", side: int = small.RESOLUTION) -> nn.Module:
-    """A trained small host, in eval mode and rounded to half precision; with `folder`, the host of a variant."""
-    host = getattr(small, name)(side)
-    _, state = checkpoint.load(run / (folder or name) / "model")
-    checkpoint.load_strict(host, {key: value.float() for key, value in state.items()}, source=str(run))
-    return host.half().float().eval()
-
-
 def spec_of(name: str, host: nn.Module, side: int) -> HostSpec:
     """What is known of a host; of one that no file describes, only the side at which it was trained."""
     return hosts()[name] if name in hosts() else described(host, first_output, Sizes(side))
@@ -129,12 +122,13 @@ def main(
     side: Annotated[int, typer.Option(help="of the host's pictures, in pixels")] = small.RESOLUTION,
     watch: Annotated[list[Path], typer.Option(help="folder of faces for the grids; may be repeated")] = [],  # noqa: B006
     workers: Annotated[int, typer.Option(help="processes that prepare pictures")] = 0,
+    precision: str = "bf16",
 ) -> None:
     network, recipe, started = load_host(host, run, side=side), RECIPES[variant], time.perf_counter()
     out, spec = run / folder_of(variant, block, seed), spec_of(host, network, side)
     take_scale(run, out)
     settings: dict[str, Any] = {"seed": seed, "degradation": small.DEGRADATION, "shares": shares_of(hq)}
-    settings |= {"workers": workers, "watch_every": 500}
+    settings |= {"workers": workers, "watch_every": 500, "precision": precision}
     if isinstance(recipe, Adapted):
         features = spec.codes(network) if spec.codes else None
         more = recipe.settings(steps, block, features and features.features)

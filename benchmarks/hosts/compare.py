@@ -24,8 +24,9 @@ from benchmarks.common.results import RESULTS, OutOption, page, provenance, writ
 from benchmarks.common.sets import SetsOption, check_sets, set_name
 from benchmarks.common.sheets import write_sheet
 from benchmarks.hosts import small
-from benchmarks.hosts.adapt import TIMES, example_of, load_host
+from benchmarks.hosts.adapt import TIMES, example_of
 from benchmarks.hosts.recipes import RECIPES, Adapted, Further
+from benchmarks.hosts.small import load_host
 from benchmarks.native.dial import LEVELS
 from iqp_adapter.bench.curves import DialCurves, dial_curves
 from iqp_adapter.bench.intervals import People

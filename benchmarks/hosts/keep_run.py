@@ -16,9 +16,10 @@ from typing import Annotated
 import typer
 
 from benchmarks.common.records import copy_records
-from benchmarks.hosts.adapt import load_host, vqgan_of
+from benchmarks.hosts.adapt import vqgan_of
 from benchmarks.hosts.compare import recipes_in
 from benchmarks.hosts.recipes import Adapted
+from benchmarks.hosts.small import load_host
 from iqp_adapter.store import checkpoint
 
 

@@ -28,8 +28,8 @@ from benchmarks.common.judges import panel_of
 from benchmarks.common.results import RESULTS, OutOption, provenance, write_json, write_text
 from benchmarks.common.sheets import write_sheet
 from benchmarks.hosts import small
-from benchmarks.hosts.adapt import load_host
 from benchmarks.hosts.compare import JUDGES
+from benchmarks.hosts.small import load_host
 from iqp_adapter.bench.intervals import People
 from iqp_adapter.bench.panel import Panel, Scores
 from iqp_adapter.bench.text import table as markdown

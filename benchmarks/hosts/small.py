@@ -1,23 +1,25 @@
-"""Small hosts of the real classes, as data: their sizes and the degradation of their inputs.
+"""Small hosts of the real classes: their sizes, the degradation of their inputs, and those that were trained.
 
 We could not download the official weights, so we trained small versions of the real architectures.
 """
 
 from __future__ import annotations
 
-from math import log2
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from iqp_adapter.compat import make_importable
+from iqp_adapter.store import checkpoint
 
 RESOLUTION = 256
 """Side of the pictures, unless another one is asked for."""
 
-FORMER = 128
-"""Side of the hosts before, whose weights are in the history; each code covers 8 x 8 px there."""
+HALF = 128
+"""Side of hosts that others grow from; each code covers 8 x 8 px there."""
 
 DEGRADATION: dict[str, Any] = {
     "kernel_size": 21,
@@ -30,16 +32,19 @@ DEGRADATION: dict[str, Any] = {
 GRID = 16
 """Side of the grid of codes, whatever the side of the pictures."""
 
-CODES = {FORMER: 512, RESOLUTION: 1024}
-"""Entries of a codebook by the side of the pictures; 1,024 as in the released hosts."""
+CODES = 512
+"""Entries of a codebook; half of the released hosts'."""
 
 BASE = 32
 """Channels at full size; a quarter of the released hosts' where they have 128."""
 
 
-def multiples(side: int) -> tuple[int, ...]:
-    """Channels of every level down to the grid, in units of `BASE`: (1, 2, 2, 4) at 128 px, one 4 more at 256 px."""
-    return (1, 2, 2, *(4,) * (int(log2(side // GRID)) - 2))
+MULTIPLES = {HALF: (1, 2, 2, 4), RESOLUTION: (1, 1, 2, 2, 4)}
+"""Channels of every level down to the grid, in units of `BASE`, by the side of the pictures.
+
+A host of 256 px is one of 128 px with a level more at full size. Few channels lie there, where most time goes: a
+training step takes less than half of that with (1, 2, 2, 4, 4).
+"""
 
 
 def restoreformer(side: int = RESOLUTION) -> nn.Module:
@@ -48,10 +53,10 @@ def restoreformer(side: int = RESOLUTION) -> nn.Module:
     from gfpgan.archs.restoreformer_arch import RestoreFormer
 
     return RestoreFormer(
-        n_embed=CODES[side],
+        n_embed=CODES,
         embed_dim=64,
         ch=BASE,
-        ch_mult=multiples(side),
+        ch_mult=MULTIPLES[side],
         num_res_blocks=1,
         attn_resolutions=(GRID,),
         resolution=side,
@@ -78,15 +83,15 @@ def codeformer(side: int = RESOLUTION) -> nn.Module:
     """spandrel's class, assembled at a size that its constructor does not offer."""
     from spandrel_extra_arches.architectures.CodeFormer.__arch import codeformer as theirs
 
-    scales = multiples(side)
+    scales = MULTIPLES[side]
     host = theirs.CodeFormer.__new__(theirs.CodeFormer)
     theirs.VQAutoEncoder.__init__(
-        host, side, BASE, list(scales), "nearest", res_blocks=1, attn_resolutions=[GRID], codebook_size=CODES[side]
+        host, side, BASE, list(scales), "nearest", res_blocks=1, attn_resolutions=[GRID], codebook_size=CODES
     )
     layers = (theirs.TransformerSALayer(WIDTH, HEADS, 2 * WIDTH, dropout=0.0) for _ in range(LAYERS))
     host.position_emb, host.feat_emb = nn.Parameter(torch.zeros(GRID**2, WIDTH)), nn.Linear(256, WIDTH)
     host.ft_layers = nn.Sequential(*layers)
-    host.idx_pred_layer = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, CODES[side], bias=False))
+    host.idx_pred_layer = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, CODES, bias=False))
     fused = {str(GRID << level): level for level in range(1, len(scales) - 1)}  # all but the grid and the full size
     host.connect_list = list(fused)
     host.channels = {name: BASE * scales[-1 - level] for name, level in fused.items()}
@@ -114,3 +119,20 @@ def nafnet(side: int = RESOLUTION) -> nn.Module:
     from spandrel.architectures.NAFNet.__arch.NAFNet_arch import NAFNet
 
     return NAFNet(width=24, enc_blk_nums=[1, 1, 1, 2], middle_blk_num=2, dec_blk_nums=[1, 1, 1, 1])
+
+
+HOSTS: dict[str, Callable[[int], nn.Module]] = {
+    "codeformer": codeformer,
+    "restoreformer": restoreformer,
+    "gfpgan": gfpgan,
+    "iqpfr": iqpfr,
+    "nafnet": nafnet,
+}
+
+
+def load_host(name: str, run: Path, folder: str = "", side: int = RESOLUTION) -> nn.Module:
+    """A trained small host, in eval mode and rounded to half precision; with `folder`, the host of a variant."""
+    host = HOSTS[name](side)
+    _, state = checkpoint.load(run / (folder or name) / "model")
+    checkpoint.load_strict(host, {key: value.float() for key, value in state.items()}, source=str(run))
+    return host.half().float().eval()

@@ -26,7 +26,6 @@ class HostStage(Stage):
     """
 
     term_names = ("l1", "perceptual")
-    memory_format = torch.contiguous_format
     learning: tuple[str, ...] = ("",)
 
     def __init__(self, config: StageConfig, perceptual: nn.Module, host: nn.Module):
@@ -45,7 +44,7 @@ class HostStage(Stage):
 
     def made(self, host: nn.Module, batch: Batch) -> Tensor:
         """What a host makes of a batch, in about [0, 1]."""
-        return to_unit(symmetric(host, batch.lq.contiguous())[0])
+        return to_unit(symmetric(host, batch.lq)[0])
 
     def updates(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
         yield "host", self.pictures(self.made(self.host, batch), batch.hq)
@@ -58,13 +57,17 @@ class Plain(HostStage):
     """A host that works in [0, 1] learns from scratch. Terms: l1, perceptual."""
 
     def made(self, host: nn.Module, batch: Batch) -> Tensor:
-        return host(batch.lq.contiguous())
+        return host(batch.lq)
 
 
 class Steered(HostStage):
     """A GFPGAN that learns from scratch. Terms: l1, perceptual, and l1 of the smaller pictures of its U-Net."""
 
     term_names = ("l1", "perceptual", "pyramid")
+    memory_format = torch.contiguous_format  # its convolutions view what they are given
+
+    def made(self, host: nn.Module, batch: Batch) -> Tensor:
+        return super().made(host, batch._replace(lq=batch.lq.contiguous()))
 
     def updates(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
         restored, smaller = symmetric(self.host, batch.lq.contiguous(), return_rgb=True, randomize_noise=False)
@@ -162,7 +165,7 @@ class Dictionary(Quantising):
     learning = ("encoder", "quantize", "generator")
 
     def made(self, host: Any, batch: Batch) -> Tensor:
-        return to_unit(host.generator(host.quantize(host.encoder(2 * batch.hq.contiguous() - 1))[0]))
+        return to_unit(host.generator(host.quantize(host.encoder(2 * batch.hq - 1))[0]))
 
 
 class Prediction(HostStage):
@@ -181,7 +184,7 @@ class Prediction(HostStage):
 
     def updates(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
         codes, wanted = self.wanted(batch.hq)
-        feature = self.host.encoder(2 * batch.lq.contiguous() - 1)
+        feature = self.host.encoder(2 * batch.lq - 1)
         logits = self.logits(feature)
         yield (
             "host",
@@ -194,7 +197,7 @@ class Prediction(HostStage):
 
     @torch.no_grad()
     def wanted(self, hq: Tensor) -> tuple[Tensor, Tensor]:
-        feature = self.encoder(2 * hq.contiguous() - 1).float()
+        feature = self.encoder(2 * hq - 1).float()
         quantised, _, info = self.host.quantize(feature)
         return info["min_encoding_indices"].reshape(len(hq), -1), quantised
 
@@ -231,4 +234,4 @@ class Fusion(HostStage):
                 nn.init.zeros_(last.bias)
 
     def made(self, host: nn.Module, batch: Batch) -> Tensor:
-        return to_unit(symmetric(host, batch.lq.contiguous(), weight=1.0)[0])
+        return to_unit(symmetric(host, batch.lq, weight=1.0)[0])

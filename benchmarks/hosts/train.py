@@ -3,15 +3,17 @@
 python -m benchmarks.hosts.train --host codeformer --hq FACES/train --hq PORTRAITS/train --watch FACES/dev \
     --watch PORTRAITS/dev -o RUN
 
-Each stage learns until its loss on the watched pictures has not improved for an hour of training. The same command
-continues an interrupted run. Differs from the papers: there is no adversary, and a RestoreFormer learns in one stage
-from scratch instead of from a dictionary of good faces.
+Each stage learns until its loss on the watched pictures has not improved for an hour of training. With `--half RUN` a
+RestoreFormer grows from one that was trained with `--side 128`. The same command continues an interrupted run. Differs
+from the papers: there is no adversary, and a RestoreFormer learns in one stage from scratch instead of from a
+dictionary of good faces.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -20,6 +22,7 @@ from torch import nn
 
 from benchmarks.hosts import small
 from benchmarks.hosts.course import Course
+from benchmarks.hosts.growing import grown
 from benchmarks.hosts.stages import (
     Dictionary,
     Fusion,
@@ -37,6 +40,7 @@ from iqp_adapter.training.native_training import NativeTraining
 
 PICTURES = {"l1": 10.0, "perceptual": 0.15}
 SCRATCH = StageConfig(steps=1, batch=8, rate=5e-4, ema=0.998, weights={**PICTURES, "codebook": 0.25})
+GROWN = replace(SCRATCH, options={"continuous": 0})
 STEERED = StageConfig(steps=1, batch=8, rate=5e-4, ema=0.998, weights={**PICTURES, "pyramid": 5.0})
 PLAIN = StageConfig(steps=1, batch=8, rate=5e-4, ema=0.998, weights=PICTURES)
 DICTIONARY = StageConfig(steps=1, batch=8, rate=5e-4, ema=0.995, weights={**PICTURES, "codebook": 1.0})
@@ -60,7 +64,11 @@ SettingsOf = dict[str, Any]
 
 
 class Training(NamedTuple):
-    """What every host is trained with: settings of the run, its pictures, and the course."""
+    """What every host is trained with: settings of the run, its pictures, and the course.
+
+    Attributes:
+        half: run of the same host at half the side, from which it grows.
+    """
 
     settings: SettingsOf
     hq: list[Path]
@@ -68,6 +76,7 @@ class Training(NamedTuple):
     out: Path
     side: int
     course: Course
+    half: Path | None = None
 
     def run(self) -> Run:
         return Run(RunConfig(**self.settings), self.side, self.hq, self.out, self.watch)
@@ -79,7 +88,10 @@ class Training(NamedTuple):
 
 
 def restoreformer(training: Training) -> nn.Module:
-    return training.alone(Quantising, SCRATCH, small.restoreformer)
+    if training.half is None:
+        return training.alone(Quantising, SCRATCH, small.restoreformer)
+    half = small.load_host("restoreformer", training.half, side=training.side // 2)
+    return training.alone(Quantising, GROWN, lambda side: grown(small.restoreformer(side), half))
 
 
 def gfpgan(training: Training) -> nn.Module:
@@ -135,13 +147,16 @@ def main(
     patience: Annotated[float, typer.Option(help="minutes of training without improvement that end a stage")] = 60.0,
     budget: Annotated[float, typer.Option(help="minutes of training that end a stage anyway")] = 600.0,
     batch: int = 8,
+    half: Annotated[Path | None, typer.Option(help="run of a restoreformer of half the side, to grow from")] = None,
     workers: Annotated[int, typer.Option(help="processes that prepare pictures")] = 0,
     precision: str = "bf16",
 ) -> None:
+    if half is not None and host != "restoreformer":
+        raise typer.BadParameter(f"{host} cannot grow; train it without --half")
     settings: SettingsOf = {"seed": seed, "degradation": small.DEGRADATION, "shares": shares_of(hq)}
     settings |= {"workers": workers, "precision": precision, "save_every": 50, "watch_every": every}
     course = Course(every, patience, budget, batch)
-    network = HOSTS[host](Training(settings, hq, watch, out, side, course))
+    network = HOSTS[host](Training(settings, hq, watch, out, side, course, half))
     checkpoint.save(out / host / "model", network.state_dict(), {"host": host})
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 import iqp_adapter as iqp
 from benchmarks.hosts import small
-from benchmarks.hosts.adapt import load_host
+from benchmarks.hosts.small import load_host
 from benchmarks.scorer import raising
 from benchmarks.scorer.distortions import Rng, as_tensor, load_face
 from benchmarks.scorer.groups import Source, full_reference, person_number, slightly, sources, statistics
