@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from iqp_adapter import __version__
@@ -39,7 +40,7 @@ def test_a_user_error_is_one_line_and_status_2(tmp_path):
     )
 
 
-@pytest.mark.parametrize("kind", USER_ERRORS)
+@pytest.mark.parametrize("kind", [*USER_ERRORS, torch.OutOfMemoryError])
 def test_every_kind_of_user_error_loses_its_trace(monkeypatch, kind):
     def fail(paths):
         raise kind("what was given;\n what to try")

@@ -182,6 +182,32 @@ def test_a_loss_that_is_not_finite_stops_with_what_to_do(faces, tmp_path, monkey
         training.run_stage("stage1")
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: you tried"),
+        MemoryError(),
+    ],
+    ids=["cuda", "cpu", "python"],
+)
+def test_want_of_memory_stops_with_what_to_do(faces, tmp_path, monkeypatch, error):
+    def fail(restored, hq):
+        raise error
+
+    training = NativeTraining(config(), faces, tmp_path)
+    monkeypatch.setattr("iqp_adapter.training.losses.l1", fail)
+    with pytest.raises(MemoryError, match=rf"stage1 with batch 2; give a smaller batch .*\({type(error).__name__}:"):
+        training.run_stage("stage1")
+
+
+def test_another_fault_of_a_step_is_not_taken_for_want_of_memory(faces, tmp_path, monkeypatch):
+    training = NativeTraining(config(), faces, tmp_path)
+    monkeypatch.setattr("iqp_adapter.training.losses.l1", lambda restored, hq: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="inconsistent tensor size"):
+        training.run_stage("stage1")
+
+
 def test_a_stage_wants_the_one_before(faces, tmp_path):
     with pytest.raises(FileNotFoundError, match="stage 1 is not finished .* run it first with --stage 1"):
         NativeTraining(config(), faces, tmp_path).run_stage("stage2")

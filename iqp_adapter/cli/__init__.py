@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +14,7 @@ from .common import DEBUG, add
 from .signals import ended_like_ctrl_c
 from .terminal import is_debugging, print_anything, say, shown, speak
 
-USER_ERRORS = (ValueError, TypeError, OSError, ImportError, FloatingPointError)
+USER_ERRORS = (ValueError, TypeError, OSError, ImportError, FloatingPointError, MemoryError)
 """What the library raises for something that its user can mend, in one line that says how."""
 
 
@@ -30,7 +31,7 @@ class _OneLineErrors(TyperGroup):
             return super().invoke(ctx)
         except BrokenPipeError:
             raise
-        except USER_ERRORS as error:
+        except _mendable() as error:
             if is_debugging():
                 raise
             say(f"iqp: {_line(error)}", error=True, colour="red")
@@ -39,6 +40,12 @@ class _OneLineErrors(TyperGroup):
             if isinstance(words := getattr(error, "message", None), str):  # a usage error, with the words of the user
                 error.message = shown(words)  # type: ignore[attr-defined]
             raise
+
+
+def _mendable() -> tuple[type[BaseException], ...]:
+    """These, and want of memory on a device, where a command has imported torch."""
+    torch = sys.modules.get("torch")
+    return USER_ERRORS if torch is None else (*USER_ERRORS, torch.OutOfMemoryError)
 
 
 def _line(error: BaseException) -> str:

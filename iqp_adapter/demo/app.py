@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent
 
-TOLD = (ValueError, TypeError, OSError, ImportError, FloatingPointError)
+TOLD = (ValueError, TypeError, OSError, ImportError, FloatingPointError, MemoryError)
 """What the library raises for something that its user can mend; a visitor reads it as one line."""
 
 KEPT = 3600

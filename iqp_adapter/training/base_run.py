@@ -145,6 +145,7 @@ class Run:
         Raises:
             ValueError: for a stage that was begun with other settings, and for a damaged state.
             FloatingPointError: where losses, gradients or weights are not finite any more.
+            MemoryError: where a step needs more memory than there is.
         """
         folder = self.folder / name
         folder.mkdir(parents=True, exist_ok=True)

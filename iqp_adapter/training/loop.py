@@ -7,15 +7,18 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from ..store.words import said_by
 from .config import StageConfig
 from .record import Record
 from .stages import Batch, Stage, Terms
@@ -79,18 +82,32 @@ class Loop:
 
         Raises:
             FloatingPointError: where losses, gradients or weights are not finite any more; the checkpoint stays.
+            MemoryError: where a step needs more memory than there is.
         """
-        self.since = time.perf_counter()
+        self._since = time.perf_counter()
         window: dict[str, list[Tensor]] = {}
         batches = self.batches(self.step)
         while self.step < self.config.steps:
-            terms = self._update(islice(batches, self.config.accumulate))
+            with self._saying_what_saves_memory():
+                terms = self._update(islice(batches, self.config.accumulate))
             self.step += 1
             for name, value in terms.items():
                 window.setdefault(name, []).append(value.detach().float())
             progress(self.step, {name: float(values[-1]) for name, values in window.items()})
             self._write(window)
         return self.averaged.module.eval()
+
+    @contextmanager
+    def _saying_what_saves_memory(self) -> Iterator[None]:
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if not (isinstance(error, MemoryError) or should_reduce_batch_size(error)):
+                raise
+            raise MemoryError(
+                f"no memory for a step of {self.folder.name} with batch {self.config.batch}; give a smaller batch and "
+                f"a larger accumulate, and train in another folder, or on another device ({said_by(error)})"
+            ) from error
 
     def _update(self, batches: Iterator[Batch]) -> Terms:
         count, means = self.config.accumulate, defaultdict[str, Tensor](lambda: torch.zeros(()))
@@ -154,8 +171,8 @@ class Loop:
 
     def _note_time(self, record: Record) -> None:
         now = time.perf_counter()
-        record.took(self.step, now - self.since)
-        self.since = now
+        record.took(self.step, now - self._since)
+        self._since = now
 
     def _save(self) -> None:
         """Replaces the checkpoint, unless training has gone wrong since."""
