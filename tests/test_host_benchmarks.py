@@ -11,6 +11,7 @@ import pytest
 import stand_ins
 import torch
 import typer
+from safetensors.torch import save_file
 from torch import nn
 
 import iqp_adapter as iqp
@@ -303,3 +304,10 @@ def test_a_host_grows_with_all_that_it_learned_and_levels_that_pass_features_on(
     close = {"rtol": 0, "atol": 1e-6}
     torch.testing.assert_close(down.downsample(features), nn.functional.avg_pool2d(features, 2), **close)
     torch.testing.assert_close(enlarged(features), nn.functional.interpolate(features, scale_factor=2), **close)
+
+
+def test_a_small_restoreformer_is_read_from_its_weight_file(tmp_path):
+    torch.manual_seed(0)
+    host, lq = small.restoreformer().eval(), torch.rand(1, 3, small.RESOLUTION, small.RESOLUTION)
+    save_file(host.state_dict(), tmp_path / "host.safetensors")
+    assert torch.equal(iqp.load(str(tmp_path / "host.safetensors")).restore(lq), iqp.wrap(host).restore(lq))

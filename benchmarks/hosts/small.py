@@ -47,6 +47,10 @@ training step takes less than half of that with (1, 2, 2, 4, 4).
 """
 
 
+MEETING = {HALF: 4, RESOLUTION: 8}
+"""Heads of a RestoreFormer; 8 as in the released ones, since a weight file does not say how many there are."""
+
+
 def restoreformer(side: int = RESOLUTION) -> nn.Module:
     """gfpgan's class."""
     make_importable()
@@ -61,7 +65,7 @@ def restoreformer(side: int = RESOLUTION) -> nn.Module:
         attn_resolutions=(GRID,),
         resolution=side,
         z_channels=64,
-        head_size=4,
+        head_size=MEETING[side],
     )
 
 
