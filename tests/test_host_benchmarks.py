@@ -17,7 +17,7 @@ from torch import nn
 import iqp_adapter as iqp
 from benchmarks import data_path
 from benchmarks.common.judges import JUDGES, panel_of
-from benchmarks.hosts import adapt, compare, course, growing, optimisation, small
+from benchmarks.hosts import adapt, compare, course, optimisation, small
 from benchmarks.hosts.optimisation import DRIVING, Search, at_equal_rise
 from benchmarks.hosts.recipes import RECIPES, Adapted
 from benchmarks.hosts.stages import Dictionary, revive
@@ -289,21 +289,6 @@ def test_the_page_of_a_host_shows_claims_costs_and_gains(tmp_path):
     assert ["portraits/val", "bare", "no"] in [line[:3] for line in lines]
     assert ["distilled", "300", "1.50", "2.25", "faces/val"] in [line[:5] for line in lines]
     assert "iqp-lite: 0.97" in text
-
-
-def test_a_host_grows_with_all_that_it_learned_and_levels_that_pass_features_on():
-    torch.manual_seed(0)
-    half = small.restoreformer(small.HALF)
-    whole = growing.grown(small.restoreformer(), half)
-    learned, now = half.state_dict(), whole.state_dict()
-    assert all(torch.equal(value, now[growing.one_deeper(key)]) for key, value in learned.items())
-    features = torch.randn(2, small.BASE, 32, 32)
-    [down, up, enlarged] = whole.encoder.down[0], whole.decoder.up[0], whole.decoder.up[1].upsample
-    for block in (*down.block, *up.block):
-        assert torch.equal(block(features, None), features)
-    close = {"rtol": 0, "atol": 1e-6}
-    torch.testing.assert_close(down.downsample(features), nn.functional.avg_pool2d(features, 2), **close)
-    torch.testing.assert_close(enlarged(features), nn.functional.interpolate(features, scale_factor=2), **close)
 
 
 def test_a_small_restoreformer_is_read_from_its_weight_file(tmp_path):

@@ -6,6 +6,7 @@ We could not download the official weights, so we trained small versions of the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import log2
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from iqp_adapter.store import checkpoint
 RESOLUTION = 256
 """Side of the pictures, unless another one is asked for."""
 
-HALF = 128
-"""Side of hosts that others grow from; each code covers 8 x 8 px there."""
+FORMER = 128
+"""Side of the hosts before, whose weights are in the history; each code covers 8 x 8 px there."""
 
 DEGRADATION: dict[str, Any] = {
     "kernel_size": 21,
@@ -32,22 +33,19 @@ DEGRADATION: dict[str, Any] = {
 GRID = 16
 """Side of the grid of codes, whatever the side of the pictures."""
 
-CODES = 512
-"""Entries of a codebook; half of the released hosts'."""
+CODES = {FORMER: 512, RESOLUTION: 1024}
+"""Entries of CodeFormer's codebook by the side of the pictures; 1,024 as in the released one."""
 
 BASE = 32
 """Channels at full size; a quarter of the released hosts' where they have 128."""
 
 
-MULTIPLES = {HALF: (1, 2, 2, 4), RESOLUTION: (1, 1, 2, 2, 4)}
-"""Channels of every level down to the grid, in units of `BASE`, by the side of the pictures.
-
-A host of 256 px is one of 128 px with a level more at full size. Few channels lie there, where most time goes: a
-training step takes less than half of that with (1, 2, 2, 4, 4).
-"""
+def multiples(side: int) -> tuple[int, ...]:
+    """Channels of every level down to the grid, in units of `BASE`: (1, 2, 2, 4) at 128 px, one 4 more at 256 px."""
+    return (1, 2, 2, *(4,) * (int(log2(side // GRID)) - 2))
 
 
-MEETING = {HALF: 4, RESOLUTION: 8}
+MEETING = {FORMER: 4, RESOLUTION: 8}
 """Heads of a RestoreFormer; 8 as in the released ones, since a weight file does not say how many there are."""
 
 
@@ -57,10 +55,10 @@ def restoreformer(side: int = RESOLUTION) -> nn.Module:
     from gfpgan.archs.restoreformer_arch import RestoreFormer
 
     return RestoreFormer(
-        n_embed=CODES,
+        n_embed=512,
         embed_dim=64,
         ch=BASE,
-        ch_mult=MULTIPLES[side],
+        ch_mult=multiples(side),
         num_res_blocks=1,
         attn_resolutions=(GRID,),
         resolution=side,
@@ -87,15 +85,15 @@ def codeformer(side: int = RESOLUTION) -> nn.Module:
     """spandrel's class, assembled at a size that its constructor does not offer."""
     from spandrel_extra_arches.architectures.CodeFormer.__arch import codeformer as theirs
 
-    scales = MULTIPLES[side]
+    scales = multiples(side)
     host = theirs.CodeFormer.__new__(theirs.CodeFormer)
     theirs.VQAutoEncoder.__init__(
-        host, side, BASE, list(scales), "nearest", res_blocks=1, attn_resolutions=[GRID], codebook_size=CODES
+        host, side, BASE, list(scales), "nearest", res_blocks=1, attn_resolutions=[GRID], codebook_size=CODES[side]
     )
     layers = (theirs.TransformerSALayer(WIDTH, HEADS, 2 * WIDTH, dropout=0.0) for _ in range(LAYERS))
     host.position_emb, host.feat_emb = nn.Parameter(torch.zeros(GRID**2, WIDTH)), nn.Linear(256, WIDTH)
     host.ft_layers = nn.Sequential(*layers)
-    host.idx_pred_layer = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, CODES, bias=False))
+    host.idx_pred_layer = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, CODES[side], bias=False))
     fused = {str(GRID << level): level for level in range(1, len(scales) - 1)}  # all but the grid and the full size
     host.connect_list = list(fused)
     host.channels = {name: BASE * scales[-1 - level] for name, level in fused.items()}

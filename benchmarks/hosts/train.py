@@ -3,10 +3,9 @@
 python -m benchmarks.hosts.train --host codeformer --hq FACES/train --hq PORTRAITS/train --watch FACES/dev \
     --watch PORTRAITS/dev -o RUN
 
-Each stage learns until its loss on the watched pictures has not improved for an hour of training. With `--half RUN` a
-RestoreFormer grows from one that was trained with `--side 128`. The same command continues an interrupted run. Differs
-from the papers: there is no adversary, and a RestoreFormer learns in one stage from scratch instead of from a
-dictionary of good faces.
+Each stage learns until its loss on the watched pictures has not improved for an hour of training. With `--start FILE` a
+RestoreFormer goes on from weights. The same command continues an interrupted run. Differs from the papers: there is no
+adversary, and a RestoreFormer learns in one stage from scratch instead of from a dictionary of good faces.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from torch import nn
 
 from benchmarks.hosts import small
 from benchmarks.hosts.course import Course
-from benchmarks.hosts.growing import grown
 from benchmarks.hosts.stages import (
     Dictionary,
     Fusion,
@@ -33,6 +31,7 @@ from benchmarks.hosts.stages import (
     Steered,
     start_from_codes,
 )
+from iqp_adapter.hosts.loading import load_into
 from iqp_adapter.store import checkpoint
 from iqp_adapter.training.base_run import Run
 from iqp_adapter.training.config import RunConfig, StageConfig, TrainConfig
@@ -40,7 +39,7 @@ from iqp_adapter.training.native_training import NativeTraining
 
 PICTURES = {"l1": 10.0, "perceptual": 0.15}
 SCRATCH = StageConfig(steps=1, batch=8, rate=5e-4, ema=0.998, weights={**PICTURES, "codebook": 0.25})
-GROWN = replace(SCRATCH, options={"continuous": 0})
+STARTED = replace(SCRATCH, rate=2e-4, ema=0.98, options={"continuous": 0})
 STEERED = StageConfig(steps=1, batch=8, rate=5e-4, ema=0.998, weights={**PICTURES, "pyramid": 5.0})
 PLAIN = StageConfig(steps=1, batch=8, rate=5e-4, ema=0.998, weights=PICTURES)
 DICTIONARY = StageConfig(steps=1, batch=8, rate=5e-4, ema=0.995, weights={**PICTURES, "codebook": 1.0})
@@ -67,7 +66,7 @@ class Training(NamedTuple):
     """What every host is trained with: settings of the run, its pictures, and the course.
 
     Attributes:
-        half: run of the same host at half the side, from which it grows.
+        start: weight file that a RestoreFormer goes on from.
     """
 
     settings: SettingsOf
@@ -76,7 +75,7 @@ class Training(NamedTuple):
     out: Path
     side: int
     course: Course
-    half: Path | None = None
+    start: Path | None = None
 
     def run(self) -> Run:
         return Run(RunConfig(**self.settings), self.side, self.hq, self.out, self.watch)
@@ -88,10 +87,9 @@ class Training(NamedTuple):
 
 
 def restoreformer(training: Training) -> nn.Module:
-    if training.half is None:
+    if training.start is None:
         return training.alone(Quantising, SCRATCH, small.restoreformer)
-    half = small.load_host("restoreformer", training.half, side=training.side // 2)
-    return training.alone(Quantising, GROWN, lambda side: grown(small.restoreformer(side), half))
+    return training.alone(Quantising, STARTED, lambda side: load_into(small.restoreformer(side), training.start))
 
 
 def gfpgan(training: Training) -> nn.Module:
@@ -147,16 +145,16 @@ def main(
     patience: Annotated[float, typer.Option(help="minutes of training without improvement that end a stage")] = 60.0,
     budget: Annotated[float, typer.Option(help="minutes of training that end a stage anyway")] = 600.0,
     batch: int = 8,
-    half: Annotated[Path | None, typer.Option(help="run of a restoreformer of half the side, to grow from")] = None,
+    start: Annotated[Path | None, typer.Option(help="weight file that a restoreformer goes on from")] = None,
     workers: Annotated[int, typer.Option(help="processes that prepare pictures")] = 0,
     precision: str = "bf16",
 ) -> None:
-    if half is not None and host != "restoreformer":
-        raise typer.BadParameter(f"{host} cannot grow; train it without --half")
+    if start is not None and host != "restoreformer":
+        raise typer.BadParameter(f"a {host} learns from scratch; train it without --start")
     settings: SettingsOf = {"seed": seed, "degradation": small.DEGRADATION, "shares": shares_of(hq)}
     settings |= {"workers": workers, "precision": precision, "save_every": 50, "watch_every": every}
     course = Course(every, patience, budget, batch)
-    network = HOSTS[host](Training(settings, hq, watch, out, side, course, half))
+    network = HOSTS[host](Training(settings, hq, watch, out, side, course, start))
     checkpoint.save(out / host / "model", network.state_dict(), {"host": host})
 
 
