@@ -246,7 +246,7 @@ def test_recipes_are_found_with_their_seeds_blocks_and_costs(tmp_path):
 @pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if isinstance(recipe, Adapted)])
 def test_every_recipe_is_a_configuration(name):
     recipe = RECIPES[name]
-    config = AdapterConfig(**recipe.settings(7, "score_map", "encoder.blocks.15"))
+    config = AdapterConfig(**recipe.settings({"steps": 7}, "score_map", "encoder.blocks.15"))
     assert config.block == "score_map" and [stage.steps for stage in config.stages.values()] == [7] * len(config.stages)
     imitation = HostImitation if config.learns == "host" else CodeImitation
     kinds = {"imitation": imitation, "distillation": CodeDistillation, "reward": CodeReward}

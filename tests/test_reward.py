@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -122,6 +124,22 @@ def test_the_distance_to_the_bare_host_holds(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_the_bare_host_runs_only_where_its_terms_count_or_are_logged(kind, monkeypatch):
+    rewarding, calls = stage(kind, shuffle_every=3), []
+    as_given = rewarding.model.as_given
+    monkeypatch.setattr(rewarding.model, "as_given", lambda: calls.append(1) or as_given())
+    batch = samples(torch.rand(2, 3, 64, 64), torch.rand(2))
+    ran = lambda: [len(calls), calls.clear()][0]  # noqa: E731
+    for weights, first in (({}, 1), ({"from_bare": 0.0, "kl": 0.0}, 0), ({"from_bare": 0.1, "kl": 0.0}, 1)):
+        rewarding.config = replace(rewarding.config, weights=weights)
+        [(_, terms)] = rewarding.updates(batch, 0)
+        assert ran() == first and ("from_bare" in terms) == bool(first)
+    rewarding.config = replace(rewarding.config, weights={"from_bare": 0.0, "kl": 0.0})
+    [(_, terms)] = rewarding.updates(batch, 2)
+    assert ran() == 3 and "from_bare shuffled" in rewarding.after_step(2) and float(terms["from_bare"]) >= 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_pictures_that_are_asked_for_nothing_have_no_reward(kind):
     rewarding = stage(kind, drop=1.0)
     pictures = torch.rand(2, 3, 64, 64)
@@ -135,9 +153,9 @@ def test_with_noise_codes_are_drawn_and_without_they_are_the_hosts():
     batch = samples(pictures, torch.rand(2))
     quiet, noisy = stage(CodeReward), stage(CodeReward, noise=1.0)
     with torch.no_grad(), quiet.model.conditioned("any"), noisy.model.conditioned("any"):
-        assert torch.equal(quiet.attempt(batch).restored, restore_hard(quiet.model.host, pictures))
-        assert not torch.equal(noisy.attempt(batch).restored, restore_hard(noisy.model.host, pictures))
-        assert torch.equal(noisy.attempt(batch).restored, noisy.attempt(batch).restored)
+        assert torch.equal(quiet.attempt(batch)[0], restore_hard(quiet.model.host, pictures))
+        assert not torch.equal(noisy.attempt(batch)[0], restore_hard(noisy.model.host, pictures))
+        assert torch.equal(noisy.attempt(batch)[0], noisy.attempt(batch)[0])
 
 
 def test_the_targets_own_quality_is_asked_for_unless_told_otherwise():

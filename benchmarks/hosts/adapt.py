@@ -119,11 +119,13 @@ def main(
     block: Annotated[str, typer.Option(help="of an adapter: attention, score_map, both")] = ATTENTION,
     seed: int = 0,
     steps: Annotated[int, typer.Option(min=1, help="updates of each stage")] = 2000,
+    batch: Annotated[int, typer.Option(min=1)] = 8,
     side: Annotated[int, typer.Option(help="of the host's pictures, in pixels")] = small.RESOLUTION,
     watch: Annotated[list[Path], typer.Option(help="folder of faces for the grids; may be repeated")] = [],  # noqa: B006
     workers: Annotated[int, typer.Option(help="processes that prepare pictures")] = 0,
     precision: str = "bf16",
 ) -> None:
+    pace = {"steps": steps, "batch": batch}
     network, recipe, started = load_host(host, run, side=side), RECIPES[variant], time.perf_counter()
     out, spec = run / folder_of(variant, block, seed), spec_of(host, network, side)
     take_scale(run, out)
@@ -131,7 +133,7 @@ def main(
     settings |= {"workers": workers, "watch_every": 500, "precision": precision}
     if isinstance(recipe, Adapted):
         features = spec.codes(network) if spec.codes else None
-        more = recipe.settings(steps, block, features and features.features)
+        more = recipe.settings(pace, block, features and features.features)
         config = AdapterConfig(**settings, judges=("niqe", "piqe"), **more)
         given: dict[str, Any] = {"vqgan": vqgan_of(run), "codes": run / CODES, "example": example_of(host, side)}
         training = AdapterTraining(config, network, hq, out, watch or None, **given)
@@ -140,14 +142,14 @@ def main(
         training.run(training_progress)
     else:
         searched = started
-        further(recipe, Run(RunConfig(**settings), side, hq, out, watch or None), network, spec, steps)
+        further(recipe, Run(RunConfig(**settings), side, hq, out, watch or None), network, spec, pace)
     spent = {"searched": (searched - started) / 60, "minutes": (time.perf_counter() - searched) / 60}
     Record(out / TIMES).row(steps, spent)
 
 
-def further(recipe: Further, training: Run, host: nn.Module, spec: HostSpec, steps: int) -> None:
+def further(recipe: Further, training: Run, host: nn.Module, spec: HostSpec, pace: dict[str, int]) -> None:
     kind = Filtering if recipe.better else FineTuning
-    train_host(kind, training, host, spec, replace(recipe.stage, steps=steps))
+    train_host(kind, training, host, spec, replace(recipe.stage, **pace))
 
 
 if __name__ == "__main__":

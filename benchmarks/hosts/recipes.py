@@ -32,14 +32,14 @@ class Adapted:
     block: str | None = None
     full: bool = False
 
-    def settings(self, steps: int, block: str, features: str | None) -> dict[str, Any]:
+    def settings(self, pace: dict[str, int], block: str, features: str | None) -> dict[str, Any]:
         """Those of `AdapterConfig`.
 
         Args:
-            steps: of each stage.
+            pace: steps and batch of each stage.
             features: path of the features that codes stand for.
         """
-        stages = {name: replace(stage, steps=steps) for name, stage in self.stages.items()}
+        stages = {name: replace(stage, **pace) for name, stage in self.stages.items()}
         sizes = {"sizes": {"full": features}} if self.full else {}
         return {**stages, "learns": self.learns, "block": self.block or block, **sizes}
 

@@ -29,11 +29,13 @@ class Adaptation(Stage):
         guard: measures the restorations for the log.
 
     Options: `drop`, the share of samples without a condition; `shuffle_every`, the steps between two measurements of
-    "... shuffled": by how much each term grows when every sample gets the quality of another one; `host_rate`, the
-    learning rate of a host that learns, in units of the configured one.
+    what is only logged: "... shuffled", by how much each term grows when every sample gets the quality of another one,
+    and the terms of weight 0 that cost time; `host_rate`, the learning rate of a host that learns, in units of the
+    configured one.
     """
 
     defaults = {"drop": 0.15, "shuffle_every": 50, "host_rate": 1.0}
+    _measuring = True
     memory_format = torch.contiguous_format  # as the pictures: weights of the host may be among those that learn
 
     def __init__(self, config: StageConfig, perceptual: nn.Module, model: WrappedHost, guard: Guard):
@@ -77,8 +79,13 @@ class Adaptation(Stage):
         return {"adapter": self.adapter}
 
     def updates(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
+        self._measuring = (step + 1) % self.options["shuffle_every"] == 0
         yield "adapter", self._terms_at(torch.where(self.dropped(batch), ANY, batch.quality), batch)
-        self._shuffled = self.shuffled(batch) if (step + 1) % self.options["shuffle_every"] == 0 else {}
+        self._shuffled = self.shuffled(batch) if self._measuring else {}
+
+    def counts(self, *names: str) -> bool:
+        """Whether one of these terms has a weight, or is measured at this step for the log."""
+        return self._measuring or any(self.config.weights.get(name, 1.0) for name in names)
 
     def dropped(self, batch: Batch) -> Tensor:
         """Which samples have no condition, (B,)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,14 +13,6 @@ from ...hosts.wrapped import WrappedHost
 from .. import losses
 from .adaptation import Adaptation
 from .stage import Batch, Terms
-
-
-class Attempt(NamedTuple):
-    """Pictures (B, 3, R, R) in [0, 1], restored at the requested quality and by the bare host, and further terms."""
-
-    restored: Tensor
-    bare: Tensor
-    more: Terms
 
 
 class Reward(Adaptation):
@@ -51,10 +42,9 @@ class Reward(Adaptation):
         return torch.where(self.dropped(batch), ANY, torch.where(draw < best, BEST, quality))
 
     def terms(self, batch: Batch) -> Terms:
-        restored, bare, more = self.attempt(batch)
+        restored, from_bare = self.attempt(batch)
         held = {"l1": losses.l1(restored, batch.hq), "perceptual": self.perceptual(restored, batch.hq)}
-        held["from_bare"] = self.perceptual(restored, bare)
-        return {"quality": self.shortfall(restored, batch)} | held | more
+        return {"quality": self.shortfall(restored, batch)} | held | from_bare
 
     def shortfall(self, restored: Tensor, batch: Batch) -> Tensor:
         """Difference between the scores of pictures and the requested ones; 0 where no quality is requested."""
@@ -62,19 +52,24 @@ class Reward(Adaptation):
         wanted = torch.where(batch.quality.isnan(), measured.detach(), batch.scale.score(batch.quality.nan_to_num()))
         return losses.quality_shortfall(measured, wanted, batch.scale.spread)
 
-    def attempt(self, batch: Batch) -> Attempt:
-        """Restores a batch; the adapter's condition is already set."""
+    def attempt(self, batch: Batch) -> tuple[Tensor, Terms]:
+        """Restores a batch: pictures (B, 3, R, R) in [0, 1], and the terms that compare them with the bare host's.
+
+        The adapter's condition is already set.
+        """
         raise NotImplementedError
 
 
 class ImageReward(Reward):
     """For hosts whose picture has a gradient to the sites."""
 
-    def attempt(self, batch: Batch) -> Attempt:
+    def attempt(self, batch: Batch) -> tuple[Tensor, Terms]:
         restored = self.model.spec.restore(self.model.host, batch.lq).float()
+        if not self.counts("from_bare"):
+            return restored, {}
         with torch.no_grad(), self.model.as_given():
             bare = self.model.spec.restore(self.model.host, batch.lq).float()
-        return Attempt(restored, bare, {})
+        return restored, {"from_bare": self.perceptual(restored, bare)}
 
 
 class CodeReward(Reward):
@@ -91,13 +86,16 @@ class CodeReward(Reward):
     def seen(cls, model: WrappedHost, lq: Tensor) -> Tensor:
         return decoded_with_gradient(model, lq, "reward")
 
-    def attempt(self, batch: Batch) -> Attempt:
+    def attempt(self, batch: Batch) -> tuple[Tensor, Terms]:
         decision = self.model.decision(batch.lq)
         logits = [x.float() for x in decision.logits]
-        own, bare = self.own(batch)
         draws = (self.options["noise"] * batch.gumbel(x.shape[1:], 5 + book) for book, x in enumerate(logits))
         weights = tuple(decide(x, self.options["temperature"], noise) for x, noise in zip(logits, draws, strict=True))
-        return Attempt(decision.decode(weights), bare, {"kl": divergences(logits, own).mean()})
+        restored = decision.decode(weights)
+        if not self.counts("from_bare", "kl"):
+            return restored, {}
+        own, bare = self.own(batch)
+        return restored, {"from_bare": self.perceptual(restored, bare), "kl": divergences(logits, own).mean()}
 
     @torch.no_grad()
     def own(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
