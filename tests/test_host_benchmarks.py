@@ -24,6 +24,7 @@ from benchmarks.hosts.stages import Dictionary, revive
 from iqp_adapter import ScoreScale
 from iqp_adapter.bench.intervals import Interval
 from iqp_adapter.bench.panel import Panel
+from iqp_adapter.compat import make_importable
 from iqp_adapter.training.base_run import Run
 from iqp_adapter.training.config import AdapterConfig, RunConfig, StageConfig
 from iqp_adapter.training.record import Record
@@ -292,6 +293,8 @@ def test_the_page_of_a_host_shows_claims_costs_and_gains(tmp_path):
 
 
 def test_a_small_restoreformer_is_read_from_its_weight_file(tmp_path):
+    make_importable()
+    pytest.importorskip("gfpgan")
     torch.manual_seed(0)
     host, lq = small.restoreformer().eval(), torch.rand(1, 3, small.RESOLUTION, small.RESOLUTION)
     save_file(host.state_dict(), tmp_path / "host.safetensors")
