@@ -7,8 +7,9 @@ import torch
 from typer.testing import CliRunner
 
 from iqp_adapter import __version__
-from iqp_adapter.cli import USER_ERRORS, app
+from iqp_adapter.cli import app
 from iqp_adapter.store import files
+from iqp_adapter.store.words import USER_ERRORS
 
 
 def run(*words: str):

@@ -18,10 +18,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import iqp_adapter as iqp
-from iqp_adapter.cli import USER_ERRORS
 from iqp_adapter.native import IQPFRConfig
 from iqp_adapter.store import checkpoint
 from iqp_adapter.store.checkpoint import WEIGHTS
+from iqp_adapter.store.words import USER_ERRORS
 
 SMALL = IQPFRConfig(
     resolution=16, patch=2, widths=(8, 8), encoder_blocks=1, decoder_blocks=1, common_codes=4, plus_codes=3,

@@ -88,7 +88,7 @@ def _by_command(place: Path, words: Sequence[str], command: str, folder: Path) -
 
 
 def _read(place: Path, words: Sequence[str], command: str) -> None:
-    from iqp_adapter.cli import USER_ERRORS
+    from iqp_adapter.store.words import USER_ERRORS
     from iqp_adapter.training.config import AdapterConfig, TrainConfig
     from iqp_adapter.training.terms import refuse_unknown_terms
 

@@ -187,8 +187,8 @@ def _on_full_disks(format: str, folder: Path) -> Iterator[Counter[str]]:
         work = kept(format, home)
 
         def limited(free: int = free, work: Work = work) -> None:
-            from iqp_adapter.cli import USER_ERRORS
             from iqp_adapter.cli.terminal import say
+            from iqp_adapter.store.words import USER_ERRORS
 
             log_end = os.lseek(1, 0, os.SEEK_END)
             resource.setrlimit(resource.RLIMIT_FSIZE, (free + log_end + 1000, resource.RLIM_INFINITY))

@@ -69,8 +69,8 @@ def loading() -> Door:
 def load(place: Path, out: Path) -> None:
     """Restores seeded pictures by `load`, and ends as the commands do."""
     import iqp_adapter
-    from iqp_adapter.cli import USER_ERRORS
     from iqp_adapter.cli.terminal import say
+    from iqp_adapter.store.words import USER_ERRORS
 
     bound_memory(FURTHER_BYTES)
     try:

@@ -193,7 +193,7 @@ def _on_path(place: Path, work: Callable[[], object]) -> Callable[[], object]:
 
 
 def _used(use: Callable[[], Any]) -> None:
-    from iqp_adapter.cli import USER_ERRORS
+    from iqp_adapter.store.words import USER_ERRORS
 
     try:
         use()

@@ -58,7 +58,7 @@ def campaign(number: int, folder: Path, seed: int) -> Iterator[Counter[str]]:
 
 def _tried(subject: Subject, place: Path, log: Path) -> Counter[str]:
     def work() -> None:
-        from iqp_adapter.cli import USER_ERRORS
+        from iqp_adapter.store.words import USER_ERRORS
 
         bound_memory(FURTHER_BYTES)
         try:

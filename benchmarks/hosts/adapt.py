@@ -26,7 +26,7 @@ from benchmarks.hosts import small
 from benchmarks.hosts.recipes import RECIPES, Adapted, Further
 from benchmarks.hosts.small import load_host
 from benchmarks.hosts.stages import HostStage
-from benchmarks.hosts.train import shares_of
+from benchmarks.hosts.train import settings_of
 from iqp_adapter.cli.train import training_progress
 from iqp_adapter.hosts.codes import HostCodes
 from iqp_adapter.hosts.registry import hosts
@@ -129,8 +129,7 @@ def main(
     network, recipe, started = load_host(host, run, side=side), RECIPES[variant], time.perf_counter()
     out, spec = run / folder_of(variant, block, seed), spec_of(host, network, side)
     take_scale(run, out)
-    settings: dict[str, Any] = {"seed": seed, "degradation": small.DEGRADATION, "shares": shares_of(hq)}
-    settings |= {"workers": workers, "watch_every": 500, "precision": precision}
+    settings = settings_of(hq, seed=seed, workers=workers, precision=precision, watch_every=500)
     if isinstance(recipe, Adapted):
         features = spec.codes(network) if spec.codes else None
         more = recipe.settings(pace, block, features and features.features)

@@ -6,12 +6,12 @@ python -m benchmarks.hosts.take --host gfpgan --weights gfpgan.safetensors --hq 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from benchmarks.hosts import small
-from benchmarks.hosts.train import shares_of
+from benchmarks.hosts.train import settings_of
 from iqp_adapter.hosts.loading import load_into
 from iqp_adapter.store import checkpoint
 from iqp_adapter.training.base_run import Run
@@ -26,8 +26,7 @@ def main(
     side: Annotated[int, typer.Option(help="of the pictures, in pixels")] = small.RESOLUTION,
 ) -> None:
     network = load_into(small.HOSTS[host](side), weights)
-    settings: dict[str, Any] = {"degradation": small.DEGRADATION, "shares": shares_of(hq)}
-    Run(RunConfig(**settings), side, hq, out)  # fits the score scale
+    Run(RunConfig(**settings_of(hq)), side, hq, out)  # fits the score scale
     checkpoint.save(out / host / "model", network.state_dict(), {"host": host})
 
 

@@ -129,8 +129,12 @@ HOSTS = {
 }
 
 
-def shares_of(hq: list[Path]) -> dict[str, float]:
-    """Those of our sets, if it is these."""
+def settings_of(hq: list[Path], **more: Any) -> SettingsOf:
+    """What every run on these folders has in common, and more; of our own sets with their shares."""
+    return {"degradation": small.DEGRADATION, "shares": _shares_of(hq)} | more
+
+
+def _shares_of(hq: list[Path]) -> dict[str, float]:
     return SHARES if {"/".join(folder.resolve().parts[-2:]) for folder in hq} == SHARES.keys() else {}
 
 
@@ -151,8 +155,8 @@ def main(
 ) -> None:
     if start is not None and host != "restoreformer":
         raise typer.BadParameter(f"a {host} learns from scratch; train it without --start")
-    settings: SettingsOf = {"seed": seed, "degradation": small.DEGRADATION, "shares": shares_of(hq)}
-    settings |= {"workers": workers, "precision": precision, "save_every": 50, "watch_every": every}
+    pace = {"save_every": 50, "watch_every": every}
+    settings = settings_of(hq, seed=seed, workers=workers, precision=precision, **pace)
     course = Course(every, patience, budget, batch)
     network = HOSTS[host](Training(settings, hq, watch, out, side, course, start))
     checkpoint.save(out / host / "model", network.state_dict(), {"host": host})

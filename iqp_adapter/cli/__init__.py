@@ -8,14 +8,12 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from ..store.words import USER_ERRORS
 from ..version import __version__
 from . import bench, demo, env, export, fetch, restore, score, train
 from .common import DEBUG, add
 from .signals import ended_like_ctrl_c
 from .terminal import is_debugging, print_anything, say, shown, speak
-
-USER_ERRORS = (ValueError, TypeError, OSError, ImportError, FloatingPointError, MemoryError)
-"""What the library raises for something that its user can mend, in one line that says how."""
 
 
 class _OneLineErrors(TyperGroup):

@@ -13,6 +13,7 @@ from typing import Any
 from ..core.quality import BEST
 from ..photo import Restored
 from ..restorer import Restorer
+from ..store.words import USER_ERRORS
 from . import markup
 from .shelf import NO_ADAPTER, Loaded, Shelf, on_disk
 from .visit import Asked, Seen, Visits, restored
@@ -20,9 +21,6 @@ from .visit import Asked, Seen, Visits, restored
 logger = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent
-
-TOLD = (ValueError, TypeError, OSError, ImportError, FloatingPointError, MemoryError)
-"""What the library raises for something that its user can mend; a visitor reads it as one line."""
 
 KEPT = 3600
 """Seconds that a visitor's photo stays in memory after the last change."""
@@ -217,7 +215,7 @@ class _Page:
         def told(*given: Any) -> Updates:
             try:
                 return answer(*given)
-            except TOLD as error:
+            except USER_ERRORS as error:
                 logger.debug("told to a visitor", exc_info=True)
                 return {self.upload: None, self.line: markup.line(str(error), is_error=True)}
 

@@ -1,8 +1,11 @@
-"""What users and other packages wrote, within a message of one line."""
+"""What users are told in one line: of which errors, and what they and other packages wrote within it."""
 
 from __future__ import annotations
 
 from typing import Any
+
+USER_ERRORS = (ValueError, TypeError, OSError, ImportError, FloatingPointError, MemoryError)
+"""What the library raises for something that its user can mend, in one line that says how."""
 
 
 def in_short(word: Any) -> str:
