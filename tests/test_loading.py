@@ -108,6 +108,14 @@ def test_a_file_in_the_layout_of_the_official_one_is_its_host(tmp_path, host, la
     assert model.spec.name == TINY_HOSTS[host].kind and model.restore(x).shape == x.shape
 
 
+def test_what_a_constructor_prints_is_logged(tmp_path, capsys, caplog):
+    path = written(tmp_path / "RestoreFormer.pth", params_ema(tiny("restoreformer-gfpgan").state_dict()))
+    assert capsys.readouterr().out  # by the class itself
+    with caplog.at_level("DEBUG", logger=loading.logger.name):
+        load_host(path)
+    assert capsys.readouterr().out == "" and "Working with z" in caplog.text
+
+
 def test_files_of_training_loops_answer_as_the_plain_one(cases, tmp_path):
     pytest.importorskip("gfpgan")
     runpy.run_path(str(cases / "recipes.py"))["checkpoints"](tmp_path)

@@ -66,7 +66,7 @@ def test_a_weight_file_restores_photos_as_its_host_does(work, host):
     ran = restore("-o", "bare", "--report", "report.json", "--quality", "best", "--colour", "model")
     assert ran.exit_code == 0, ran.output
     assert BARE in ran.output and ran.output.count("adapter") == 2
-    assert "restored 1 faces in 1 of 1 photos: bare" in ran.output
+    assert "restored 1 face in 1 of 1 photo: bare" in ran.output
     x, y = LANDMARKS[2].round().astype(int)
     restored = result("bare")
     assert np.any(restored[y, x] != photo()[y, x]) and np.array_equal(restored[400:], photo()[400:])

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..store.files import atomic_path
 from ..store.table import write_csv
+from ..store.words import counted
 from .intervals import Interval
 from .ntire import TERMS
 from .protocols.frechet import caution
@@ -38,7 +39,7 @@ def write_all(report: Report, folder: Path) -> list[Path]:
 
 def markdown(report: Report) -> str:
     """Tables of means, of differences from the baseline, of companions and of named scores, with what was not run."""
-    parts = [f"# {report.title}", _counted(report), _table(report, summary(report), report.set_values), _notes(report)]
+    parts = [f"# {report.title}", _basis(report), _table(report, summary(report), report.set_values), _notes(report)]
     parts += [f"## Differences from {report.baseline}", _table(report, differences(report), _set_gaps(report), "+")]
     parts += [*_guards(report), *_scores(report), "## Protocols"]
     parts += ["\n".join(f"- `{column.id}`: {_remarks(report, column)}" for column in report.columns)]
@@ -122,11 +123,11 @@ def read_report(path: Path) -> Report:
     return Report(**given | parts | {"dial": dial})
 
 
-def _counted(report: Report) -> str:
+def _basis(report: Report) -> str:
     people = len({picture.group for picture in report.pictures})
     sets = ", ".join(dict.fromkeys(picture.dataset for picture in report.pictures))
     return (
-        f"{len(report.pictures)} pictures of {people} {'person' if people == 1 else 'people'} ({sets}). Mean [95 % "
+        f"{counted(len(report.pictures), 'picture')} of {counted(people, 'person', 'people')} ({sets}). Mean [95 % "
         f"interval, bootstrap over people, 10 000 draws, seed 0]; no interval where all pictures show one person, by "
         f"their names."
     )

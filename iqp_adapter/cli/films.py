@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..store.words import counted
 from .terminal import progress, say, shown
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def restore_films(films: Sequence[Path], output: Path, model: Restorer, **asked:
 
 def show_films(films: Sequence[PhotoReport]) -> None:
     for film in films:
-        say(f"restored {film.restored} of {len(film.faces)} faces, counted anew in each shot: {film.output}")
+        say(f"restored {film.restored} of {counted(len(film.faces), 'face')}, counted anew in each shot: {film.output}")
         if not film.faces:
             say(f"no face found: {film.source}; if there is one, try --detector retinaface")
         for face in film.faces:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ..store.words import counted
 from .common import Detector, Engine, Precision
 from .films import films_among, restore_films, show_films
 from .parts import Parts
@@ -206,7 +207,8 @@ def _show(photos: list[PhotoReport], output: Path) -> None:
     changed = sum(photo.restored > 0 for photo in photos)
     again = sum(photo.status == "complete" for photo in photos)
     earlier = f", {again} of them by an earlier run or another one" if again else ""
-    say(f"restored {faces} faces in {changed} of {len(photos)} photos{earlier}: {output}")
+    done = f"{counted(faces, 'face')} in {changed} of {counted(len(photos), 'photo')}"
+    say(f"restored {done}{earlier}: {output}")
     for photo in photos:
         for face in photo.faces:
             if face.skipped and face.outcome is not Outcome.FAILED:
@@ -224,7 +226,7 @@ def _show_plan(photos: list[PhotoReport], output: Path) -> None:
         if photo.status != "failed":
             say(f"{'complete' if photo.status == 'complete' else 'to restore'}: {photo.source} -> {photo.output}")
     complete = sum(photo.status == "complete" for photo in photos)
-    say(f"dry run: {len(photos)} photos, {complete} of them complete already, nothing written: {output}")
+    say(f"dry run: {counted(len(photos), 'photo')}, {complete} of them complete already, nothing written: {output}")
 
 
 def _end(failures: list[str]) -> None:

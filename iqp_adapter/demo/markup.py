@@ -17,6 +17,7 @@ from PIL import Image
 from ..photo import Restored
 from ..photo.outcomes import FaceReport, Outcome
 from ..scoring.scorer import Scorer
+from ..store.words import counted
 
 LONGEST, CLOSE = 1280, 320
 """Pixels on the longer side of a photo as it is shown, and of a close-up."""
@@ -45,7 +46,7 @@ def summary(found: Restored, left_out: int = 0) -> str:
     if not found.faces:
         return line("No face was found in this photo, so nothing was changed.")
     done = sum(face.outcome is Outcome.RESTORED for face in found.faces)
-    faces = "1 face" if len(found.faces) == 1 else f"{len(found.faces)} faces"
+    faces = counted(len(found.faces), "face")
     which = f"The {faces} that are the largest of {len(found.faces) + left_out}:" if left_out else f"{faces} found,"
     return line(f"{which} {done} restored, in {found.seconds:.1f} seconds.")
 

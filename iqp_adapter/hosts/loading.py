@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
@@ -168,13 +170,16 @@ def _say_left_out(path: str | Path, state: Mapping[str, Tensor], used: Mapping[s
 
 
 def build(spec: HostSpec, state: Mapping[str, Tensor], source: str) -> nn.Module:
-    """An instance of a kind with the weights of a file, strictly; draws nothing from the global generator."""
+    """An instance of a kind with the weights of a file, strictly; draws nothing from the global generator.
+
+    What its constructor prints, as those of the official classes do, is logged.
+    """
     if spec.build is None:
         raise ValueError(_ask_for_an_instance(spec, source))
     make_importable()
     own = spec.plain(state)
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), _logged():
             host = spec.build(own)
     except KeyError as error:
         raise ValueError(f"{source} has weights of {spec.name}, but not all: no {error}; fetch it again") from error
@@ -186,6 +191,17 @@ def build(spec: HostSpec, state: Mapping[str, Tensor], source: str) -> nn.Module
         ) from error
     load_strict(host, own, source)
     return host
+
+
+@contextlib.contextmanager
+def _logged() -> Iterator[None]:
+    """Keeps what is printed from the terminal."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said):
+            yield
+    finally:
+        logger.debug("%s", said.getvalue().strip())
 
 
 def builder(spec: HostSpec) -> str | None:

@@ -14,6 +14,11 @@ def in_short(word: Any) -> str:
     return text if text.isprintable() and 0 < len(text) <= 80 else f"{text!r:.80}"
 
 
+def counted(number: int, one: str, more: str = "") -> str:
+    """A number of things in words: 1 face, 2 faces; `more` is a plural that is not made by an s."""
+    return f"{number} {one if number == 1 else more or one + 's'}"
+
+
 def several(words: list[str]) -> str:
     """Several words, of many the first ones."""
     return ", ".join(words[:5]) + (f" and {len(words) - 5} more" if len(words) > 5 else "")
