@@ -174,7 +174,7 @@ def test_neither_decoder_nor_metric_runs_in_the_training(faces, folder, monkeypa
 
 
 def test_the_adapter_learns_the_codes_that_were_found(faces, folder):
-    stage = replace(SHORT, steps=30, batch=5, options=OPTIONS | {"drop": 0.0, "smoothing": 0.0})
+    stage = replace(SHORT, steps=50, batch=5, options=OPTIONS | {"drop": 0.0, "smoothing": 0.0})
     module = host()
     before = {key: value.clone() for key, value in module.state_dict().items()}
     run = training(faces, folder(), module, stage)

@@ -7,6 +7,10 @@ import math
 import torch
 from torch import Tensor, nn
 
+CONTRAST = 5.0
+"""How much larger than usual the weights start that make tokens of a quality. Drawn as usual, the two ends of the dial
+differ by a seventh of what all tokens share, and an adapter learns one answer for all qualities long before the dial."""
+
 
 class ScoreEmbedding(nn.Module):
     """Makes condition tokens of the quality that is asked for.
@@ -39,6 +43,8 @@ class ScoreEmbedding(nn.Module):
         self.no_preference = nn.Parameter(torch.randn(metrics, features))
         self.base = nn.Parameter(torch.randn(tokens, dim))
         self.mlp = nn.Sequential(nn.Linear(metrics * features, dim), nn.SiLU(), nn.Linear(dim, tokens * dim))
+        with torch.no_grad():
+            self.mlp[-1].weight.mul_(CONTRAST)
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, quality: Tensor) -> Tensor:
