@@ -138,6 +138,7 @@ def main(
     run: Annotated[Path, typer.Option(help="folder of the host's run")],
     faces: FacesOption,
     host: str = "codeformer",
+    side: Annotated[int, typer.Option(help="of the host's pictures, in pixels")] = small.RESOLUTION,
     seeds: SeedsOption = 1,
     steps: list[int] = STEPS,
     discrete: Annotated[list[float], typer.Option(help=SIZES)] = DISCRETE,
@@ -148,21 +149,21 @@ def main(
 ) -> None:
     """Every way at every strength, judged after every few steps."""
     started, panel = time.perf_counter(), panel_of(JUDGES)
-    pictures = load_pictures(faces, small.RESOLUTION, seeds, **small.DEGRADATION)
-    people, model = People(pictures.people), iqp.wrap(load_host(host, run))
+    pictures = load_pictures(faces, side, seeds, **small.DEGRADATION)
+    people, model = People(pictures.people), iqp.wrap(load_host(host, run, side=side))
     search = Search(steps, discrete, drawn, continuous, samples)
     reward = reward_of(DRIVING, "cpu", differentiable=True)
     rows, before = [], panel(model.restore(pictures.degraded, quality=None), pictures.original)
     for tried in search.tries(model, pictures.degraded, reward):
         rows.append(row(tried, panel, people, panel(tried.restored, pictures.original), before))
         typer.echo(f"{tried.way} {tried.strength:g} {tried.steps}: {rows[-1][DRIVING]}")
-    content = {"host": host, "driving": DRIVING, "pictures": len(pictures.people), "rows": rows}
+    content = {"host": host, "side": side, "driving": DRIVING, "pictures": len(pictures.people), "rows": rows}
     equal = at_equal_rise(rows, panel)
     content |= {"at equal rise": equal, "judges": panel.describe(), "seconds": time.perf_counter() - started}
     write_json(out / f"{host}-optimisation.json", content | provenance(0, faces))
     write_text(out / f"{host}-optimisation.md", table(rows, equal, panel))
     draw(out / f"{host}-optimisation.png", rows, panel)
-    write_sheet(out / f"{host}-optimisation-astronaut.png", astronaut(model, search, reward))
+    write_sheet(out / f"{host}-optimisation-astronaut.png", astronaut(model, search, reward, side))
 
 
 def row(tried: Try, panel: Panel, people: People, scores: Scores, before: Scores) -> dict[str, Any]:
@@ -223,9 +224,9 @@ def draw(path: Path, rows: list[dict[str, Any]], panel: Panel) -> None:
     save_plot(figure, path)
 
 
-def astronaut(model: iqp.WrappedHost, search: Search, reward: Reward) -> dict[str, Tensor]:
+def astronaut(model: iqp.WrappedHost, search: Search, reward: Reward, side: int) -> dict[str, Tensor]:
     """One picture after the last step of every way."""
-    original = astronaut_face(small.RESOLUTION)
+    original = astronaut_face(side)
     lq = as_batch(Degradation.for_resolution(256, **small.DEGRADATION)(original, seed=0))
     made = {tried.way: tried.restored for tried in search.tries(model, lq, reward)}
     return {"degraded": lq, "bare": model.restore(lq, quality=None)} | made | {"original": as_batch(original)}

@@ -1,0 +1,40 @@
+"""The README's second picture: scikit-image's astronaut by the host of the examples, bare and at three qualities.
+
+python -m benchmarks.hosts.example_picture
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import iqp_adapter as iqp
+from benchmarks.common.inputs import as_batch, astronaut_face, restore
+from benchmarks.common.results import RESULTS, OutOption, provenance, write_json
+from benchmarks.common.sheets import write_sheet
+from benchmarks.hosts import small
+from benchmarks.hosts.ship_example import EXAMPLES
+from benchmarks.native.astronaut import QUALITIES, SEED
+from iqp_adapter.pictures import read_tensor
+
+PICTURE = "restoreformer-astronaut.png"
+
+
+def main(
+    folder: Annotated[Path, typer.Option(help="where host, adapter and face are")] = EXAMPLES / "restoreformer",
+    out: OutOption = RESULTS / "hosts",
+) -> None:
+    """Degraded | bare host | quality 0.1 | 0.5 | best | original, first draw, unselected."""
+    model = iqp.wrap(str(folder / "host.safetensors"), adapter=folder / "adapter")
+    degraded = read_tensor(folder / "face.png")[None]  # (1, 3, H, W)
+    pictures = {"degraded": degraded, "bare host": restore(model, degraded, quality=None)}
+    pictures |= {name: restore(model, degraded, quality=quality) for name, quality in QUALITIES.items()}
+    write_sheet(out / PICTURE, pictures | {"original": as_batch(astronaut_face(small.RESOLUTION))})
+    record = {"picture": PICTURE} | provenance(SEED, adapter=folder / "adapter")
+    write_json(out / "restoreformer-astronaut.json", record)
+
+
+if __name__ == "__main__":
+    typer.run(main)
