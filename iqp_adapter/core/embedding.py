@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 CONTRAST = 5.0
-"""How much larger than usual the weights start that make tokens of a quality. Drawn as usual, the two ends of the dial
-differ by a seventh of what all tokens share, and an adapter learns one answer for all qualities long before the dial."""
+"""How much larger than usual the weights start that make tokens of a quality. Drawn as usual, they tell the ends of the
+dial apart by a seventh of what all tokens share, and an adapter learns one answer for all qualities before the dial."""
 
 
 class ScoreEmbedding(nn.Module):
