@@ -42,9 +42,9 @@ class ScoreEmbedding(nn.Module):
         features = 2 * octaves + 1
         self.no_preference = nn.Parameter(torch.randn(metrics, features))
         self.base = nn.Parameter(torch.randn(tokens, dim))
-        self.mlp = nn.Sequential(nn.Linear(metrics * features, dim), nn.SiLU(), nn.Linear(dim, tokens * dim))
-        with torch.no_grad():
-            self.mlp[-1].weight.mul_(CONTRAST)
+        first, last = nn.Linear(metrics * features, dim), nn.Linear(dim, tokens * dim)
+        last.weight.data *= CONTRAST
+        self.mlp = nn.Sequential(first, nn.SiLU(), last)
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, quality: Tensor) -> Tensor:
