@@ -1,22 +1,30 @@
-"""Restores a face by an existing restorer at several qualities.
+"""Restores a face by an existing restorer: degraded, by the bare host, and at three qualities, side by side.
 
-    python examples/wrap_host.py HOST FACE.png OUT.png [ADAPTER]
+    python examples/wrap_host.py OUT.png
+    python examples/wrap_host.py OUT.png FACE.png HOST [ADAPTER]
 
-HOST is a weight file (codeformer.pth, GFPGANv1.4.pth, RestoreFormer.pth, ...) or a name that `iqp fetch --list` shows.
-FACE.png shows one aligned face. Without an adapter all restorations equal that of the bare host.
+The first command takes the small RestoreFormer and the adapter that are in examples/restoreformer. FACE.png shows one
+aligned face. HOST is a weight file (codeformer.pth, GFPGANv1.4.pth, RestoreFormer.pth, ...) or a name that
+`iqp fetch --list` shows. Without an adapter all restorations equal that of the bare host.
 """
 
 import sys
+from pathlib import Path
 
-from torchvision.transforms.functional import to_pil_image
+from PIL import Image
+from torchvision.transforms.functional import to_pil_image, to_tensor
 from torchvision.utils import make_grid
 
 import iqp_adapter as iqp
-from iqp_adapter.pictures import read_tensor
+from iqp_adapter.photo import restore_photo
 
-host, face, out, *adapter = sys.argv[1:]
-model = iqp.wrap(host, adapter=adapter[0] if adapter else None)
-lq = read_tensor(face)[None]  # (1, 3, H, W)
+SHIPPED = Path(__file__).parent / "restoreformer"
 
-pictures = [lq[0], *(model.restore(lq, quality=quality)[0] for quality in (None, 0.1, 0.5, "best"))]
+out, *given = sys.argv[1:]
+path, host, *adapter = given or [SHIPPED / "face.png", SHIPPED / "host.safetensors", SHIPPED / "adapter"]
+model = iqp.wrap(str(host), adapter=adapter[0] if adapter else None)
+face = Image.open(path).convert("RGB")
+
+dial = [restore_photo(face, model, quality=quality, aligned=True) for quality in (None, 0.1, 0.5, "best")]
+pictures = [to_tensor(picture) for picture in (face, *dial)]  # (3, H, W) each
 to_pil_image(make_grid(pictures, nrow=len(pictures))).save(out)

@@ -126,7 +126,7 @@ class TestLoudness:
     def test_a_quiet_command_prints_nothing_but_errors(self, picture, tmp_path):
         words = ["restore", picture, "--aligned", "-o", tmp_path / "out"]
         assert run(*words, "-q") == "" and (tmp_path / "out" / "a.png").exists()
-        assert "restored 1 faces" in run(*words)
+        assert "restored 1 face in 1 of 1 photo" in run(*words)
         assert "iqp: no image at" in run("score", "-q", tmp_path / "none.png")
 
     def test_a_table_is_printed_all_the_same(self, picture, tmp_path):

@@ -1,6 +1,8 @@
 """The README's second picture: scikit-image's astronaut by the host of the examples, bare and at three qualities.
 
 python -m benchmarks.hosts.example_picture
+
+Faces keep the light and the white balance of what is restored, as in `iqp restore`.
 """
 
 from __future__ import annotations
@@ -8,16 +10,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 import iqp_adapter as iqp
-from benchmarks.common.inputs import as_batch, astronaut_face, restore
+from benchmarks.common.inputs import as_batch, astronaut_face
 from benchmarks.common.results import RESULTS, OutOption, provenance, write_json
 from benchmarks.common.sheets import write_sheet
 from benchmarks.hosts import small
 from benchmarks.hosts.ship_example import EXAMPLES
 from benchmarks.native.astronaut import QUALITIES, SEED
-from iqp_adapter.pictures import read_tensor
+from iqp_adapter.photo import restore_photo
+from iqp_adapter.pictures import as_pixels, read_tensor
 
 PICTURE = "restoreformer-astronaut.png"
 
@@ -28,10 +32,12 @@ def main(
 ) -> None:
     """Degraded | bare host | quality 0.1 | 0.5 | best | original, first draw, unselected."""
     model = iqp.wrap(str(folder / "host.safetensors"), adapter=folder / "adapter")
-    degraded = read_tensor(folder / "face.png")[None]  # (1, 3, H, W)
-    pictures = {"degraded": degraded, "bare host": restore(model, degraded, quality=None)}
-    pictures |= {name: restore(model, degraded, quality=quality) for name, quality in QUALITIES.items()}
-    write_sheet(out / PICTURE, pictures | {"original": as_batch(astronaut_face(small.RESOLUTION))})
+    face = read_tensor(folder / "face.png")  # (3, H, W)
+    columns = {"degraded": face[None]}
+    for name, quality in {"bare host": None, **QUALITIES}.items():
+        restored = restore_photo(as_pixels(face), model, quality=quality, aligned=True)
+        columns[name] = as_batch(np.float32(restored / 255))
+    write_sheet(out / PICTURE, columns | {"original": as_batch(astronaut_face(small.RESOLUTION))})
     record = {"picture": PICTURE} | provenance(SEED, adapter=folder / "adapter")
     write_json(out / "restoreformer-astronaut.json", record)
 
