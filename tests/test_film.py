@@ -460,7 +460,7 @@ def test_the_command_restores_films(film, tmp_path, monkeypatch):
     words = ["restore", str(film), "-o", str(out), "--device", "cpu", "--engine", "torch", "--report", str(report)]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
-    assert "restored 1 of 1 faces" in done.output
+    assert "restored 1 of 1 face," in done.output
     assert json.loads(report.read_text())["photos"][0]["faces"][0]["outcome"] == "restored"
     again = CliRunner().invoke(app, words)
     assert again.exit_code == 2 and "exists; name a new file" in again.output
