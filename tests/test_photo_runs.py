@@ -506,18 +506,18 @@ def iqp(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     return command
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("heard", [signal.SIGTERM, signal.SIGHUP], indirect=True)
 def test_a_signal_ends_a_run_like_ctrl_c(
-    iqp: Any, photos: Path, out: Path, tmp_path: Path, number: signal.Signals
+    iqp: Any, photos: Path, out: Path, tmp_path: Path, heard: signal.Signals
 ) -> None:
     class Ended(Echo):
         def restore(self, lq: torch.Tensor, **asked: Any) -> torch.Tensor:
             if self.batches:
-                os.kill(os.getpid(), number)
+                os.kill(os.getpid(), heard)
             return super().restore(lq, **asked)
 
     result = iqp(photos, "-o", out, "--batch", 1, "--report", tmp_path / "r.json", "--aligned", model=Ended())
-    assert result.exit_code == 128 + number and "the same command goes on from here" in result.output
+    assert result.exit_code == 128 + heard and "the same command goes on from here" in result.output
     assert set(contents(out)) == {"a.png", RECORD}
     assert len(json.loads((tmp_path / "r.json").read_text())["photos"]) == 1
 

@@ -82,12 +82,12 @@ def test_what_the_library_logs_is_shown(monkeypatch, capsys):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
-@pytest.mark.parametrize("number", [signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)])
-def test_signals_that_end_a_process_are_like_ctrl_c(number):
-    before = signal.getsignal(number)
+@pytest.mark.parametrize("heard", [signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)], indirect=True)
+def test_signals_that_end_a_process_are_like_ctrl_c(heard):
+    before = signal.getsignal(heard)
     with pytest.raises(KeyboardInterrupt), ended_like_ctrl_c():
-        os.kill(os.getpid(), number)
-    assert signal.getsignal(number) is before
+        os.kill(os.getpid(), heard)
+    assert signal.getsignal(heard) is before
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")

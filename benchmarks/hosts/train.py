@@ -39,7 +39,7 @@ from iqp_adapter.training.native_training import NativeTraining
 
 PICTURES = {"l1": 10.0, "perceptual": 0.15}
 SCRATCH = StageConfig(steps=1, batch=8, rate=5e-4, ema=0.998, weights={**PICTURES, "codebook": 0.25})
-STARTED = replace(SCRATCH, rate=2e-4, ema=0.98, options={"continuous": 0})
+STARTED = replace(SCRATCH, rate=2e-4, ema=0.98, options={"continuous": 0, "revive_until": 0})
 STEERED = StageConfig(steps=1, batch=8, rate=5e-4, ema=0.998, weights={**PICTURES, "pyramid": 5.0})
 PLAIN = StageConfig(steps=1, batch=8, rate=5e-4, ema=0.998, weights=PICTURES)
 DICTIONARY = StageConfig(steps=1, batch=8, rate=5e-4, ema=0.995, weights={**PICTURES, "codebook": 1.0})
