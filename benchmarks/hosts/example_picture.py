@@ -14,7 +14,7 @@ import numpy as np
 import typer
 
 import iqp_adapter as iqp
-from benchmarks.common.inputs import as_batch, astronaut_face
+from benchmarks.common.inputs import as_batch
 from benchmarks.common.results import RESULTS, OutOption, provenance, write_json
 from benchmarks.common.sheets import write_sheet
 from benchmarks.hosts import small
@@ -22,6 +22,7 @@ from benchmarks.hosts.ship_example import EXAMPLES
 from benchmarks.native.astronaut import QUALITIES, SEED
 from iqp_adapter.photo import restore_photo
 from iqp_adapter.pictures import as_pixels, read_tensor
+from iqp_adapter.store.files import sha256_of
 
 PICTURE = "restoreformer-astronaut.png"
 
@@ -37,9 +38,9 @@ def main(
     for name, quality in {"bare host": None, **QUALITIES}.items():
         restored = restore_photo(as_pixels(face), model, quality=quality, aligned=True)
         columns[name] = as_batch(np.float32(restored / 255))
-    write_sheet(out / PICTURE, columns | {"original": as_batch(astronaut_face(small.RESOLUTION))})
-    record = {"picture": PICTURE} | provenance(SEED, adapter=folder / "adapter")
-    write_json(out / "restoreformer-astronaut.json", record)
+    write_sheet(out / PICTURE, columns | {"original": small.astronaut()["original"]})
+    made = {"picture": PICTURE, "host": sha256_of(folder / "host.safetensors")}
+    write_json(out / "restoreformer-astronaut.json", made | provenance(SEED, adapter=folder / "adapter"))
 
 
 if __name__ == "__main__":

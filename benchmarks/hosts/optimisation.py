@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 import iqp_adapter as iqp
-from benchmarks.common.inputs import FacesOption, SeedsOption, as_batch, astronaut_face, load_pictures
+from benchmarks.common.inputs import FacesOption, SeedsOption, load_pictures
 from benchmarks.common.judges import panel_of
 from benchmarks.common.results import RESULTS, OutOption, provenance, write_json, write_text
 from benchmarks.common.sheets import write_sheet
@@ -35,7 +35,6 @@ from iqp_adapter.bench.panel import Panel, Scores
 from iqp_adapter.bench.text import table as markdown
 from iqp_adapter.core.codes import Codes, Optimisation, best_of, optimise
 from iqp_adapter.core.flags import fixed
-from iqp_adapter.degradations.face import Degradation
 from iqp_adapter.hosts.codes import HostCodes
 from iqp_adapter.pictures.plots import save_plot
 from iqp_adapter.scoring.scorer import reward_of
@@ -226,10 +225,10 @@ def draw(path: Path, rows: list[dict[str, Any]], panel: Panel) -> None:
 
 def astronaut(model: iqp.WrappedHost, search: Search, reward: Reward, side: int) -> dict[str, Tensor]:
     """One picture after the last step of every way."""
-    original = astronaut_face(side)
-    lq = as_batch(Degradation.for_resolution(256, **small.DEGRADATION)(original, seed=0))
+    face = small.astronaut(side)
+    lq = face["degraded"]
     made = {tried.way: tried.restored for tried in search.tries(model, lq, reward)}
-    return {"degraded": lq, "bare": model.restore(lq, quality=None)} | made | {"original": as_batch(original)}
+    return {"degraded": lq, "bare": model.restore(lq, quality=None)} | made | {"original": face["original"]}
 
 
 if __name__ == "__main__":

@@ -14,10 +14,7 @@ from safetensors.torch import save
 from torchvision.utils import save_image
 
 import iqp_adapter as iqp
-from benchmarks.common.inputs import as_batch, astronaut_face
 from benchmarks.hosts import small
-from benchmarks.native.astronaut import SEED
-from iqp_adapter.degradations.face import Degradation
 from iqp_adapter.store.files import atomic_path
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -38,9 +35,8 @@ def main(
     )
     with atomic_path(folder / "host.safetensors") as path:
         path.write_bytes(save({key: value.half().contiguous() for key, value in trained.state_dict().items()}))
-    face = Degradation(**small.DEGRADATION)(astronaut_face(small.RESOLUTION), SEED)
     with atomic_path(folder / "face.png") as path:
-        save_image(as_batch(face), path, format="png")
+        save_image(small.astronaut()["degraded"], path, format="png")
 
 
 if __name__ == "__main__":

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from benchmarks.common.inputs import as_batch, astronaut_face
 from iqp_adapter.compat import make_importable
+from iqp_adapter.degradations.face import Degradation
 from iqp_adapter.store import checkpoint
 
 RESOLUTION = 256
@@ -130,6 +132,13 @@ HOSTS: dict[str, Callable[[int], nn.Module]] = {
     "iqpfr": iqpfr,
     "nafnet": nafnet,
 }
+
+
+def astronaut(side: int = RESOLUTION) -> dict[str, Tensor]:
+    """scikit-image's astronaut, "degraded" with seed 0 as the inputs are, and "original": (1, 3, side, side) each."""
+    original = astronaut_face(side)
+    degraded = Degradation.for_resolution(256, **DEGRADATION)(original, seed=0)
+    return {"degraded": as_batch(degraded), "original": as_batch(original)}
 
 
 def load_host(name: str, run: Path, folder: str = "", side: int = RESOLUTION) -> nn.Module:

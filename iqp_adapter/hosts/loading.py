@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import logging
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +23,7 @@ from ..store.fetch import fetch
 from ..store.files import some_of
 from ..store.foreign import read_foreign
 from ..store.hub import HubOptions
+from ..store.printed import logged
 from .keys import first, readings
 from .registry import hosts, is_known, kind_of, named, nearest, published, recognise
 from .saved import SavedAdapter
@@ -179,7 +178,7 @@ def build(spec: HostSpec, state: Mapping[str, Tensor], source: str) -> nn.Module
     make_importable()
     own = spec.plain(state)
     try:
-        with torch.random.fork_rng(), _logged():
+        with torch.random.fork_rng(), logged(logger):
             host = spec.build(own)
     except KeyError as error:
         raise ValueError(f"{source} has weights of {spec.name}, but not all: no {error}; fetch it again") from error
@@ -191,17 +190,6 @@ def build(spec: HostSpec, state: Mapping[str, Tensor], source: str) -> nn.Module
         ) from error
     load_strict(host, own, source)
     return host
-
-
-@contextlib.contextmanager
-def _logged() -> Iterator[None]:
-    """Keeps what is printed from the terminal."""
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(said):
-            yield
-    finally:
-        logger.debug("%s", said.getvalue().strip())
 
 
 def builder(spec: HostSpec) -> str | None:

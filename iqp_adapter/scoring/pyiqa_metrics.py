@@ -6,7 +6,6 @@ Source: calls pyiqa (https://github.com/chaofengc/IQA-PyTorch, PolyForm Noncomme
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 import re
 import tempfile
@@ -21,6 +20,7 @@ from ..compat import installed_file, make_importable
 from ..core.metrics import NEWEST, versions
 from ..store.files import sha256_of
 from ..store.foreign import read_foreign, refuse_more_than_tensors
+from ..store.printed import logged
 from ..store.words import said_by
 from .block_metrics import InTiles, TiledNiqe, TiledPiqe
 from .metric import Metric
@@ -139,20 +139,17 @@ def _refuse_unread(name: str, network: nn.Module, state: dict[str, Tensor]) -> N
 @contextlib.contextmanager
 def _explained(name: str) -> Iterator[None]:
     """Turns errors of pyiqa and its helpers into one line that says what to do, and logs their output."""
-    output = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(output), _captured("huggingface_hub", output):
+    with logged(_log) as output, _captured("huggingface_hub", output):
+        try:
             yield
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{name} needs the package {error.name}; try pip install {error.name}") from error
-    except (TypeError, KeyError, RuntimeError) as error:
-        raise ValueError(f"{name} does not take these weights or options: {first_line(error)}") from error
-    except OSError as error:
-        raise OSError(_not_fetched(name, output.getvalue(), error)) from error
-    except Exception as error:  # whatever a metric of another package does
-        raise ValueError(f"{name} cannot be made: {said_by(error)}") from error
-    finally:
-        _log.debug("%s", output.getvalue().strip())
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(f"{name} needs the package {error.name}; try pip install {error.name}") from error
+        except (TypeError, KeyError, RuntimeError) as error:
+            raise ValueError(f"{name} does not take these weights or options: {first_line(error)}") from error
+        except OSError as error:
+            raise OSError(_not_fetched(name, output.getvalue(), error)) from error
+        except Exception as error:  # whatever a metric of another package does
+            raise ValueError(f"{name} cannot be made: {said_by(error)}") from error
 
 
 @contextlib.contextmanager
