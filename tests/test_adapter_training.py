@@ -268,7 +268,7 @@ def test_a_host_is_wrapped_once_and_one_without_a_size_is_refused(faces, tmp_pat
     ("kinds", "terms"),
     [
         ((ImageImitation, CodeImitation), ("l1", "perceptual", "code")),
-        ((ImageReward, CodeReward), ("quality", "l1", "perceptual", "from_bare", "kl")),
+        ((ImageReward, CodeReward), ("quality", "l1", "perceptual", "from_bare", "coarse", "kl")),
     ],
 )
 def test_one_configuration_serves_hosts_of_both_kinds(kinds, terms):

@@ -16,6 +16,7 @@ from iqp_adapter.hosts.spec import HostSpec
 from iqp_adapter.hosts.wrapped import WrappedHost
 from iqp_adapter.training.config import StageConfig
 from iqp_adapter.training.guard import Guard
+from iqp_adapter.training.losses import coarse_difference
 from iqp_adapter.training.sample_scales import SampleScales
 from iqp_adapter.training.stages import Batch, CodeReward, ImageReward
 
@@ -84,7 +85,7 @@ def samples(pictures: Tensor, quality: Tensor, first: int = 0, scales=(SCALE,)) 
     return Batch(pictures, pictures, quality, list(keys), SampleScales(scales, sets), torch.ones(len(pictures)).bool())
 
 
-def learned(stage, from_bare=0.0, steps=60, rate=1e-2):
+def learned(stage, steps=60, rate=1e-2, **held):
     """A few dozen updates; the terms of the last one."""
     adam = torch.optim.Adam(stage.adapter.parameters(), lr=rate)
     for step in range(steps):
@@ -93,7 +94,8 @@ def learned(stage, from_bare=0.0, steps=60, rate=1e-2):
         batch = samples(pictures, torch.rand(8, generator=generator), first=8 * step)
         [(_, terms)] = stage.updates(batch, step)
         adam.zero_grad()
-        (terms["quality"] + from_bare * terms["from_bare"]).backward()  # and nothing of the target, which is noise here
+        distance = sum(weight * terms[name] for name, weight in held.items())
+        (terms["quality"] + distance).backward()  # and nothing of the target, which is noise here
         adam.step()
     return {name: float(value.detach()) for name, value in terms.items()}
 
@@ -116,11 +118,27 @@ def test_scores_follow_what_is_asked_for_and_any_stays_with_the_bare_host(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_distance_to_the_bare_host_holds(kind):
+@pytest.mark.parametrize("term", ["from_bare", "coarse"])
+def test_distances_to_the_bare_host_hold(term, kind):
     loose, held = stage(kind, best=1.0), stage(kind, best=1.0)
-    learned(loose), learned(held, from_bare=100.0)
+    learned(loose), learned(held, **{term: 100.0})
     bare, near, far = brightness(held, None), brightness(held, "best"), brightness(loose, "best")
     assert abs(near - bare) < 0.2 * (far - bare)
+
+
+def test_fine_detail_is_no_coarse_difference():
+    flat, fine = torch.full((1, 3, 64, 64), 0.5), torch.full((1, 3, 64, 64), 0.5)
+    fine[..., ::2] += 0.1
+    fine[..., 1::2] -= 0.1
+    assert float(coarse_difference(fine, flat, 1.0)) < 1 < 25 < float(coarse_difference(fine, flat, 0.4))
+    assert float(coarse_difference(flat + 0.1, flat, 1.0)) == pytest.approx(100, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_blur_is_a_share_of_the_side(kind):
+    pictures = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    narrow, wide = (stage(kind, blur=share).departures(pictures, 1 - pictures) for share in (1 / 64, 8 / 64))
+    assert float(narrow["coarse"]) == float(coarse_difference(pictures, 1 - pictures, 1.0)) > 2 * float(wide["coarse"])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -130,11 +148,13 @@ def test_the_bare_host_runs_only_where_its_terms_count_or_are_logged(kind, monke
     monkeypatch.setattr(rewarding.model, "as_given", lambda: calls.append(1) or as_given())
     batch = samples(torch.rand(2, 3, 64, 64), torch.rand(2))
     ran = lambda: [len(calls), calls.clear()][0]  # noqa: E731
-    for weights, first in (({}, 1), ({"from_bare": 0.0, "kl": 0.0}, 0), ({"from_bare": 0.1, "kl": 0.0}, 1)):
+    none = {"from_bare": 0.0, "coarse": 0.0, "kl": 0.0}
+    for weights in ({}, none, {**none, "from_bare": 0.1}, {**none, "coarse": 0.1}):
         rewarding.config = replace(rewarding.config, weights=weights)
         [(_, terms)] = rewarding.updates(batch, 0)
-        assert ran() == first and ("from_bare" in terms) == bool(first)
-    rewarding.config = replace(rewarding.config, weights={"from_bare": 0.0, "kl": 0.0})
+        counting = {name for name in ("from_bare", "coarse") if weights.get(name, 1.0)}
+        assert ran() == bool(counting) and counting == terms.keys() & {"from_bare", "coarse"}
+    rewarding.config = replace(rewarding.config, weights=none)
     [(_, terms)] = rewarding.updates(batch, 2)
     assert ran() == 3 and "from_bare shuffled" in rewarding.after_step(2) and float(terms["from_bare"]) >= 0
 

@@ -120,7 +120,7 @@ def iqpfr(training: Training) -> nn.Module:
     return model
 
 
-HOSTS = {
+TRAININGS = {
     "codeformer": codeformer,
     "restoreformer": restoreformer,
     "gfpgan": gfpgan,
@@ -142,7 +142,7 @@ def main(
     hq: Annotated[list[Path], typer.Option(help="folder of good, aligned faces; may be repeated")],
     out: Annotated[Path, typer.Option("-o", "--out", help="folder of the run")],
     watch: Annotated[list[Path], typer.Option(help="folder of faces that say when to stop; may be repeated")],
-    host: Annotated[str, typer.Option(help=", ".join(HOSTS))] = "codeformer",
+    host: Annotated[str, typer.Option(help=", ".join(TRAININGS))] = "codeformer",
     seed: int = 0,
     side: Annotated[int, typer.Option(help="of the pictures, in pixels")] = small.RESOLUTION,
     every: Annotated[int, typer.Option(help="steps from one look at dev to the next; a multiple of 50")] = 250,
@@ -158,7 +158,7 @@ def main(
     pace = {"save_every": 50, "watch_every": every}
     settings = settings_of(hq, seed=seed, workers=workers, precision=precision, **pace)
     course = Course(every, patience, budget, batch)
-    network = HOSTS[host](Training(settings, hq, watch, out, side, course, start))
+    network = TRAININGS[host](Training(settings, hq, watch, out, side, course, start))
     checkpoint.save(out / host / "model", network.state_dict(), {"host": host})
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, relu, smooth_l1_loss
@@ -10,6 +12,20 @@ from torch.nn.functional import cross_entropy, relu, smooth_l1_loss
 def l1(restored: Tensor, hq: Tensor) -> Tensor:
     """Mean absolute difference of pictures (B, 3, H, W) in [0, 1]."""
     return (restored.float() - hq).abs().mean()
+
+
+def coarse_difference(restored: Tensor, bare: Tensor, sigma: float) -> Tensor:
+    """Mean squared difference in % of pictures (B, 3, H, W) in [0, 1] after a Gaussian blur: finer detail is free.
+
+    It is squared, as an absolute difference holds a fresh adapter at zero.
+
+    Args:
+        sigma: standard deviation of the blur in pixels.
+    """
+    from torchvision.transforms.functional import gaussian_blur
+
+    difference = 100 * (restored.float() - bare)
+    return gaussian_blur(difference, [2 * math.ceil(3 * sigma) + 1] * 2, [sigma] * 2).square().mean()
 
 
 def hinge_generator(fake: Tensor, judged: Tensor) -> Tensor:

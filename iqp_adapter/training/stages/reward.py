@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,22 +16,41 @@ from .adaptation import Adaptation
 from .stage import Batch, Terms
 
 
+class Attempt(NamedTuple):
+    """What a host with its adapter makes of a batch.
+
+    Attributes:
+        restored: pictures (B, 3, R, R) in [0, 1].
+        bare: those of the bare host; None where no term needs them.
+        terms: those of this kind of host alone.
+    """
+
+    restored: Tensor
+    bare: Tensor | None
+    terms: Terms
+
+
 class Reward(Adaptation):
     """What both kinds share.
 
     Terms: quality, the difference between measured and requested score; as regularisers l1 and perceptual, the
-    distances to the target, and from_bare, the perceptual distance to the bare host's picture; on hosts that decide
-    codes also kl, the KL divergence from the bare host's codes. The requested score is that of the requested quality
-    within the sample's own set. Samples without a condition have no quality term.
+    distances to the target, and from_bare and coarse, the distances to the bare host's picture: the perceptual one, and
+    the difference of what is left after a blur; on hosts that decide codes also kl, the KL divergence from the bare
+    host's codes. The requested score is that of the requested quality within the sample's own set. Samples without a
+    condition have no quality term.
+
+    A metric also rises by contrast and shade, which change who a person seems to be. Under a large weight of coarse the
+    adapter has fine detail alone to reach the score with.
 
     Source: stage 3 of IQPFR (arXiv 2503.09294), applied to other hosts. Differs: as in `QualityStage`, and the
     requested quality is that of the target, so that the target shows how to reach it.
 
-    Options: `best` and `anything`, the shares of samples that request the best and a random quality instead.
+    Options: `best` and `anything`, the shares of samples that request the best and a random quality instead; `blur`,
+    the standard deviation of the blur, as a share of the side.
     """
 
-    term_names = ("quality", "l1", "perceptual", "from_bare", "kl")
-    defaults = {**Adaptation.defaults, "best": 0.0, "anything": 0.0}
+    term_names = ("quality", "l1", "perceptual", "from_bare", "coarse", "kl")
+    defaults = {**Adaptation.defaults, "best": 0.0, "anything": 0.0, "blur": 1 / 256}
 
     def updates(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
         yield from super().updates(batch._replace(quality=self.requested(batch)), step)
@@ -42,9 +62,20 @@ class Reward(Adaptation):
         return torch.where(self.dropped(batch), ANY, torch.where(draw < best, BEST, quality))
 
     def terms(self, batch: Batch) -> Terms:
-        restored, from_bare = self.attempt(batch)
+        restored, bare, own = self.attempt(batch)
         held = {"l1": losses.l1(restored, batch.hq), "perceptual": self.perceptual(restored, batch.hq)}
-        return {"quality": self.shortfall(restored, batch)} | held | from_bare
+        if bare is not None:
+            held |= self.departures(restored, bare)
+        return {"quality": self.shortfall(restored, batch)} | held | own
+
+    def departures(self, restored: Tensor, bare: Tensor) -> Terms:
+        """Distances to the bare host's pictures (B, 3, R, R), those that count."""
+        sigma = self.options["blur"] * bare.shape[-1]
+        distances: dict[str, Callable[[], Tensor]] = {
+            "from_bare": lambda: self.perceptual(restored, bare),
+            "coarse": lambda: losses.coarse_difference(restored, bare, sigma),
+        }
+        return {name: distance() for name, distance in distances.items() if self.counts(name)}
 
     def shortfall(self, restored: Tensor, batch: Batch) -> Tensor:
         """Difference between the scores of pictures and the requested ones; 0 where no quality is requested."""
@@ -52,24 +83,20 @@ class Reward(Adaptation):
         wanted = torch.where(batch.quality.isnan(), measured.detach(), batch.scale.score(batch.quality.nan_to_num()))
         return losses.quality_shortfall(measured, wanted, batch.scale.spread)
 
-    def attempt(self, batch: Batch) -> tuple[Tensor, Terms]:
-        """Restores a batch: pictures (B, 3, R, R) in [0, 1], and the terms that compare them with the bare host's.
-
-        The adapter's condition is already set.
-        """
+    def attempt(self, batch: Batch) -> Attempt:
+        """Restores a batch; the adapter's condition is already set."""
         raise NotImplementedError
 
 
 class ImageReward(Reward):
     """For hosts whose picture has a gradient to the sites."""
 
-    def attempt(self, batch: Batch) -> tuple[Tensor, Terms]:
+    def attempt(self, batch: Batch) -> Attempt:
         restored = self.model.spec.restore(self.model.host, batch.lq).float()
-        if not self.counts("from_bare"):
-            return restored, {}
+        if not self.counts("from_bare", "coarse"):
+            return Attempt(restored, None, {})
         with torch.no_grad(), self.model.as_given():
-            bare = self.model.spec.restore(self.model.host, batch.lq).float()
-        return restored, {"from_bare": self.perceptual(restored, bare)}
+            return Attempt(restored, self.model.spec.restore(self.model.host, batch.lq).float(), {})
 
 
 class CodeReward(Reward):
@@ -86,16 +113,16 @@ class CodeReward(Reward):
     def seen(cls, model: WrappedHost, lq: Tensor) -> Tensor:
         return decoded_with_gradient(model, lq, "reward")
 
-    def attempt(self, batch: Batch) -> tuple[Tensor, Terms]:
+    def attempt(self, batch: Batch) -> Attempt:
         decision = self.model.decision(batch.lq)
         logits = [x.float() for x in decision.logits]
         draws = (self.options["noise"] * batch.gumbel(x.shape[1:], 5 + book) for book, x in enumerate(logits))
         weights = tuple(decide(x, self.options["temperature"], noise) for x, noise in zip(logits, draws, strict=True))
         restored = decision.decode(weights)
-        if not self.counts("from_bare", "kl"):
-            return restored, {}
+        if not self.counts("from_bare", "coarse", "kl"):
+            return Attempt(restored, None, {})
         own, bare = self.own(batch)
-        return restored, {"from_bare": self.perceptual(restored, bare), "kl": divergences(logits, own).mean()}
+        return Attempt(restored, bare, {"kl": divergences(logits, own).mean()})
 
     @torch.no_grad()
     def own(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
