@@ -69,10 +69,11 @@ def test_grey_pictures_stay_grey_and_others_keep_their_colours():
     torch.testing.assert_close(found[1:], restored[1:])
 
 
+@pytest.mark.parametrize("share", [20, 60])
 @pytest.mark.parametrize("size", [(96, 96), (48, 80), (16, 16)])
-def test_broad_colours_are_those_of_three_box_filters(size):
-    images, reach = noise(2, 3, *size), size[1] // 20
+def test_broad_colours_are_those_of_three_box_filters(size, share):
+    images, reach = noise(2, 3, *size), max(1, size[1] // share)
     expected = images
     for _ in range(3):
         expected = avg_pool2d(expected, 2 * reach + 1, 1, reach, count_include_pad=False)
-    torch.testing.assert_close(broad(images), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(broad(images, 1 / share), expected, atol=1e-5, rtol=1e-5)

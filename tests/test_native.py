@@ -1,9 +1,12 @@
 """The native model: sizes, codebooks, the HQ+ branch, the dial and what keeps it exact."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from native_pieces import SMALL, acting
 
+from iqp_adapter.core.colours import grey_where_grey, with_colours_of
 from iqp_adapter.native import IQPFR, PRESETS, IQPFRConfig, Tokenizer, preset
 from iqp_adapter.native.codebook import Codebook, MovingCodebook
 from iqp_adapter.native.tokenizer import NULL
@@ -141,6 +144,13 @@ class TestModel:
 
         codes_alone, faithful = (cells(model(lq, fidelity=w)[0]) for w in (0.0, 1.0))
         assert (faithful - cells(lq)).abs().mean() < 0.5 * (codes_alone - cells(lq)).abs().mean()
+
+    @pytest.mark.parametrize("reach", [0.1, 0.4])
+    def test_colours_are_kept_as_far_as_the_size_says(self, lq, reach):
+        coloured, free = (
+            acting(replace(SMALL, colour_reach=reach, keep_colours=kept))(lq, fidelity=1.0)[0] for kept in (True, False)
+        )
+        torch.testing.assert_close(coloured, grey_where_grey(lq, with_colours_of(lq, free, reach=reach)))
 
     def test_mixed_batches_give_the_rows_of_single_calls(self, model, lq):
         quality, fidelity = torch.tensor([0.1, 0.5, 0.9]), torch.tensor([0.0, 0.5, 1.0])

@@ -9,22 +9,27 @@ from torch.nn.functional import avg_pool2d
 GREY, COLOURED = 0.004, 0.008
 """Mean difference of a picture's channels, over areas, up to which it is grey, and from which it has colours."""
 
+WIDE, CLOSE = 1 / 20, 1 / 60
+"""Reach of the low-pass as a share of the side: over large areas, and up to the contours of a face, chosen on dev."""
 
-def with_colours_of(lq: Tensor, restored: Tensor, strength: float | Tensor = 1.0) -> Tensor:
+
+def with_colours_of(lq: Tensor, restored: Tensor, strength: float | Tensor = 1.0, reach: float = WIDE) -> Tensor:
     """Detail of the restored faces on the broad colours of the degraded ones.
 
     Degradations blur and add noise but keep the colours of large areas, of which a model knows only what its training
-    set has. Source: the wavelet colour correction of StableSR (arXiv 2305.07015). Differs: one low-pass, of about a
-    20th of the face's side, instead of a pyramid.
+    set has. Source: the wavelet colour correction of StableSR (arXiv 2305.07015). Differs: one low-pass instead of a
+    pyramid.
 
     Args:
         lq, restored: (B, 3, R, R) in [0, 1].
         strength: a number or (B, 1, 1, 1); 0 keeps the restored colours, 1 takes those of `lq`.
+        reach: of the low-pass, as a share of the side, at least a pixel. A shorter one also takes away dark lines that
+            a model draws along contours, and some of its contrast where the input has little.
 
     Returns:
         (B, 3, R, R), not clamped.
     """
-    return restored + strength * broad(lq - restored)
+    return restored + strength * broad(lq - restored, reach)
 
 
 def grey_where_grey(lq: Tensor, restored: Tensor) -> Tensor:
@@ -46,10 +51,10 @@ def grey_where_grey(lq: Tensor, restored: Tensor) -> Tensor:
     return levels + colour * (restored - levels)
 
 
-def broad(images: Tensor) -> Tensor:
+def broad(images: Tensor, reach: float = WIDE) -> Tensor:
     """The broad colours of pictures (B, 3, R, R): three box filters, close to a Gaussian of half their width."""
     height, width = images.shape[-2:]
-    boxes = {side: _boxes(side, width // 20, images) for side in {height, width}}
+    boxes = {side: _boxes(side, max(1, int(reach * width)), images) for side in {height, width}}
     return boxes[height] @ images @ boxes[width].T
 
 

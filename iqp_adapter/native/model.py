@@ -178,7 +178,9 @@ class IQPFR(Pretrained):
             for level, fusion in self.fusions.items()
         }
         image = self.decoder(as_grid(code_tokens), fuse)
-        return with_colours_of(prediction.lq, image, fidelity) if self.config.keep_colours else image
+        if not self.config.keep_colours:
+            return image
+        return with_colours_of(prediction.lq, image, fidelity, self.config.colour_reach)
 
     def finished(
         self, code_tokens: Tensor, prediction: Prediction, lq: Tensor, fidelity: float | Tensor = 0.0

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, overload
 
+from ..core.colours import CLOSE
 from ..store.reading import REQUIRED, Fields
 from .iqpir.sizes import IQPIRConfig
 
@@ -45,6 +46,7 @@ class IQPFRConfig:
         fused_picture: whether it also joins at the end, from the degraded picture itself.
         keep_colours: whether the fidelity path keeps the input's broad colours, and grey pictures stay grey; False
             where colours are to change.
+        colour_reach: of the low-pass that tells these colours, as in `with_colours_of`.
         condition: False for a model that takes no quality (a baseline, or a host to wrap).
         tokens, token_dim: of the score embedding.
         injection: where the score enters: "attention", to condition tokens in every layer and on the fidelity path;
@@ -72,6 +74,7 @@ class IQPFRConfig:
     plus_above: float = 0.5
     fused_picture: bool = False
     keep_colours: bool = True
+    colour_reach: float = CLOSE
     condition: bool = True
     tokens: int = 4
     token_dim: int = 128
@@ -153,6 +156,7 @@ class IQPFRConfig:
         shares: dict[str, Any] = {
             "plus_above": fields.number("plus_above", -1, 1, cls.plus_above),
             "plus_weight": fields.number("plus_weight", 0, 10, cls.plus_weight),
+            "colour_reach": fields.number("colour_reach", 0, 1, cls.colour_reach),
         }
         words: dict[str, Any] = {name: fields.text(name, known, getattr(cls, name)) for name, known in _WORDS.items()}
         flags: dict[str, Any] = {name: fields.truth(name, getattr(cls, name)) for name in _FLAGS}
