@@ -22,6 +22,8 @@ from iqp_adapter.hosts.hooks import is_wrapped
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning", "ignore:.*torch.jit.*:DeprecationWarning")
 
+OTHERS = [kind for kind in KINDS if kind != ATTENTION]
+
 
 class Case:
     """A tiny host, its input and its call, and the kind of block that it is wrapped with."""
@@ -226,7 +228,17 @@ def test_bfloat16_autocast_runs_and_keeps_the_dial(case):
         assert not equal(case.call(model, quality=0.9), case.call(model, quality=0.1))
 
 
-def test_float16_runs_where_the_host_does(case):
+def test_float16_runs_where_the_host_does(default_case):
+    check_float16(default_case)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", OTHERS)
+def test_float16_runs_with_other_kinds_of_block(case):
+    check_float16(case)
+
+
+def check_float16(case: Case) -> None:
     half = case.host.half()
     try:
         case.call(half, case.x.half())
@@ -244,7 +256,7 @@ def test_compiled_it_is_as_it_was_and_keeps_the_dial(default_case):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("block", [kind for kind in KINDS if kind != ATTENTION])
+@pytest.mark.parametrize("block", OTHERS)
 def test_compiled_it_is_as_it_was_with_other_kinds_of_block(case):
     check_compiled(case)
 
