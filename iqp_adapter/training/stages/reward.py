@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -70,12 +70,12 @@ class Reward(Adaptation):
 
     def departures(self, restored: Tensor, bare: Tensor) -> Terms:
         """Distances to the bare host's pictures (B, 3, R, R), those that count."""
-        sigma = self.options["blur"] * bare.shape[-1]
-        distances: dict[str, Callable[[], Tensor]] = {
-            "from_bare": lambda: self.perceptual(restored, bare),
-            "coarse": lambda: losses.coarse_difference(restored, bare, sigma),
-        }
-        return {name: distance() for name, distance in distances.items() if self.counts(name)}
+        distances = {}
+        if self.counts("from_bare"):
+            distances["from_bare"] = self.perceptual(restored, bare)
+        if self.counts("coarse"):
+            distances["coarse"] = losses.coarse_difference(restored, bare, self.options["blur"] * bare.shape[-1])
+        return distances
 
     def shortfall(self, restored: Tensor, batch: Batch) -> Tensor:
         """Difference between the scores of pictures and the requested ones; 0 where no quality is requested."""
