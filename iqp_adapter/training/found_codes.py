@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -20,11 +18,9 @@ from ..core.flags import fixed
 from ..degradations.rng import numpy_rng, sample_seed
 from ..hosts.wrapped import WrappedHost
 from ..scoring.scorer import Scorer, reward_of
-from ..store.files import atomic_path
 from .face_sets import FaceSets
+from .kept_arrays import read_arrays, write_arrays
 from .loop import Progress
-
-logger = logging.getLogger(__name__)
 
 SHARD = 32
 """Inputs whose codes one file holds; an interrupted search loses no more."""
@@ -110,9 +106,7 @@ class CodeStore:
         return [shard for shard in self.shards if self._read(shard) is None]
 
     def write(self, shard: range, found: FoundCodes) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with atomic_path(self._path(shard)) as path:
-            np.savez(path, **found._asdict())
+        write_arrays(self._path(shard), **found._asdict())
 
     def load(self) -> FoundCodes:
         """What was found for all inputs.
@@ -129,17 +123,11 @@ class CodeStore:
         return self.folder / f"{shard.start:08d}.npz"
 
     def _read(self, shard: range) -> FoundCodes | None:
-        """What a file holds, whose checksums numpy compares."""
+        """What a file holds; None where it is missing, damaged, or of fewer inputs."""
         path = self._path(shard)
-        if not path.exists():
-            return None
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                found = FoundCodes(file["codes"], file["scores"])
-        except (BadZipFile, OSError, ValueError, KeyError, EOFError) as error:
-            logger.warning("%s is damaged (%s); its codes are searched again", path, error)
-            return None
-        return found if len(found.codes) == len(found.scores) == len(shard) else None  # fewer inputs before
+        arrays = read_arrays(path, *FoundCodes._fields) if path.exists() else None
+        found = None if arrays is None else FoundCodes(*arrays)
+        return found if found is not None and len(found.codes) == len(found.scores) == len(shard) else None
 
 
 def find(

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Iterator
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -14,9 +12,7 @@ from torch import Tensor
 
 from ..core.codes import Codes
 from ..native.iqpir import IQPIRTokenizer
-from ..store.files import atomic_path
-
-logger = logging.getLogger(__name__)
+from .kept_arrays import read_arrays, write_arrays
 
 SHARD = 256
 """Pictures whose codes one file holds."""
@@ -76,32 +72,23 @@ class KeptCodes(TargetCodes):
     def keep(self) -> None:
         if not self._new:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         keys = np.stack([np.frombuffer(key, np.uint8) for key in self._new])  # (N, 32)
         codes = torch.stack(list(self._new.values())).numpy()  # (N, books, L)
-        with atomic_path(self.folder / f"{next(iter(self._new)).hex()[:16]}.npz") as path:
-            np.savez(path, keys=keys, codes=codes)
+        write_arrays(self.folder / f"{next(iter(self._new)).hex()[:16]}.npz", keys=keys, codes=codes)
         self._new.clear()
 
     def _read(self) -> Iterator[tuple[bytes, Tensor]]:
         for path in sorted(self.folder.glob("*.npz")):
-            try:
-                keys, codes = self._checked(path)
-            except (BadZipFile, OSError, ValueError, KeyError, EOFError) as error:
-                logger.warning("%s is damaged (%s); its codes are computed again", path, error)
-                continue
-            yield from zip(map(bytes, keys), torch.from_numpy(codes), strict=True)
+            if (arrays := read_arrays(path, "keys", "codes", check=self._check)) is not None:
+                keys, codes = arrays
+                yield from zip(map(bytes, keys), torch.from_numpy(codes), strict=True)
 
-    def _checked(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
-        """The arrays of a file, whose checksums numpy compares.
-
+    def _check(self, keys: np.ndarray, codes: np.ndarray) -> None:
+        """
         Raises:
             ValueError: for arrays that are not of this tokenizer.
         """
         size = self.tokenizer.config
-        with np.load(path, allow_pickle=False) as file:
-            keys, codes = file["keys"], file["codes"]
         fits = keys.dtype == np.uint8 and keys.shape == (len(codes), 32) and codes.dtype == np.int16
         if not fits or codes.shape[1:] != (size.books, size.grid**2) or codes.min() < 0 or codes.max() >= size.codes:
             raise ValueError(f"arrays {keys.dtype} {keys.shape} and {codes.dtype} {codes.shape}")
-        return keys, codes
