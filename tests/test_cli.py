@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-import torch
+from no_memory import NO_MEMORY
 from typer.testing import CliRunner
 
 from iqp_adapter import __version__
@@ -41,7 +41,7 @@ def test_a_user_error_is_one_line_and_status_2(tmp_path):
     )
 
 
-@pytest.mark.parametrize("kind", [*USER_ERRORS, torch.OutOfMemoryError])
+@pytest.mark.parametrize("kind", USER_ERRORS)
 def test_every_kind_of_user_error_loses_its_trace(monkeypatch, kind):
     def fail(paths):
         raise kind("what was given;\n what to try")
@@ -49,6 +49,18 @@ def test_every_kind_of_user_error_loses_its_trace(monkeypatch, kind):
     monkeypatch.setattr(files, "list_images", fail)
     result = run("score", "a.png")
     assert (result.exit_code, result.output) == (2, "iqp: what was given; what to try\n")
+
+
+@pytest.mark.parametrize("error", NO_MEMORY.values(), ids=NO_MEMORY)
+def test_want_of_memory_is_one_line_that_says_what_to_try(monkeypatch, error):
+    def fail(paths):
+        raise error
+
+    monkeypatch.setattr(files, "list_images", fail)
+    result = run("score", "a.png")
+    [line] = result.output.splitlines()
+    assert result.exit_code == 2 and line.startswith("iqp: no memory is left (")
+    assert line.endswith("); take a smaller batch or smaller pictures, or another device")
 
 
 @pytest.mark.parametrize(

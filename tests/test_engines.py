@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from native_pieces import SMALL, Plain, acting
+from no_memory import NO_MEMORY
 from PIL import Image
 from skimage.data import astronaut
 from tiny_hosts import TINY_HOSTS
@@ -30,7 +31,7 @@ from iqp_adapter.engines.eager import PRECISIONS, Eager
 from iqp_adapter.engines.export import export
 from iqp_adapter.engines.exported import Exported
 from iqp_adapter.engines.formats import FORMATS
-from iqp_adapter.engines.graph import NotExportableError
+from iqp_adapter.engines.graph import NotExportableError, refused_as
 from iqp_adapter.store.files import sha256_of
 
 EXACT = 1e-4
@@ -557,3 +558,11 @@ def test_a_precision_that_the_processor_lacks_is_refused(
 
 def _has_bf16() -> bool:
     return "BF16" in openvino.capabilities()
+
+
+@pytest.mark.parametrize("error", NO_MEMORY.values(), ids=NO_MEMORY)
+@pytest.mark.parametrize("guard", [refused_as, formats.unreadable])
+def test_want_of_memory_is_neither_the_restorers_fault_nor_the_files(guard, error):
+    with pytest.raises(type(error)) as caught, guard("it"):
+        raise error
+    assert caught.value is error

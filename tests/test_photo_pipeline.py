@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from no_memory import NO_MEMORY
 from photo_standins import BOX, FACE, LANDMARKS, Brightness, Echo, Negative, Scored, Stranger, embed, photo
 from PIL import Image
 from torch.nn.functional import avg_pool2d
@@ -513,7 +514,10 @@ FAULTS = {
     ),
     "another range": (lambda lq: 255 * lq, "the model gave values from .* expected"),
     "raises": (ZeroDivisionError("division\nby zero"), "the model failed: ZeroDivisionError: division by zero"),
-    "memory": (torch.OutOfMemoryError("CUDA out of memory"), "the model failed: no memory for even one face"),
+    **{
+        f"memory of {kind}": (error, "the model failed: no memory for even one face")
+        for kind, error in NO_MEMORY.items()
+    },
 }
 
 

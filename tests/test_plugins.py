@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 import torch
+from no_memory import MUCH
 
 from iqp_adapter import wrap
 from iqp_adapter.hosts.registry import hosts, published
+from iqp_adapter.store.words import wants_memory
 
 HEAD = """
 from iqp_adapter import HostSpec, Site
@@ -203,10 +205,12 @@ def test_a_host_that_fails_in_use_is_named_in_one_line(install, name):
     assert line.endswith("; mend or uninstall the package") and "\n" not in line and len(line) < 700
 
 
-def test_want_of_memory_is_no_fault_of_the_package(install):
-    theirs = put_used(install, "restore", "raise MemoryError")
-    with pytest.raises(MemoryError):
+@pytest.mark.parametrize("failing", ["raise MemoryError", f"import torch; torch.empty({MUCH})"])
+def test_want_of_memory_is_no_fault_of_the_package(install, failing):
+    theirs = put_used(install, "restore", failing)
+    with pytest.raises((MemoryError, RuntimeError)) as caught:
         wrap(theirs).restore(torch.rand(1, 3, 8, 8))
+    assert wants_memory(caught.value) and "package" not in str(caught.value)
 
 
 def test_a_good_host_works_and_can_be_pickled(install):

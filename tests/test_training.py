@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from no_memory import NO_MEMORY
 from PIL import Image
 from training_run import config
 
@@ -182,15 +183,7 @@ def test_a_loss_that_is_not_finite_stops_with_what_to_do(faces, tmp_path, monkey
         training.run_stage("stage1")
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
-        RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: you tried"),
-        MemoryError(),
-    ],
-    ids=["cuda", "cpu", "python"],
-)
+@pytest.mark.parametrize("error", NO_MEMORY.values(), ids=NO_MEMORY)
 def test_want_of_memory_stops_with_what_to_do(faces, tmp_path, monkeypatch, error):
     def fail(restored, hq):
         raise error

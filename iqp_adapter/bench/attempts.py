@@ -10,7 +10,7 @@ import numpy as np
 from ..provenance import placeless
 from .test_sets import Sample
 
-FAILURES = (OSError, ValueError, TypeError, RuntimeError, FloatingPointError)
+FAILURES = (OSError, ValueError, TypeError, RuntimeError, FloatingPointError, MemoryError)
 """What restoring a single picture may raise."""
 
 

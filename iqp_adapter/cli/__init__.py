@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from ..store.words import USER_ERRORS
+from ..store.words import is_for_users, line_of
 from ..version import __version__
 from . import bench, demo, env, export, fetch, restore, score, train
 from .common import DEBUG, add
@@ -29,26 +28,18 @@ class _OneLineErrors(TyperGroup):
             return super().invoke(ctx)
         except BrokenPipeError:
             raise
-        except _mendable() as error:
-            if is_debugging():
-                raise
-            say(f"iqp: {_line(error)}", error=True, colour="red")
-            raise typer.Exit(2) from None
         except Exception as error:
+            if is_for_users(error) and not is_debugging():
+                say(f"iqp: {_line(error)}", error=True, colour="red")
+                raise typer.Exit(2) from None
             if isinstance(words := getattr(error, "message", None), str):  # a usage error, with the words of the user
                 error.message = shown(words)  # type: ignore[attr-defined]
             raise
 
 
-def _mendable() -> tuple[type[BaseException], ...]:
-    """These, and want of memory on a device, where a command has imported torch."""
-    torch = sys.modules.get("torch")
-    return USER_ERRORS if torch is None else (*USER_ERRORS, torch.OutOfMemoryError)
-
-
 def _line(error: BaseException) -> str:
     """What went wrong, in one line; for a package that is not there, how to get the full set."""
-    line = " ".join(str(error).split()) or type(error).__name__
+    line = line_of(error)
     missing = error.name if isinstance(error, ModuleNotFoundError) else None  # as Python says it, not the library
     if missing is None or missing.startswith("iqp_adapter"):
         return line

@@ -13,7 +13,7 @@ from typing import Any
 from ..core.quality import BEST
 from ..photo import Restored
 from ..restorer import Restorer
-from ..store.words import USER_ERRORS
+from ..store.words import is_for_users, line_of
 from . import markup
 from .shelf import NO_ADAPTER, Loaded, Shelf, on_disk
 from .visit import Asked, Seen, Visits, restored
@@ -215,9 +215,11 @@ class _Page:
         def told(*given: Any) -> Updates:
             try:
                 return answer(*given)
-            except USER_ERRORS as error:
+            except Exception as error:
+                if not is_for_users(error):
+                    raise
                 logger.debug("told to a visitor", exc_info=True)
-                return {self.upload: None, self.line: markup.line(str(error), is_error=True)}
+                return {self.upload: None, self.line: markup.line(line_of(error), is_error=True)}
 
         return told
 

@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from ..store.words import wants_memory
 from .graph import Program
 
 Arrays = Mapping[str, np.ndarray]
@@ -144,9 +145,9 @@ def unreadable(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except MemoryError:
-        raise
     except Exception as error:
+        if wants_memory(error):
+            raise
         raise UnreadableError(f"{what} ({reason(error)})") from None
 
 

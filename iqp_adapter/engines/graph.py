@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..core.quality import BEST
 from ..restorer import Restorer
+from ..store.words import wants_memory
 from .facts import Facts, rows_of
 
 logger = logging.getLogger(__name__)
@@ -140,9 +141,9 @@ def refused_as(name: str) -> Iterator[None]:
     """
     try:
         yield
-    except (ImportError, MemoryError):  # no restorer is to blame
-        raise
     except Exception as error:
+        if isinstance(error, ImportError) or wants_memory(error):  # no restorer is to blame
+            raise
         logger.debug("cannot export %s", name, exc_info=True)
         raise NotExportableError(f"{name} cannot be exported: {_reason(error)}; run it by the engine torch") from error
 

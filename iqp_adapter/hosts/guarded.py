@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..core.own_dial import OwnDial
 from ..core.sites import Site
-from ..store.words import said_by
+from ..store.words import said_by, wants_memory
 from .spec import CodeAccess, HostSpec
 
 Fits = Callable[[Any, tuple[Any, ...]], bool]
@@ -89,9 +89,9 @@ class Guarded:
         """
         try:
             found = self._function(*arguments, **named)
-        except (torch.OutOfMemoryError, MemoryError):
-            raise
         except (Exception, SystemExit) as error:
+            if wants_memory(error):
+                raise
             raise ValueError(f"{self._name} of {self._owner} fails ({said_by(error)}); {MEND}") from error
         fits, wanted = _RESULTS[self._name]
         if not fits(found, arguments):

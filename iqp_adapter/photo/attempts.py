@@ -6,8 +6,9 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-import torch
 from torch import Tensor
+
+from ..store.words import wants_memory
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ def answers(ask: Callable[[Sequence[Item]], Tensor], items: Sequence[Item]) -> l
 
 def reason(error: Exception) -> str:
     """What went wrong, in one short line that names the kind of error."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    if wants_memory(error):
         return "no memory for even one face at once; use another device or a smaller model"
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:_LONGEST]}" if text else type(error).__name__

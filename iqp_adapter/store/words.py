@@ -7,6 +7,28 @@ from typing import Any
 USER_ERRORS = (ValueError, TypeError, OSError, ImportError, FloatingPointError, MemoryError)
 """What the library raises for something that its user can mend, in one line that says how."""
 
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "ALLOC_FAILED")
+
+
+def wants_memory(error: BaseException) -> bool:
+    """Whether an error says that no memory is left; torch says so by a RuntimeError, on a CPU by one of no own kind."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+    )
+
+
+def is_for_users(error: BaseException) -> bool:
+    """Whether an error is told in one line, without its trace."""
+    return isinstance(error, USER_ERRORS) or wants_memory(error)
+
+
+def line_of(error: BaseException) -> str:
+    """What an error tells its user, in one line."""
+    line = " ".join(str(error).split()) or type(error).__name__
+    if not wants_memory(error) or (type(error) is MemoryError and str(error)):  # ours, which says what to try
+        return line
+    return f"no memory is left ({line}); take a smaller batch or smaller pictures, or another device"
+
 
 def in_short(word: Any) -> str:
     """A word of a user: as it is where it is short and can be printed, else spelt out and cut."""

@@ -14,11 +14,10 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..store.words import said_by
+from ..store.words import said_by, wants_memory
 from .config import StageConfig
 from .record import Record
 from .stages import Batch, Stage, Terms
@@ -102,7 +101,7 @@ class Loop:
         try:
             yield
         except (RuntimeError, MemoryError) as error:
-            if not (isinstance(error, MemoryError) or should_reduce_batch_size(error)):
+            if not wants_memory(error):
                 raise
             raise MemoryError(
                 f"no memory for a step of {self.folder.name} with batch {self.config.batch}; give a smaller batch and "
