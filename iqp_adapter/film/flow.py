@@ -10,7 +10,6 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..photo.batch import FaceBatch
 from ..photo.faces import Face, faces_of
@@ -18,7 +17,7 @@ from ..photo.options import Options
 from ..photo.outcomes import Outcome
 from .colour import Colours
 from .reading import Frame
-from .steady import REACH, steadied
+from .steady import REACH, Aligned, steadied
 from .tracks import Track, faces_in
 
 Item = TypeVar("Item")
@@ -32,16 +31,16 @@ class Shown:
         number: of the frame.
         pixels: (H, W, 3) upright.
         faces: by track.
-        crops: (3, R, R) as they were cut out, of the faces that wait for the model.
-        pictures: (3, R, R) as the model made them.
+        crops: as they were cut out, of the faces that wait for the model.
+        pictures: as the model made them.
     """
 
     number: int
     frame: Frame
     pixels: np.ndarray
     faces: dict[Track, Face]
-    crops: dict[Track, Tensor] = field(default_factory=dict)
-    pictures: dict[Track, Tensor] = field(default_factory=dict)
+    crops: dict[Track, Aligned] = field(default_factory=dict)
+    pictures: dict[Track, Aligned] = field(default_factory=dict)
 
     @property
     def waiting(self) -> list[Face]:
@@ -96,7 +95,8 @@ def _restored(waiting: Sequence[Shown], batch: FaceBatch) -> Sequence[Shown]:
             if face.outcome is Outcome.FAILED:
                 raise ValueError(f"frame {each.number}: {face.why}; the same command goes on from here")
             if face.restored is not None:
-                each.pictures[track] = torch.from_numpy(face.restored).permute(2, 0, 1)  # (R, R, 3) -> (3, R, R)
+                picture = torch.from_numpy(face.restored).permute(2, 0, 1).contiguous()  # (R, R, 3) -> (3, R, R)
+                each.pictures[track] = Aligned.of(picture)
     return waiting
 
 
@@ -120,5 +120,5 @@ def _cut(
     here, seen = faces_in(tracks, number)
     pixels = np.ascontiguousarray(colours.rgb(frame.picture))
     faces = dict(zip(here, faces_of(pixels, options, seen, resolution), strict=True))
-    crops = {track: face.crop for track, face in faces.items() if face.crop is not None}
+    crops = {track: Aligned.of(face.crop) for track, face in faces.items() if face.crop is not None}
     return Shown(number, frame, pixels, faces, crops)

@@ -11,6 +11,7 @@ Source: the averaging of a pixel's past and future by similarity is a bilateral 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -29,22 +30,43 @@ LEAST, MOST = 0.5 / 255, 6 / 255
 """The usual difference is taken to be within these: less is rounding, more is no noise."""
 
 
-def steadied(crops: Sequence[Tensor], own: Tensor) -> Tensor:
-    """(3, R, R) one of the crops, or of pictures of them, averaged with the others where they show the same."""
-    total, weights = torch.zeros_like(own), torch.zeros_like(own[:1])
-    for crop in crops:
-        weight = torch.ones_like(weights) if crop is own else _likeness(crop - own)
-        total += weight * crop
+@dataclass(frozen=True, eq=False)
+class Aligned:
+    """A crop, or what was restored of it.
+
+    Attributes:
+        picture: (3, R, R).
+        broad: (R, R) its grey, averaged over a square, by which it is compared with others.
+    """
+
+    picture: Tensor
+    broad: Tensor
+
+    @classmethod
+    def of(cls, picture: Tensor) -> Aligned:
+        import cv2
+
+        grey = picture.mean(0).numpy()
+        side = _window(grey)
+        return cls(picture, torch.from_numpy(cv2.blur(grey, (side, side), borderType=cv2.BORDER_REFLECT_101)))
+
+
+def steadied(near: Sequence[Aligned], own: Aligned) -> Tensor:
+    """(3, R, R) the picture of one, averaged with the others where they show the same."""
+    total, weights = torch.zeros_like(own.picture), torch.zeros_like(own.picture[:1])
+    for other in near:
+        weight = torch.ones_like(weights) if other is own else _likeness(other.broad - own.broad)
+        total.addcmul_(weight, other.picture)
         weights += weight
     return total / weights
 
 
 def _likeness(difference: Tensor) -> Tensor:
-    """(1, R, R) in [0, 1], of a difference (3, R, R): 1 where it is noise."""
-    import cv2
+    """(1, R, R) in [0, 1], of a difference (R, R) of averages: 1 where it is noise."""
+    apart = max(1, _window(difference) // 2)  # averages of places that are nearer are nearly equal
+    usual = difference[::apart, ::apart].abs().median().clamp(LEAST, MOST)
+    return torch.exp(-0.5 * (difference / (TOLERANCE * usual)).square())[None]  # (R, R) -> (1, R, R)
 
-    grey = difference.mean(0).numpy()
-    side = max(3, round(len(grey) * WINDOW))
-    broad = np.abs(cv2.blur(grey, (side, side), borderType=cv2.BORDER_REFLECT_101))
-    usual = np.median(broad).clip(LEAST, MOST)
-    return torch.from_numpy(np.exp(-0.5 * np.square(broad / (TOLERANCE * usual))))[None]  # (R, R) -> (1, R, R)
+
+def _window(grey: np.ndarray | Tensor) -> int:
+    return max(3, round(len(grey) * WINDOW))
