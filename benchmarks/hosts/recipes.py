@@ -12,7 +12,7 @@ HELD = {**TARGETS, "from_bare": 0.0, "coarse": 0.0, "kl": 0.0}
 REWARD = StageConfig(steps=2000, batch=8, rate=1e-3, ema=0.995, weights={"quality": 0.6, **HELD})
 STRONG = replace(REWARD, weights={"quality": 2.4, **HELD})
 FINE = replace(STRONG, weights={**STRONG.weights, "coarse": 0.5})
-FINER = replace(STRONG, weights={**STRONG.weights, "coarse": 4.0})
+FINER = replace(STRONG, weights={**STRONG.weights, "coarse": 1.25})
 IMITATION = replace(REWARD, weights={**TARGETS, "code": 1.0})
 DISTILLATION = replace(REWARD, weights={"code": 1.0}, options={"rounds": 2, "search_steps": 10, "kl_weight": 1.0})
 RETRAINED = replace(REWARD, weights={"code": 0.5, "feature": 1.0}, options={"host_rate": 0.1, "smoothing": 0.0})
