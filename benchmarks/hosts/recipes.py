@@ -13,6 +13,7 @@ REWARD = StageConfig(steps=2000, batch=8, rate=1e-3, ema=0.995, weights={"qualit
 STRONG = replace(REWARD, weights={"quality": 2.4, **HELD})
 FINE = replace(STRONG, weights={**STRONG.weights, "coarse": 0.5})
 FINER = replace(STRONG, weights={**STRONG.weights, "coarse": 1.25})
+FINEST = replace(STRONG, weights={**STRONG.weights, "coarse": 2.5})
 IMITATION = replace(REWARD, weights={**TARGETS, "code": 1.0})
 DISTILLATION = replace(REWARD, weights={"code": 1.0}, options={"rounds": 2, "search_steps": 10, "kl_weight": 1.0})
 RETRAINED = replace(REWARD, weights={"code": 0.5, "feature": 1.0}, options={"host_rate": 0.1, "smoothing": 0.0})
@@ -66,6 +67,7 @@ RECIPES: dict[str, Adapted | Further] = {
     "strong": Adapted({"reward": STRONG}),
     "fine": Adapted({"reward": FINE}),
     "finer": Adapted({"reward": FINER}),
+    "finest": Adapted({"reward": FINEST}),
     "distilled": Adapted({"distillation": DISTILLATION}),
     "imitation": Adapted({"imitation": IMITATION}),
     "imitation-reward": Adapted({"imitation": IMITATION, "reward": REWARD}),
