@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from bench_pieces import PEOPLE, brighter, folder_of, photo, samples_in
+from no_memory import NO_MEMORY
 from typer.testing import CliRunner
 
 from iqp_adapter.bench.attempts import one_by_one
@@ -210,7 +211,7 @@ class TestBrokenPictures:
         assert result.exit_code == 1 and "failed: theirs: lq/bob_1: " in result.output
         assert (tmp_path / "o" / "report.html").is_file()
 
-    @pytest.mark.parametrize("error", [ValueError("no face"), RuntimeError("out of memory\nhint"), OSError("gone")])
+    @pytest.mark.parametrize("error", [ValueError("no\nface"), OSError("gone"), NO_MEMORY["cpu"], NO_MEMORY["numpy"]])
     def test_a_model_that_fails_on_a_picture(self, make, error):
         def restore(sample: Sample) -> np.ndarray:
             if sample.name == "ann_2":
@@ -223,7 +224,9 @@ class TestBrokenPictures:
         mended = brighter(1.0)
         assert None not in run(make([mended])).values["x1"]["mean@native"] and mended.work.seen == ["ann_2"]
 
-    @pytest.mark.parametrize("error", [RuntimeError("kernel larger\nthan input"), AssertionError(), IndexError("3")])
+    @pytest.mark.parametrize(
+        "error", [RuntimeError("kernel larger\nthan input"), AssertionError(), IndexError("3"), NO_MEMORY["numpy"]]
+    )
     def test_a_metric_that_fails_on_a_picture(self, make, caplog, error):
         def values(restored, other, names):
             if names == ["bob_1"]:

@@ -101,7 +101,7 @@ class Judge:
         except ValueError as error:
             logger.warning("no %s of %s: %s", self.protocol.id, output, error)
             return math.nan
-        except (RuntimeError, AssertionError, IndexError) as error:
+        except (RuntimeError, AssertionError, IndexError, MemoryError) as error:
             raise _NotNowError(" ".join(str(error).split())[:200] or type(error).__name__) from error
 
     def _frechet(self, outputs: Sequence[Path], originals: Sequence[Path]) -> float:
