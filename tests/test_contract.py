@@ -251,6 +251,13 @@ def check_float16(case: Case) -> None:
     assert equal(case.call(model, case.x.half(), quality=0.9, scale=0), case.call(half, case.x.half()))
 
 
+FIRST = {tiny.kind: name for name, tiny in reversed(TINY_HOSTS.items()) if tiny.needs in ((), ("gfpgan",))}
+"""Of each kind the first class that the tests' packages have."""
+
+
+@pytest.mark.parametrize(
+    "host", [name if name in FIRST.values() else pytest.param(name, marks=pytest.mark.slow) for name in TINY_HOSTS]
+)
 def test_compiled_it_is_as_it_was_and_keeps_the_dial(default_case):
     check_compiled(default_case)
 
