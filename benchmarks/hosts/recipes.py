@@ -11,13 +11,15 @@ TARGETS = {"l1": 1.0, "perceptual": 0.3}
 HELD = {**TARGETS, "from_bare": 0.0, "coarse": 0.0, "kl": 0.0}
 REWARD = StageConfig(steps=2000, batch=8, rate=1e-3, ema=0.995, weights={"quality": 0.6, **HELD})
 STRONG = replace(REWARD, weights={"quality": 2.4, **HELD})
-FINE = replace(STRONG, weights={**STRONG.weights, "coarse": 0.5})
-FINER = replace(STRONG, weights={**STRONG.weights, "coarse": 1.25})
-FINEST = replace(STRONG, weights={**STRONG.weights, "coarse": 2.5})
 IMITATION = replace(REWARD, weights={**TARGETS, "code": 1.0})
 DISTILLATION = replace(REWARD, weights={"code": 1.0}, options={"rounds": 2, "search_steps": 10, "kl_weight": 1.0})
 RETRAINED = replace(REWARD, weights={"code": 0.5, "feature": 1.0}, options={"host_rate": 0.1, "smoothing": 0.0})
 FURTHER = replace(IMITATION, rate=2e-4)
+
+
+def holding(coarse: float) -> StageConfig:
+    """The strong reward, which holds the coarse picture near the bare host's with this weight."""
+    return replace(STRONG, weights={**STRONG.weights, "coarse": coarse})
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,9 @@ class Further:
 RECIPES: dict[str, Adapted | Further] = {
     "reward": Adapted({"reward": REWARD}),
     "strong": Adapted({"reward": STRONG}),
-    "fine": Adapted({"reward": FINE}),
-    "finer": Adapted({"reward": FINER}),
-    "finest": Adapted({"reward": FINEST}),
+    "fine": Adapted({"reward": holding(coarse=0.5)}),
+    "finer": Adapted({"reward": holding(coarse=1.25)}),
+    "finest": Adapted({"reward": holding(coarse=2.5)}),
     "distilled": Adapted({"distillation": DISTILLATION}),
     "imitation": Adapted({"imitation": IMITATION}),
     "imitation-reward": Adapted({"imitation": IMITATION, "reward": REWARD}),

@@ -125,9 +125,10 @@ class CodeStore:
     def _read(self, shard: range) -> FoundCodes | None:
         """What a file holds; None where it is missing, damaged, or of fewer inputs."""
         path = self._path(shard)
-        arrays = read_arrays(path, *FoundCodes._fields) if path.exists() else None
-        found = None if arrays is None else FoundCodes(*arrays)
-        return found if found is not None and len(found.codes) == len(found.scores) == len(shard) else None
+        if not path.exists() or (arrays := read_arrays(path, *FoundCodes._fields)) is None:
+            return None
+        found = FoundCodes(*arrays)
+        return found if len(found.codes) == len(found.scores) == len(shard) else None
 
 
 def find(
