@@ -10,6 +10,7 @@ import time
 
 import pytest
 import torch
+from no_memory import NO_MEMORY
 from safetensors.torch import save_file
 from torch import nn
 
@@ -157,6 +158,18 @@ def test_truncated_weights_are_damaged(tmp_path, kept):
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(ValueError, match=r"model.safetensors is damaged \(.*\); fetch or save it again"):
         checkpoint.load(tmp_path)
+
+
+@pytest.mark.parametrize("error", NO_MEMORY.values(), ids=NO_MEMORY)
+def test_whole_weights_are_not_damaged_where_memory_lacks(tmp_path, monkeypatch, error):
+    def fail(*args, **options):
+        raise error
+
+    checkpoint.save(tmp_path, *numbered(1))
+    monkeypatch.setattr(checkpoint, "safe_open", fail)
+    with pytest.raises(type(error)) as caught:
+        checkpoint.load(tmp_path)
+    assert caught.value is error
 
 
 def test_one_changed_bit_is_noticed(tmp_path):

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from no_memory import NO_MEMORY
 from photo_standins import again, photo
 from PIL import Image, ImageCms, UnidentifiedImageError
 
@@ -469,6 +470,20 @@ def test_what_cannot_be_read_is_one_line_with_its_name(tmp_path: Path, name: str
     with pytest.raises(OSError, match=reason or None) as raised:
         read(tmp_path / name)
     assert str(raised.value).startswith(f"{tmp_path / name}: ") and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("error", NO_MEMORY.values(), ids=NO_MEMORY)
+def test_a_picture_that_memory_lacks_for_is_named_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*args: Any) -> None:
+        raise error
+
+    path = tmp_path / "large.png"
+    Image.fromarray(COLOURS).save(path)
+    monkeypatch.setattr("iqp_adapter.pictures.files.decode", fail)
+    with pytest.raises(OSError, match=r"large\.png: no memory is left .*smaller pictures"):
+        read_photo(path)
 
 
 def test_what_is_no_picture_does_not_fill_the_memory() -> None:

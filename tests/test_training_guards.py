@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from no_memory import NO_MEMORY
 from PIL import Image
 from training_run import SMALL, config
 from typer.testing import CliRunner
@@ -506,6 +507,17 @@ class TestStates:
         ) as caught:
             state.load_state(tmp_path)
         assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize("error", NO_MEMORY.values(), ids=NO_MEMORY)
+    def test_a_whole_one_is_not_damaged_where_memory_lacks(self, tmp_path, monkeypatch, error):
+        def fail(*args, **options):
+            raise error
+
+        self.saved(tmp_path, 2)
+        monkeypatch.setattr(torch, "load", fail)
+        with pytest.raises(type(error)) as caught:
+            state.load_state(tmp_path)
+        assert caught.value is error
 
     def test_a_kill_between_the_two_renames_loses_nothing(self, tmp_path):
         self.saved(tmp_path, 2)

@@ -14,6 +14,7 @@ import torch
 
 from ..pictures import read_tensor
 from ..provenance import environment
+from ..store.words import message_of
 from ..version import __version__
 from .cache import Cache, content_of, digest
 from .measuring import NotRunError, not_run_on, values_of
@@ -102,7 +103,7 @@ class Judge:
             logger.warning("no %s of %s: %s", self.protocol.id, output, error)
             return math.nan
         except (RuntimeError, AssertionError, IndexError, MemoryError) as error:
-            raise _NotNowError(" ".join(str(error).split())[:200] or type(error).__name__) from error
+            raise _NotNowError(f"{message_of(error):.200}") from error
 
     def _frechet(self, outputs: Sequence[Path], originals: Sequence[Path]) -> float:
         measure: SetMeasure = self.measure

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..degradations.rng import global_seed
+from ..store.words import message_of
 from .protocols import Measure
 
 
@@ -39,4 +40,4 @@ def values_of(measure: Measure, restored: Tensor, reference: Tensor, names: Sequ
 
 def _line(error: Exception) -> str:
     """An error in one line, without the name of this user's home."""
-    return (" ".join(str(error).split()) or type(error).__name__).replace(str(Path.home()), "~")
+    return message_of(error).replace(str(Path.home()), "~")

@@ -19,6 +19,8 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from ..store.words import message_of
+
 logger = logging.getLogger(__name__)
 
 Row = Any
@@ -167,7 +169,7 @@ def _connect(ray: Any, address: str) -> None:
             ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL)
     except (OSError, OverflowError) as error:
         raise ConnectionError(
-            f"no Ray cluster answers at {address} ({' '.join(str(error).split())[:120]}); start one by `ray start "
+            f"no Ray cluster answers at {address} ({message_of(error):.120}); start one by `ray start "
             f"--head`, or give {LOCAL}"
         ) from None
 

@@ -13,6 +13,7 @@ import numpy as np
 from ..photo.detect import Faces
 from ..store.files import atomic_path
 from ..store.reading import json_file
+from ..store.words import message_of
 from .looking import Look, Seen
 
 LOOKS = 100
@@ -68,8 +69,9 @@ def _read(path: Path) -> list[Seen]:
     try:
         return [_seen(values) for values in json_file(path, list)]
     except (ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise ValueError(f"{path} is damaged ({reason}); remove it, and the film is looked at again") from error
+        raise ValueError(
+            f"{path} is damaged ({message_of(error):.120}); remove it, and the film is looked at again"
+        ) from error
 
 
 def _values(seen: Seen) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from ..store.words import wants_memory
+from ..store.words import message_of, wants_memory
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +40,7 @@ def reason(error: Exception) -> str:
     """What went wrong, in one short line that names the kind of error."""
     if wants_memory(error):
         return "no memory for even one face at once; use another device or a smaller model"
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:_LONGEST]}" if text else type(error).__name__
+    return f"{type(error).__name__}: {message_of(error):.{_LONGEST}}" if str(error).strip() else type(error).__name__
 
 
 _LONGEST = 200

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..store.words import line_of
 from .arrays import eight_bit, peak
 from .decode import content_of, decode, of_image, size
 from .formats import check_writable
@@ -132,8 +133,7 @@ def one_line(path: str | PictureFile) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise OSError(f"{path}: more than {MAX_PIXELS // 10**6} megapixels; scale it down first") from error
     except Exception as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise OSError(f"{path}: {' '.join(reason.split())}") from error
+        raise OSError(f"{path}: {getattr(error, 'strerror', None) or line_of(error)}") from error
 
 
 def _file(path: str | PictureFile) -> PictureFile:

@@ -24,6 +24,7 @@ from ..version import __version__
 from .files import atomic_path, mend, some_of
 from .foreign import read_foreign as read_foreign
 from .reading import Fields, json_text
+from .words import message_of, wants_memory
 
 logger = logging.getLogger(__name__)
 
@@ -93,8 +94,9 @@ def load_built(build: Callable[[], Module], state: Mapping[str, Tensor], source:
         with _Memory(sum(value.numel() for value in state.values())):
             module = build()
     except (ValueError, LookupError, RuntimeError, ArithmeticError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"no module has the sizes of {source} ({reason}); fetch or save it again") from error
+        raise ValueError(
+            f"no module has the sizes of {source} ({message_of(error)}); fetch or save it again"
+        ) from error
     load_strict(module, state, source)
     return module
 
@@ -193,7 +195,9 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         with safe_open(path, framework="pt") as file:
             return file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no iterator
     except (SafetensorError, LookupError, AttributeError, RuntimeError) as error:
-        raise ValueError(f"{path} is damaged ({' '.join(str(error).split())}); {mend(path)}") from None
+        if wants_memory(error):
+            raise
+        raise ValueError(f"{path} is damaged ({message_of(error)}); {mend(path)}") from None
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:

@@ -18,6 +18,8 @@ from pathlib import Path
 from reprlib import Repr
 from typing import Any, NoReturn
 
+from .words import message_of
+
 LARGEST, LARGEST_YAML = 8 << 20, 1 << 18
 """Bytes of a JSON and of a YAML text."""
 
@@ -284,4 +286,4 @@ def _shown(value: Any) -> str:
 
 
 def _line(error: Exception) -> str:
-    return "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:300]
+    return "it is nested too deeply" if isinstance(error, RecursionError) else f"{message_of(error):.300}"

@@ -6,6 +6,8 @@ import os
 from http.client import responses
 from pathlib import Path
 
+from .words import message_of
+
 _PROXIES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
 
 
@@ -57,7 +59,7 @@ def failure(error: BaseException, place: str) -> str:
     """What kept a client from an answer: the disk, the settings of this machine, or the network."""
     from huggingface_hub import errors
 
-    line = " ".join(str(error).split())[:300]
+    line = f"{message_of(error):.300}"
     if isinstance(error, TimeoutError):
         return f"{place} is too slow ({line}){proxies()}"
     if isinstance(error, (errors.HTTPError, ConnectionError, errors.LocalEntryNotFoundError)):

@@ -22,9 +22,14 @@ def is_for_users(error: BaseException) -> bool:
     return isinstance(error, USER_ERRORS) or wants_memory(error)
 
 
+def message_of(error: BaseException) -> str:
+    """What an error says, in one line; its kind, where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def line_of(error: BaseException) -> str:
     """What an error tells its user, in one line."""
-    line = " ".join(str(error).split()) or type(error).__name__
+    line = message_of(error)
     if not wants_memory(error) or (type(error) is MemoryError and str(error)):  # ours, which says what to try
         return line
     return f"no memory is left ({line}); take a smaller batch or smaller pictures, or another device"

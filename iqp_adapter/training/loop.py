@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..store.words import said_by, wants_memory
+from ..store.words import message_of, said_by, wants_memory
 from .config import StageConfig
 from .record import Record
 from .stages import Batch, Stage, Terms
@@ -190,8 +190,11 @@ class Loop:
                 learner.load_state_dict(state["models"][name])
             self.averaged.load_state_dict(state["averaged"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ValueError(f"the state in {self.folder} is of another model ({reason}); train elsewhere") from error
+            if wants_memory(error):
+                raise
+            raise ValueError(
+                f"the state in {self.folder} is of another model ({message_of(error):.200}); train elsewhere"
+            ) from error
         logger.info("resuming %s at step %d", self.folder, state["step"])
         return state["step"]
 

@@ -10,6 +10,7 @@ from zipfile import BadZipFile, ZipFile
 import torch
 
 from ..store.files import atomic_path
+from ..store.words import message_of, wants_memory
 
 STATE, PREVIOUS = "state.pt", "previous.pt"
 
@@ -65,7 +66,9 @@ def _read(path: Path) -> dict[str, Any]:
     except BadZipFile as error:
         raise _DamagedError(str(error)) from error
     except Exception as error:  # what damaged bytes raise in zipfile and torch is not documented
-        raise _DamagedError(" ".join(str(error).split())[:120] or type(error).__name__) from error
+        if wants_memory(error):
+            raise
+        raise _DamagedError(f"{message_of(error):.120}") from error
     if wrong is not None:
         raise _DamagedError(f"the checksum of {wrong} is wrong")
     if not isinstance(state, dict) or not isinstance(state.get("models"), dict):

@@ -8,6 +8,8 @@ from os import SEEK_END
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
+from ..store.words import message_of, wants_memory
+
 if TYPE_CHECKING:
     from datasets import Dataset
 
@@ -118,7 +120,9 @@ def named(name: str) -> list[Row]:
     try:
         table = _loaded(parts["name"], parts["split"] or "train", parts["revision"])
     except Exception as error:  # what datasets raises is not documented
-        raise ValueError(f"{name} cannot be loaded: {' '.join(str(error).split())[:200]}") from error
+        if wants_memory(error):
+            raise
+        raise ValueError(f"{name} cannot be loaded: {message_of(error):.200}") from error
     return rows(table, parts["column"], name)
 
 
