@@ -225,8 +225,11 @@ def test_recipes_are_found_with_their_seeds_blocks_and_costs(tmp_path):
     for place, (folder, model) in enumerate(done.items(), start=1):
         (tmp_path / folder / model).mkdir(parents=True)
         (tmp_path / folder / model / "config.json").write_text("{}")
-        for minutes in (60.0 * place, 6.0):  # it was interrupted once
-            Record(tmp_path / folder / "times").row(300, {"searched": 3.0, "minutes": minutes})
+        stage = Record(tmp_path / folder / model.removesuffix("model") / "host")
+        stage.row(300, {"loss": 1.0})
+        for seconds in (3600.0 * place, 360.0):  # a search and a log for each start
+            Record(tmp_path / folder / "times").row(300, {"searched": 3.0})
+            stage.took(300, seconds)
     (tmp_path / "reward-0" / "reward").mkdir(parents=True)  # not finished
     found = compare.recipes_in(tmp_path)
     assert {name: len(one.models) for name, one in found.items()} == {

@@ -16,7 +16,7 @@ import typer
 from benchmarks.common.results import write_json
 from iqp_adapter.training.record import Record
 
-RECORD = ("log.jsonl", "curves.png", "environment.json")
+RECORD = ("log.jsonl", "times.jsonl", "curves.png", "environment.json")
 
 
 def copy_records(run: Path, out: Path) -> None:

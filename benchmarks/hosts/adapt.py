@@ -43,7 +43,7 @@ from iqp_adapter.training.stages.imitation import codes_of
 
 ATTENTION = "attention"
 CODES, TIMES = "codes", "times"
-"""Folder for the codes that distillation finds; log of how long each start of a variant took."""
+"""Folder for the codes that distillation finds; log of how long the search of each start took."""
 
 
 class FineTuning(HostStage):
@@ -142,8 +142,7 @@ def main(
     else:
         searched = started
         further(recipe, Run(RunConfig(**settings), side, hq, out, watch or None), network, spec, pace)
-    spent = {"searched": (searched - started) / 60, "minutes": (time.perf_counter() - searched) / 60}
-    Record(out / TIMES).row(steps, spent)
+    Record(out / TIMES).row(steps, {"searched": (searched - started) / 60})
 
 
 def further(recipe: Further, training: Run, host: nn.Module, spec: HostSpec, pace: dict[str, int]) -> None:

@@ -61,10 +61,12 @@ class Trained(NamedTuple):
     def cost(self) -> dict[str, float]:
         """Updates of one seed, and the mean hours of one; hours of a search count where they were spent."""
         runs = [model.parents[len(self.recipe.model.split("/")) - 1] for model in self.models]
-        rows = [row for run in runs for row in Record(run / TIMES).rows()]
-        hours = {name: sum(row[name] for row in rows) / 60 / len(runs) for name in ("minutes", "searched")}
-        return {"updates": max((row["step"] for row in rows), default=0), "hours": hours["minutes"]} | {
-            "hours of search": hours["searched"]
+        starts = [row for run in runs for row in Record(run / TIMES).rows()]
+        seconds = sum(Record(log.parent).seconds() for run in runs for log in run.rglob("log.jsonl"))
+        return {
+            "updates": max((row["step"] for row in starts), default=0),
+            "hours": seconds / 3600 / len(runs),
+            "hours of search": sum(row["searched"] for row in starts) / 60 / len(runs),
         }
 
 
