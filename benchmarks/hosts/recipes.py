@@ -17,9 +17,9 @@ RETRAINED = replace(REWARD, weights={"code": 0.5, "feature": 1.0}, options={"hos
 FURTHER = replace(IMITATION, rate=2e-4)
 
 
-def holding(coarse: float) -> StageConfig:
-    """The strong reward, which holds the coarse picture near the bare host's with this weight."""
-    return replace(STRONG, weights={**STRONG.weights, "coarse": coarse})
+def holding(coarse: float, quality: float = 2.4) -> StageConfig:
+    """A strong reward, which holds the coarse picture near the bare host's; by the weights of both."""
+    return replace(REWARD, weights={**REWARD.weights, "quality": quality, "coarse": coarse})
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ RECIPES: dict[str, Adapted | Further] = {
     "fine": Adapted({"reward": holding(coarse=0.5)}),
     "finer": Adapted({"reward": holding(coarse=1.25)}),
     "finest": Adapted({"reward": holding(coarse=2.5)}),
+    "imitation-fine": Adapted({"imitation": IMITATION, "reward": holding(coarse=0.25, quality=1.2)}),
     "distilled": Adapted({"distillation": DISTILLATION}),
     "imitation": Adapted({"imitation": IMITATION}),
     "imitation-reward": Adapted({"imitation": IMITATION, "reward": REWARD}),
