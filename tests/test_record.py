@@ -111,7 +111,7 @@ def test_records_of_a_run_are_copied_with_hours_and_logs_beside_its_stages(tmp_p
     (stage.folder / "step_000100.png").write_bytes(b"faces")
     copy_records(tmp_path / "run", tmp_path / "out")
     copied = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    assert copied == {"stage1/log.jsonl", "stage1/curves.png", "dev/log.jsonl", "hours.json"}
+    assert copied == {"stage1/log.jsonl", "stage1/times.jsonl", "stage1/curves.png", "dev/log.jsonl", "hours.json"}
     assert json.loads((tmp_path / "out" / "hours.json").read_text()) == {"stage1": 0.5}
     assert (tmp_path / "out" / "dev" / "log.jsonl").read_bytes() == beside.log.read_bytes()
 

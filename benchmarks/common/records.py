@@ -1,4 +1,4 @@
-"""Copies the records of a training run: settings, log and curves of every stage, without weights, and its hours.
+"""Copies the records of a training run: environment, log, times and curves of every stage, no weights; adds its hours.
 
 python -m benchmarks.common.records --run RUN -o RECORDS
 
