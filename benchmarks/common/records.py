@@ -21,16 +21,19 @@ RECORD = ("log.jsonl", "times.jsonl", "curves.png", "environment.json")
 
 def copy_records(run: Path, out: Path) -> None:
     """The records of every stage below a folder, each in its place, and the hours of each stage as `hours.json`."""
-    hours = {}
-    for log in sorted(run.rglob("log.jsonl")):
+    for log in run.rglob("log.jsonl"):
         folder = out / log.parent.relative_to(run)
         folder.mkdir(parents=True, exist_ok=True)
         for file in (log.parent / name for name in RECORD):
             if file.exists():  # a log beside the stages has no more
                 shutil.copy(file, folder)
-        if seconds := Record(log.parent).seconds():
-            hours[str(log.parent.relative_to(run))] = seconds / 3600
-    write_json(out / "hours.json", hours)
+    write_json(out / "hours.json", hours_of(run))
+
+
+def hours_of(run: Path) -> dict[str, float]:
+    """How long every stage below a folder took, by its place there; what is no stage has no times."""
+    seconds = {log.parent: Record(log.parent).seconds() for log in sorted(run.rglob("log.jsonl"))}
+    return {str(stage.relative_to(run)): taken / 3600 for stage, taken in seconds.items() if taken}
 
 
 def main(

@@ -20,6 +20,7 @@ import typer
 import iqp_adapter as iqp
 from benchmarks.common.inputs import Pictures, SeedsOption, load_pictures, restore
 from benchmarks.common.judges import panel_of
+from benchmarks.common.records import hours_of
 from benchmarks.common.results import RESULTS, OutOption, page, provenance, write_json, write_text
 from benchmarks.common.sets import SetsOption, check_sets, set_name
 from benchmarks.common.sheets import write_sheet
@@ -62,10 +63,9 @@ class Trained(NamedTuple):
         """Updates of one seed, and the mean hours of one; hours of a search count where they were spent."""
         runs = [model.parents[len(self.recipe.model.split("/")) - 1] for model in self.models]
         starts = [row for run in runs for row in Record(run / TIMES).rows()]
-        seconds = sum(Record(log.parent).seconds() for run in runs for log in run.rglob("log.jsonl"))
         return {
             "updates": max((row["step"] for row in starts), default=0),
-            "hours": seconds / 3600 / len(runs),
+            "hours": sum(sum(hours_of(run).values()) for run in runs) / len(runs),
             "hours of search": sum(row["searched"] for row in starts) / 60 / len(runs),
         }
 

@@ -10,7 +10,6 @@ from iqp_adapter.training.config import HOST, StageConfig
 TARGETS = {"l1": 1.0, "perceptual": 0.3}
 HELD = {**TARGETS, "from_bare": 0.0, "coarse": 0.0, "kl": 0.0}
 REWARD = StageConfig(steps=2000, batch=8, rate=1e-3, ema=0.995, weights={"quality": 0.6, **HELD})
-STRONG = replace(REWARD, weights={"quality": 2.4, **HELD})
 IMITATION = replace(REWARD, weights={**TARGETS, "code": 1.0})
 DISTILLATION = replace(REWARD, weights={"code": 1.0}, options={"rounds": 2, "search_steps": 10, "kl_weight": 1.0})
 RETRAINED = replace(REWARD, weights={"code": 0.5, "feature": 1.0}, options={"host_rate": 0.1, "smoothing": 0.0})
@@ -66,7 +65,7 @@ class Further:
 
 RECIPES: dict[str, Adapted | Further] = {
     "reward": Adapted({"reward": REWARD}),
-    "strong": Adapted({"reward": STRONG}),
+    "strong": Adapted({"reward": holding(coarse=0.0)}),
     "fine": Adapted({"reward": holding(coarse=0.5)}),
     "finer": Adapted({"reward": holding(coarse=1.25)}),
     "finest": Adapted({"reward": holding(coarse=2.5)}),

@@ -103,7 +103,7 @@ class Judge:
             logger.warning("no %s of %s: %s", self.protocol.id, output, error)
             return math.nan
         except (RuntimeError, AssertionError, IndexError, MemoryError) as error:
-            raise _NotNowError(f"{message_of(error):.200}") from error
+            raise _NotNowError(message_of(error)[:200]) from error
 
     def _frechet(self, outputs: Sequence[Path], originals: Sequence[Path]) -> float:
         measure: SetMeasure = self.measure

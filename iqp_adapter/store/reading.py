@@ -286,4 +286,4 @@ def _shown(value: Any) -> str:
 
 
 def _line(error: Exception) -> str:
-    return "it is nested too deeply" if isinstance(error, RecursionError) else f"{message_of(error):.300}"
+    return "it is nested too deeply" if isinstance(error, RecursionError) else message_of(error)[:300]

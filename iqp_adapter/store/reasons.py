@@ -59,7 +59,7 @@ def failure(error: BaseException, place: str) -> str:
     """What kept a client from an answer: the disk, the settings of this machine, or the network."""
     from huggingface_hub import errors
 
-    line = f"{message_of(error):.300}"
+    line = message_of(error)[:300]
     if isinstance(error, TimeoutError):
         return f"{place} is too slow ({line}){proxies()}"
     if isinstance(error, (errors.HTTPError, ConnectionError, errors.LocalEntryNotFoundError)):

@@ -68,7 +68,7 @@ def _read(path: Path) -> dict[str, Any]:
     except Exception as error:  # what damaged bytes raise in zipfile and torch is not documented
         if wants_memory(error):
             raise
-        raise _DamagedError(f"{message_of(error):.120}") from error
+        raise _DamagedError(message_of(error)[:120]) from error
     if wrong is not None:
         raise _DamagedError(f"the checksum of {wrong} is wrong")
     if not isinstance(state, dict) or not isinstance(state.get("models"), dict):
