@@ -7,7 +7,7 @@ import os
 import platform
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,12 @@ _PACKAGES = (
 
 def dataset_hash(root: str | Path) -> str:
     """The identity of a data set: sha256 over the sorted sha256s of its pictures; names and order do not count."""
-    hashes = sorted(sha256_of(path) for path in list_images([Path(root)]))
-    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+    return hash_of_all(map(sha256_of, list_images([Path(root)])))
+
+
+def hash_of_all(hashes: Iterable[str]) -> str:
+    """One sha256 of those of several files, in hex."""
+    return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()
 
 
 def environment(seed: int) -> dict[str, Any]:

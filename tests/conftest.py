@@ -127,6 +127,12 @@ def exact_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def own_hashes(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Hashes of training pictures are kept apart from the user's."""
+    monkeypatch.setattr("iqp_adapter.training.kept_hashes.cache", tmp_path_factory.getbasetemp)
+
+
+@pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A test that reaches for another machine fails at once, with or without a network."""
     connect = socket.socket.connect

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Protocol
 
 from ..pictures import PictureFile
-from ..provenance import dataset_hash
+from ..provenance import hash_of_all
 from ..store.files import inside, list_images
 from . import shards, tables
+from .kept_hashes import content_hashes
 
 
 class Source(Protocol):
@@ -42,7 +43,7 @@ class Folder:
         return str(self.root)
 
     def sha256(self) -> str:
-        return dataset_hash(self.root)
+        return hash_of_all(content_hashes(self.root, self.files))
 
 
 class Packed:
