@@ -242,6 +242,7 @@ def test_recipes_are_found_with_their_seeds_blocks_and_costs(tmp_path):
         "hours": pytest.approx(1.6),
         "hours of search": pytest.approx(0.1),
     }
+    assert found["distilled-reward"].cost["updates"] == 600  # of two stages
     compare.check_recipe("distilled-both", found)
     with pytest.raises(typer.BadParameter, match="no finished adapter of 'finetuned' in the run; there are distilled,"):
         compare.check_recipe("finetuned", found)

@@ -64,7 +64,7 @@ class Trained(NamedTuple):
         runs = [model.parents[len(self.recipe.model.split("/")) - 1] for model in self.models]
         starts = [row for run in runs for row in Record(run / TIMES).rows()]
         return {
-            "updates": max((row["step"] for row in starts), default=0),
+            "updates": self.recipe.parts * max((row["step"] for row in starts), default=0),
             "hours": sum(sum(hours_of(run).values()) for run in runs) / len(runs),
             "hours of search": sum(row["searched"] for row in starts) / 60 / len(runs),
         }

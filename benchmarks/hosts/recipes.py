@@ -53,6 +53,11 @@ class Adapted:
         """Place of the trained adapter in the folder of its run."""
         return f"{list(self.stages)[-1]}/model"
 
+    @property
+    def parts(self) -> int:
+        """How many times it makes its updates."""
+        return len(self.stages)
+
 
 @dataclass(frozen=True)
 class Further:
@@ -61,6 +66,7 @@ class Further:
     better: bool = False
     stage: StageConfig = field(default=FURTHER)
     model: str = "model"
+    parts: int = 1
 
 
 RECIPES: dict[str, Adapted | Further] = {

@@ -18,6 +18,7 @@ import typer
 from torch import nn
 
 import iqp_adapter as iqp
+from benchmarks.common.one_update import one_update
 from benchmarks.common.peak_memory import alone, peak_memory
 from benchmarks.common.results import RESULTS, OutOption, provenance, write_json
 from benchmarks.common.timing import in_turn, ratio
@@ -27,8 +28,7 @@ from iqp_adapter.hosts.registry import hosts
 from iqp_adapter.scoring.scorer import Scorer
 from iqp_adapter.training.config import StageConfig
 from iqp_adapter.training.guard import Guard
-from iqp_adapter.training.sample_scales import SampleScales
-from iqp_adapter.training.stages import Batch, CodeImitation, Stage
+from iqp_adapter.training.stages import CodeImitation, Stage
 
 HOST = "codeformer"
 SETTINGS = StageConfig(steps=1, batch=1, rate=1e-4)
@@ -44,22 +44,7 @@ def stage_of(way: str) -> Stage:
 
 
 def step_of(way: str, batch: int) -> Callable[[], None]:
-    """One update, as the loop makes it."""
-    stage = stage_of(way)
-    [learning] = stage.models().values()
-    adam = torch.optim.AdamW(parameter for parameter in learning.parameters() if parameter.requires_grad)
-    images = pictures(batch) / 2 + 0.5
-    no_scale = SampleScales((), torch.zeros(batch, dtype=torch.long))
-    full = torch.ones(batch, dtype=torch.bool)
-    samples = Batch(images, images, torch.full((batch,), 0.5), list(range(batch)), no_scale, full)
-
-    def update() -> None:
-        for _, terms in stage.updates(samples, 0):
-            torch.stack(list(terms.values())).sum().backward()
-            adam.step()
-            adam.zero_grad()
-
-    return update
+    return one_update(stage_of(way), pictures(batch) / 2 + 0.5)
 
 
 def time_steps(batch: int, rounds: int) -> dict[str, Any]:

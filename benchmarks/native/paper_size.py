@@ -19,6 +19,7 @@ import torch
 import typer
 from torch import Tensor, nn
 
+from benchmarks.common.one_update import one_update
 from benchmarks.common.peak_memory import alone, peak_memory
 from benchmarks.common.results import RESULTS, OutOption, provenance, write_json, write_text
 from benchmarks.wrap.full_size import build, pictures
@@ -33,7 +34,6 @@ from iqp_adapter.scoring.scales import lite_scale
 from iqp_adapter.scoring.scorer import Scorer
 from iqp_adapter.training import losses
 from iqp_adapter.training.config import StageConfig
-from iqp_adapter.training.sample_scales import SampleScales
 from iqp_adapter.training.stages import Batch, PredictionStage, ScorePredictionStage, Stage, SummedCodebookStage, Terms
 from iqp_adapter.training.target_codes import TargetCodes
 
@@ -127,22 +127,7 @@ def drawn_codes(books: int) -> Codes:
 
 
 def step_of(stage: Stage) -> Work:
-    """One update of every model of a stage, as the loop makes it."""
-    adams = {
-        name: torch.optim.AdamW([parameter for parameter in model.parameters() if parameter.requires_grad])
-        for name, model in stage.models().items()
-    }
-    images = pictures() / 2 + 0.5
-    scale = SampleScales((lite_scale(),), torch.zeros(1, dtype=torch.long))
-    batch = Batch(images, images.flip(-1), torch.full((1,), 0.5), [0], scale, torch.ones(1).bool())
-
-    def update() -> None:
-        for name, terms in stage.updates(batch, 0):
-            torch.stack(list(terms.values())).sum().backward()
-            adams[name].step()
-            adams[name].zero_grad()
-
-    return update
+    return one_update(stage, pictures() / 2 + 0.5)
 
 
 def parameters(module: nn.Module) -> dict[str, int]:
