@@ -27,4 +27,4 @@ def write_sheet(path: Path, columns: dict[str, Tensor]) -> None:
             sheet.paste(Image.fromarray(as_pixels(image)), (column * step, head + row * step))
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as partial:
-        sheet.save(partial, format="PNG")
+        sheet.save(partial, format="PNG", optimize=True)
