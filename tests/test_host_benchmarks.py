@@ -17,7 +17,7 @@ from torch import nn
 import iqp_adapter as iqp
 from benchmarks import data_path
 from benchmarks.common.judges import JUDGES, panel_of
-from benchmarks.hosts import adapt, compare, course, optimisation, small
+from benchmarks.hosts import adapt, compare, course, host_training, optimisation, small
 from benchmarks.hosts.optimisation import DRIVING, Search, at_equal_rise
 from benchmarks.hosts.recipes import RECIPES, Adapted
 from benchmarks.hosts.stages import Dictionary, revive
@@ -263,6 +263,32 @@ def test_every_recipe_is_a_configuration(name):
 def test_a_folder_says_variant_block_and_seed():
     assert adapt.folder_of("distilled", "attention", 1) == "distilled-1"
     assert adapt.folder_of("reward", "score_map", 0) == "reward-score_map-0"
+
+
+def test_a_host_learns_further_as_it_is_called_whatever_it_returns():
+    """One that works in [0, 1] and returns a picture, as no RestoreFormer does."""
+    host = nn.Conv2d(3, 3, 1, bias=False)
+    nn.init.dirac_(host.weight)
+    stage = adapt.FineTuning(StageConfig(1, 2, 0.1), nn.MSELoss(), host, adapt.spec_of("toy", host, 8), None)
+    batch = SimpleNamespace(lq=torch.rand(2, 3, 8, 8), hq=torch.rand(2, 3, 8, 8))
+    assert torch.equal(stage.look(host, batch)["restored"], batch.lq)
+    [(_, terms)] = stage.updates(batch, 0)
+    assert torch.equal(terms["l1"], (batch.lq - batch.hq).abs().mean())
+
+
+def test_the_training_of_a_host_is_told_by_its_judgements(tmp_path):
+    stage = tmp_path / "gfpgan" / "scratch"
+    stage.mkdir(parents=True)
+    machine = {"gpu": None, "processor": "x86_64"}
+    parts = {"parts": [{"stage": {"batch": 8}, "environment": machine}]}
+    (stage / "environment.json").write_text(json.dumps(parts))
+    for step, loss in ((200, 3.0), (400, 1.0), (600, 2.0)):
+        Record(stage / course.LOG).row(step, {"loss": loss, "minutes": 0.5})
+    [head, row] = host_training.rows_of({"gfpgan": host_training.stages_of(tmp_path / "gfpgan")})
+    assert len(head) == len(row)
+    assert row == ["gfpgan", "scratch", "600", "8", "1.5", "3.000", "2.000", "1.000", "x86_64"]
+    with pytest.raises(typer.BadParameter, match="scratch has no stage that was judged on dev"):
+        host_training.main([stage], tmp_path)
 
 
 def test_a_stream_of_synthetic_pictures_goes_on_where_it_was(tmp_path):

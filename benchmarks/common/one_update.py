@@ -23,11 +23,10 @@ def one_update(stage: Stage, images: Tensor) -> Callable[[], None]:
         name: torch.optim.AdamW([parameter for parameter in model.parameters() if parameter.requires_grad])
         for name, model in stage.models().items()
     }
-    count = len(images)
-    scale = SampleScales((lite_scale(),), torch.zeros(count, dtype=torch.long))
-    batch = Batch(
-        images, images.flip(-1), torch.full((count,), 0.5), list(range(count)), scale, torch.ones(count).bool()
-    )
+    count, device = len(images), images.device
+    scale = SampleScales((lite_scale(),), torch.zeros(count, dtype=torch.long, device=device))
+    quality, full = torch.full((count,), 0.5, device=device), torch.ones(count, dtype=torch.bool, device=device)
+    batch = Batch(images, images.flip(-1), quality, list(range(count)), scale, full)
 
     def update() -> None:
         for name, terms in stage.updates(batch, 0):

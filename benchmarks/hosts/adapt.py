@@ -54,6 +54,7 @@ class FineTuning(HostStage):
     """
 
     term_names = ("l1", "perceptual", "code")
+    memory_format = torch.contiguous_format  # as the pictures
 
     def __init__(
         self, config: StageConfig, perceptual: nn.Module, host: nn.Module, spec: HostSpec, teacher: nn.Module | None
@@ -61,14 +62,23 @@ class FineTuning(HostStage):
         super().__init__(config, perceptual, host)
         self.spec, self.teacher = spec, teacher
 
+    def made(self, host: nn.Module, batch: Batch) -> Tensor:
+        return self.spec.restore(host, batch.lq)
+
     def updates(self, batch: Batch, step: int) -> Iterator[tuple[str, Terms]]:
-        run = partial(self.spec.restore, self.host, batch.lq)
+        run = partial(self.made, self.host, batch)
         if self.spec.codes is None or self.teacher is None:
             yield "host", self.pictures(run(), batch.hq)
         else:
             logits = HostCodes(self.host, self.spec.codes(self.host), run).logits()
             wanted = codes_of(self.spec, self.teacher, batch.hq)
             yield "host", {"code": losses.code_cross_entropy(logits, wanted, smoothing=0.1)}
+
+
+class FineTuningRun(Run):
+    """Its run, on pictures as adapters get them."""
+
+    memory_format = AdapterTraining.memory_format
 
 
 class Filtering(BetterHalf, FineTuning):
@@ -141,7 +151,7 @@ def main(
         training.run(training_progress)
     else:
         searched = started
-        further(recipe, Run(RunConfig(**settings), side, hq, out, watch or None), network, spec, pace)
+        further(recipe, FineTuningRun(RunConfig(**settings), side, hq, out, watch or None), network, spec, pace)
     Record(out / TIMES).row(steps, {"searched": (searched - started) / 60})
 
 

@@ -39,7 +39,7 @@ from iqp_adapter.training.guard import Guard
 from iqp_adapter.training.stages import Stage
 
 REWARD = "strong"
-"""The recipe of `examples/adapter.yaml`."""
+"""The recipe whose adapter is counted: the reward alone, the dearest stage but for what holds it."""
 
 REACHED = (0.2, 0.4)
 """Assumed shares of the GPU's best that training reaches."""

@@ -148,6 +148,7 @@ def main(
     every: Annotated[int, typer.Option(help="steps from one look at dev to the next; a multiple of 50")] = 250,
     patience: Annotated[float, typer.Option(help="minutes of training without improvement that end a stage")] = 60.0,
     budget: Annotated[float, typer.Option(help="minutes of training that end a stage anyway")] = 600.0,
+    save: Annotated[int, typer.Option(help="steps from one checkpoint to the next; a multiple of 50")] = 50,
     batch: int = 8,
     start: Annotated[Path | None, typer.Option(help="weight file that a restoreformer goes on from")] = None,
     workers: Annotated[int, typer.Option(help="processes that prepare pictures")] = 0,
@@ -155,7 +156,7 @@ def main(
 ) -> None:
     if start is not None and host != "restoreformer":
         raise typer.BadParameter(f"a {host} learns from scratch; train it without --start")
-    pace = {"save_every": 50, "watch_every": every}
+    pace = {"save_every": save, "watch_every": every}
     settings = settings_of(hq, seed=seed, workers=workers, precision=precision, **pace)
     course = Course(every, patience, budget, batch)
     network = TRAININGS[host](Training(settings, hq, watch, out, side, course, start))
