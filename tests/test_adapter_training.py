@@ -325,7 +325,7 @@ def test_a_wrong_configuration_is_one_line(text, said, tmp_path):
 
 def test_the_examples_are_configurations(root):
     usual = AdapterConfig.load(root / "examples" / "adapter.yaml")
-    assert usual.reward.weights["quality"] == 2.4 and usual.learns == "adapter"
+    assert usual.reward.weights["quality"] == 0.4 and usual.imitation and usual.learns == "adapter"
     theirs = AdapterConfig.load(root / "examples" / "adapter_retrained.yaml")
     assert (theirs.learns, theirs.block) == ("host", "score_map")
     HostImitation.check(theirs.imitation)

@@ -39,7 +39,7 @@ from iqp_adapter.training.guard import Guard
 from iqp_adapter.training.stages import Stage
 
 REWARD = "strong"
-"""The recipe whose adapter is counted: the reward alone, the dearest stage but for what holds it."""
+"""The recipe that is counted: a reward alone, without the bare host that `coarse` would run beside it."""
 
 REACHED = (0.2, 0.4)
 """Assumed shares of the GPU's best that training reaches."""
