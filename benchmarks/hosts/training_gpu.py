@@ -8,7 +8,6 @@ which changes no cost. Updates are timed one by one, each until the GPU is done.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
@@ -18,6 +17,7 @@ import typer
 
 from benchmarks.common.one_update import one_update
 from benchmarks.common.results import RESULTS, OutOption, provenance, write_json, write_text
+from benchmarks.common.timing import seconds
 from benchmarks.hosts.gpu_estimate import WAYS, Work
 from benchmarks.wrap.full_size import ALL, HostOption, pictures
 from iqp_adapter.bench.text import table
@@ -46,12 +46,8 @@ def measured(name: str, way: str, batch: int, rounds: int, device: torch.device)
     for _ in range(WARM_UP):
         step()
     torch.cuda.reset_peak_memory_stats(device)
-    seconds = []
-    for _ in range(rounds):
-        started = time.perf_counter()
-        step()
-        seconds.append(time.perf_counter() - started)
-    low, median, high = np.quantile(seconds, (0.25, 0.5, 0.75)).tolist()
+    times = [seconds(step) for _ in range(rounds)]
+    low, median, high = np.quantile(times, (0.25, 0.5, 0.75)).tolist()
     return {"seconds": median, "middle half": [low, high], "GiB": torch.cuda.max_memory_allocated(device) / 2**30}
 
 
