@@ -17,13 +17,14 @@ from torch import nn
 import iqp_adapter as iqp
 from benchmarks import data_path
 from benchmarks.common.judges import JUDGES, panel_of
-from benchmarks.hosts import adapt, compare, course, host_training, optimisation, small
+from benchmarks.hosts import adapt, claims, compare, course, host_training, optimisation, small
 from benchmarks.hosts.optimisation import DRIVING, Search, at_equal_rise
 from benchmarks.hosts.recipes import RECIPES, Adapted
 from benchmarks.hosts.stages import Dictionary, revive
 from iqp_adapter import ScoreScale
 from iqp_adapter.bench.intervals import Interval
 from iqp_adapter.bench.panel import Panel
+from iqp_adapter.bench.text import write_json
 from iqp_adapter.compat import make_importable
 from iqp_adapter.training.base_run import Run
 from iqp_adapter.training.config import AdapterConfig, RunConfig, StageConfig
@@ -320,6 +321,39 @@ def test_the_page_of_a_host_shows_claims_costs_and_gains(tmp_path):
     assert ["portraits/val", "bare", "no"] in [line[:3] for line in lines]
     assert ["distilled", "300", "1.50", "2.25", "faces/val"] in [line[:5] for line in lines]
     assert "iqp-lite: 0.97" in text
+
+
+def test_every_comparison_is_in_one_table(tmp_path, capsys):
+    """One on val with a rival, one on dev without, and one of the first form; other results are passed over."""
+    gains = {"bare": {"distilled": gain_of(**{"iqp-lite": 2.0}), "finetuned": gain_of(**{"iqp-lite": 5.0})}}
+    cost = {"updates": 300, "hours": 1.5, "hours of search": 2.25}
+    of = {"gains": gains, "claims": {"bare": {"holds": True}, "finetuned": {"holds": False}}, "dial": {"holds": True}}
+    whole = {"host": "toy", "side": 64, "recipe": "distilled", "seeds of training": 2, "costs": {"distilled": cost}}
+    val = whole | {
+        "costs": {"distilled": cost, "finetuned": cost},
+        "data": [{"part": "val"}],
+        "sets": {"faces/val": of},
+    }
+    dev = whole | {"data": [{"part": "dev"}], "sets": {"faces/dev": of | {"claims": {"bare": {"holds": False}}}}}
+    first = {
+        "host": "toy",
+        "seeds of training": 2,
+        "claims": [{"claim": "best beats bare on iqp-lite \u2191", "gain": {"mean": 7, "low": 6, "high": 8}}],
+        "dial": {"iqp-lite": {"holds": False}},
+    }
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "former").mkdir()
+    for name, content in {"toy": val, "dev/toy": dev, "former/toy": first, "other": {"host": "toy"}}.items():
+        write_json(tmp_path / f"{name}.json", content)
+    claims.main(tmp_path)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| [")]
+    said = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    [ours, rival, tried, old] = said
+    assert ours[:7] == ["[toy](toy.md)", "64", "distilled", "2", "300", "3.75", "faces/val"]
+    assert ours[7].startswith("2 [") and ours[-4:] == ["yes", "no", "", "yes"]
+    assert rival[2] == "finetuned" and rival[7].startswith("5 [") and rival[-4:] == [""] * 4
+    assert tried[0] == "[toy](dev/toy.md)" and tried[-4:] == ["no", "", "", "yes"]
+    assert old[:3] == ["[toy](former/toy.md)", "2", "7 [6, 8]"] and old[-1] == "no"
 
 
 def test_a_small_restoreformer_is_read_from_its_weight_file(tmp_path):
