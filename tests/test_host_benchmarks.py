@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from dataclasses import replace
 from itertools import count
 from types import SimpleNamespace
@@ -315,12 +316,32 @@ def test_the_page_of_a_host_shows_claims_costs_and_gains(tmp_path):
         dial = {"holds": True, compare.DRIVING: {"spearman": Interval(0.97, 0.9, 1)}}
         sets[name] = {"methods": {"bare": rows}, "gains": gains, "claims": claims, "dial": dial}
     costs = {"distilled": {"updates": 300, "hours": 1.5, "hours of search": 2.25}}
-    text = compare.markdown({"host": "toy", "side": 64, "recipe": "distilled", "costs": costs, "sets": sets}, panel)
+    content = {"host": "toy", "side": 64, "recipe": "distilled", "scale": 0.7, "costs": costs, "sets": sets}
+    text = compare.markdown(content, panel)
     lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
     assert ["faces/val", "bare", "yes", "piqe, ssim"] in [line[:4] for line in lines]
     assert ["portraits/val", "bare", "no"] in [line[:3] for line in lines]
     assert ["distilled", "300", "1.50", "2.25", "faces/val"] in [line[:5] for line in lines]
     assert "iqp-lite: 0.97" in text
+    assert "Adapters add at 0.7 of their strength." in text
+    assert "of their strength" not in compare.markdown(content | {"scale": 1}, panel)
+
+
+def test_adapters_are_compared_at_the_strength_that_is_asked_for(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    host = stand_ins.RestoreFormer().eval()
+    trained = iqp.wrap(deepcopy(host))
+    for gate in (value for name, value in trained.adapters.named_parameters() if "gate" in name):
+        nn.init.ones_(gate)
+    trained.save_pretrained(tmp_path / "imitation-0" / "imitation" / "model")
+    monkeypatch.setattr(compare, "load_host", lambda *_, **__: deepcopy(host))
+    pictures = torch.rand(1, 3, 512, 512)
+    bare, weak, whole = (
+        compare.Subjects("restoreformer", tmp_path, 512, scale).models("imitation")[0].restore(pictures, quality=0.5)
+        for scale in (0.0, 0.5, 1.0)
+    )
+    assert torch.equal(bare, trained.restore(pictures, quality=None))
+    assert 0 < (weak - bare).abs().mean() < (whole - bare).abs().mean()
 
 
 def test_every_comparison_is_in_one_table(tmp_path, capsys):
@@ -349,9 +370,9 @@ def test_every_comparison_is_in_one_table(tmp_path, capsys):
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| [")]
     said = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
     [ours, rival, tried, old] = said
-    assert ours[:7] == ["[toy](toy.md)", "64", "distilled", "2", "300", "3.75", "faces/val"]
-    assert ours[7].startswith("2 [") and ours[-4:] == ["yes", "no", "", "yes"]
-    assert rival[2] == "finetuned" and rival[7].startswith("5 [") and rival[-4:] == [""] * 4
+    assert ours[:8] == ["[toy](toy.md)", "64", "distilled", "1", "2", "300", "3.75", "faces/val"]
+    assert ours[8].startswith("2 [") and ours[-4:] == ["yes", "no", "", "yes"]
+    assert rival[2:4] == ["finetuned", ""] and rival[8].startswith("5 [") and rival[-4:] == [""] * 4
     assert tried[0] == "[toy](dev/toy.md)" and tried[-4:] == ["no", "", "", "yes"]
     assert old[:3] == ["[toy](former/toy.md)", "2", "7 [6, 8]"] and old[-1] == "no"
 

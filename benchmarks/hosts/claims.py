@@ -62,14 +62,14 @@ def part_of(content: Content) -> str:
 def rows_of(content: Content) -> Iterator[list[str]]:
     """One row for every recipe on every set."""
     for recipe, cost in content["costs"].items():
-        chosen = recipe == content["recipe"]
+        chosen, scale = recipe == content["recipe"], "" if recipe in RIVALS else f"{content.get('scale', 1):g}"
         seeds = str(content["seeds of training"]) if chosen else ""
         spent = [seeds, f"{cost['updates']:g}", f"{cost['hours'] + cost['hours of search']:.2f}"]
         for name, of in content["sets"].items():
             claims = [yes_or_no(of["claims"].get(rival)) if chosen else "" for rival in RIVALS]
             gains = of["gains"][BARE][recipe]
             dial = yes_or_no(of["dial"]) if chosen else ""
-            yield [content["link"], str(content["side"]), recipe, *spent, name, *shown(gains), *claims, dial]
+            yield [content["link"], str(content["side"]), recipe, scale, *spent, name, *shown(gains), *claims, dial]
 
 
 def shown(gains: Mapping[str, Mapping[str, float]]) -> list[str]:

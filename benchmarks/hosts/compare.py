@@ -90,10 +90,11 @@ class Subjects:
         host: its name.
         run: folder of its run.
         side: of its pictures, in pixels.
+        scale: strength of what adapters add.
     """
 
-    def __init__(self, host: str, run: Path, side: int):
-        self.host, self.run, self.side = host, run, side
+    def __init__(self, host: str, run: Path, side: int, scale: float = 1.0):
+        self.host, self.run, self.side, self.scale = host, run, side, scale
         self.trained = recipes_in(run)
 
     def bare(self, folder: str = "") -> iqp.WrappedHost:
@@ -116,6 +117,7 @@ class Subjects:
         models = [iqp.wrap(load_host(self.host, self.run, side=self.side), adapter=path) for path in trained.models]
         for model in models:
             model.adapters.half().float()
+            model.scale = self.scale
         return models
 
 
@@ -203,12 +205,13 @@ def main(
     recipe: Annotated[str, typer.Option(help="of the claim and the dial; with its block where not attention")],
     host: str = "codeformer",
     side: Annotated[int, typer.Option(help="of the host's pictures, in pixels")] = small.RESOLUTION,
+    scale: Annotated[float, typer.Option(help="strength of what adapters add; 1 is as trained")] = 1.0,
     seeds: SeedsOption = 2,
     failures: Annotated[Path | None, typer.Option(help="folder for sheets of the worst pictures")] = None,
     out: OutOption = RESULTS / "hosts",
 ) -> None:
     """Every method by every judge on every set, the claim, the dial, and what each recipe gains at which cost."""
-    started, panel, subjects = time.perf_counter(), panel_of(JUDGES), Subjects(host, run, side)
+    started, panel, subjects = time.perf_counter(), panel_of(JUDGES), Subjects(host, run, side, scale)
     check_sets(faces)
     check_recipe(recipe, subjects.trained)
     out.mkdir(parents=True, exist_ok=True)
@@ -233,6 +236,7 @@ def main(
         "host": host,
         "side": side,
         "recipe": recipe,
+        "scale": scale,
         "seeds of training": len(subjects.trained[recipe].models),
         "holds": {rival: all(of["claims"][rival]["holds"] for of in sets.values()) for rival in subjects.rivals},
         "dial holds": all(of["dial"]["holds"] for of in sets.values()),
@@ -270,6 +274,7 @@ def markdown(content: Mapping[str, Any], panel: Panel) -> str:
         NOTE,
         "Gains are paired by picture; positive is better by every judge. The claim holds where the intervals of two or",
         f"more of {', '.join(COUNTED)} lie above 0, and those of {claim} do not reach lower than that.",
+        *([] if content["scale"] == 1 else [f"Adapters add at {content['scale']:g} of their strength."]),
         "Costs are of one seed; a search is made once for the recipes that share it.",
         *(f"Skipped: {name}, {reason}." for name, reason in panel.skipped.items()),
     ]
