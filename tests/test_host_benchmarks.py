@@ -18,10 +18,10 @@ from torch import nn
 import iqp_adapter as iqp
 from benchmarks import data_path
 from benchmarks.common.judges import JUDGES, panel_of
-from benchmarks.hosts import adapt, claims, compare, course, host_training, optimisation, small
+from benchmarks.hosts import adapt, claims, compare, course, host_training, optimisation, small, train
 from benchmarks.hosts.optimisation import DRIVING, Search, at_equal_rise
 from benchmarks.hosts.recipes import RECIPES, Adapted
-from benchmarks.hosts.stages import Dictionary, revive
+from benchmarks.hosts.stages import Dictionary, Plain, revive
 from iqp_adapter import ScoreScale
 from iqp_adapter.bench.intervals import Interval
 from iqp_adapter.bench.panel import Panel
@@ -276,6 +276,31 @@ def test_a_host_learns_further_as_it_is_called_whatever_it_returns():
     assert torch.equal(stage.look(host, batch)["restored"], batch.lq)
     [(_, terms)] = stage.updates(batch, 0)
     assert torch.equal(terms["l1"], (batch.lq - batch.hq).abs().mean())
+
+
+@pytest.mark.parametrize(("name", "stage"), [("scratch", Plain), ("dictionary", Dictionary)])
+def test_the_first_stage_of_a_host_goes_on_from_weights(tmp_path, name, stage):
+    """At a lower rate; a codebook that is there does not start warm again."""
+
+    def host(side):
+        made = nn.Conv2d(3, side, 1)
+        made.quantize = nn.Module()
+        made.quantize.embedding = nn.Embedding(4, 2)
+        return made
+
+    kept, config = host(2), StageConfig(steps=1, batch=1, rate=0.5, weights={})
+    save_file(kept.state_dict(), tmp_path / "kept.safetensors")
+    run, learns = SimpleNamespace(perceptual=nn.Identity), SimpleNamespace(learned=lambda run, name, make: make())
+
+    def begun(start):
+        training = train.Training({}, [], [], tmp_path, 2, learns, start)
+        return training.first(run, name, stage, config, host)
+
+    started, fresh = begun(tmp_path / "kept.safetensors"), begun(None)
+    assert torch.equal(started.host.weight, kept.weight) and not torch.equal(fresh.host.weight, kept.weight)
+    assert started.config.rate == 0.2 and fresh.config.rate == 0.5
+    if stage is Dictionary:
+        assert started.options["continuous"] == 0 < fresh.options["continuous"]
 
 
 def test_the_training_of_a_host_is_told_by_its_judgements(tmp_path):

@@ -3,9 +3,10 @@
 python -m benchmarks.hosts.train --host codeformer --hq FACES/train --hq PORTRAITS/train --watch FACES/dev \
     --watch PORTRAITS/dev -o RUN
 
-Each stage learns until its loss on the watched pictures has not improved for an hour of training. With `--start FILE` a
-RestoreFormer goes on from weights. The same command continues an interrupted run. Differs from the papers: there is no
-adversary, and a RestoreFormer learns in one stage from scratch instead of from a dictionary of good faces.
+Each stage learns until its loss on the watched pictures has not improved for an hour of training. With `--start FILE`
+the first stage goes on from weights of such a host: the only stage, or that of a dictionary. The same command continues an
+interrupted run. Differs from the papers: there is no adversary, and a RestoreFormer learns in one stage from scratch
+instead of from a dictionary of good faces.
 """
 
 from __future__ import annotations
@@ -39,7 +40,11 @@ from iqp_adapter.training.native_training import NativeTraining
 
 PICTURES = {"l1": 10.0, "perceptual": 0.15}
 SCRATCH = StageConfig(steps=1, batch=8, rate=5e-4, ema=0.998, weights={**PICTURES, "codebook": 0.25})
-STARTED = replace(SCRATCH, rate=2e-4, ema=0.98, options={"continuous": 0, "revive_until": 0})
+BOOK_STARTED: dict[str, dict[str, float]] = {
+    "scratch": {"continuous": 0, "revive_until": 0},
+    "dictionary": {"continuous": 0, "revive_until": 600},
+}
+"""Options of the stages with a codebook that go on from weights: it is there, and a dictionary may find new codes."""
 STEERED = StageConfig(steps=1, batch=8, rate=5e-4, ema=0.998, weights={**PICTURES, "pyramid": 5.0})
 PLAIN = StageConfig(steps=1, batch=8, rate=5e-4, ema=0.998, weights=PICTURES)
 DICTIONARY = StageConfig(steps=1, batch=8, rate=5e-4, ema=0.995, weights={**PICTURES, "codebook": 1.0})
@@ -66,7 +71,7 @@ class Training(NamedTuple):
     """What every host is trained with: settings of the run, its pictures, and the course.
 
     Attributes:
-        start: weight file that a RestoreFormer goes on from.
+        start: weight file that the first stage goes on from.
     """
 
     settings: SettingsOf
@@ -82,14 +87,24 @@ class Training(NamedTuple):
 
     def alone(self, stage: type[HostStage], config: StageConfig, host: Callable[[int], nn.Module]) -> nn.Module:
         """A host that learns in one stage."""
-        run = self.run()
-        return self.course.learned(run, "scratch", lambda: stage(config, run.perceptual(), host(self.side)))
+        return self.first(self.run(), "scratch", stage, config, host)
+
+    def first(
+        self, run: Run, name: str, stage: type[HostStage], config: StageConfig, host: Callable[[int], nn.Module]
+    ) -> nn.Module:
+        """A host after its first stage: from scratch, or at a lower rate from the weights to start from."""
+        if self.start is not None:
+            options = BOOK_STARTED[name] if issubclass(stage, Quantising) else {}
+            config = replace(config, rate=0.4 * config.rate, ema=0.98, options=options)
+        return self.course.learned(run, name, lambda: stage(config, run.perceptual(), self.begun(host(self.side))))
+
+    def begun(self, host: nn.Module) -> nn.Module:
+        """A host with the weights to start from, or as it was made."""
+        return host if self.start is None else load_into(host, self.start)
 
 
 def restoreformer(training: Training) -> nn.Module:
-    if training.start is None:
-        return training.alone(Quantising, SCRATCH, small.restoreformer)
-    return training.alone(Quantising, STARTED, lambda side: load_into(small.restoreformer(side), training.start))
+    return training.alone(Quantising, SCRATCH, small.restoreformer)
 
 
 def gfpgan(training: Training) -> nn.Module:
@@ -102,7 +117,7 @@ def nafnet(training: Training) -> nn.Module:
 
 def codeformer(training: Training) -> nn.Module:
     run, learned = training.run(), training.course.learned
-    host = learned(run, "dictionary", lambda: Dictionary(DICTIONARY, run.perceptual(), small.codeformer(training.side)))
+    host = training.first(run, "dictionary", Dictionary, DICTIONARY, small.codeformer)
     learned_parts = {key: value for key, value in host.state_dict().items() if key.startswith(Dictionary.learning)}
     checkpoint.save(run.folder / "dictionary" / "model", learned_parts, {"host": "codeformer"})
     encoder = deepcopy(host.encoder)
@@ -150,12 +165,12 @@ def main(
     budget: Annotated[float, typer.Option(help="minutes of training that end a stage anyway")] = 600.0,
     save: Annotated[int, typer.Option(help="steps from one checkpoint to the next; a multiple of 50")] = 50,
     batch: int = 8,
-    start: Annotated[Path | None, typer.Option(help="weight file that a restoreformer goes on from")] = None,
+    start: Annotated[Path | None, typer.Option(help="weight file that the first stage goes on from")] = None,
     workers: Annotated[int, typer.Option(help="processes that prepare pictures")] = 0,
     precision: str = "bf16",
 ) -> None:
-    if start is not None and host != "restoreformer":
-        raise typer.BadParameter(f"a {host} learns from scratch; train it without --start")
+    if start is not None and host == "iqpfr":
+        raise typer.BadParameter("an iqpfr learns from scratch; train it without --start")
     pace = {"save_every": save, "watch_every": every}
     settings = settings_of(hq, seed=seed, workers=workers, precision=precision, **pace)
     course = Course(every, patience, budget, batch)
