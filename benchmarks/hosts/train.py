@@ -4,8 +4,8 @@ python -m benchmarks.hosts.train --host codeformer --hq FACES/train --hq PORTRAI
     --watch PORTRAITS/dev -o RUN
 
 Each stage learns until its loss on the watched pictures has not improved for an hour of training. With `--start FILE`
-the first stage goes on from weights of such a host: the only stage, or that of a dictionary. The same command continues an
-interrupted run. Differs from the papers: there is no adversary, and a RestoreFormer learns in one stage from scratch
+the first stage goes on from weights of such a host: the only stage, or that of a dictionary. The same command continues
+an interrupted run. Differs from the papers: there is no adversary, and a RestoreFormer learns in one stage from scratch
 instead of from a dictionary of good faces.
 """
 
