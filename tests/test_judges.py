@@ -258,6 +258,14 @@ class TestReport:
             write_json(tmp_path / "nan.json", {"value": float("nan")})
         assert not (tmp_path / "nan.json").exists()
 
+    def test_in_json_an_interval_is_a_line(self, tmp_path):
+        rows = {f"a method of a long name, {place}": {"piqe": Interval(1, 0, 2), "ways": []} for place in range(3)}
+        write_json(tmp_path / "r.json", {"host": "toy", "rows": rows})
+        text = (tmp_path / "r.json").read_text()
+        assert json.loads(text)["rows"].keys() == rows.keys()
+        first = '  "a method of a long name, 0": {"piqe": {"mean": 1, "low": 0, "high": 2}, "ways": []},'
+        assert text.splitlines()[:4] == ["{", ' "host": "toy",', ' "rows": {', first]
+
     def test_the_command_names_no_place_of_this_machine(self, monkeypatch, album):
         script = results.ROOT / "benchmarks" / "native" / "dial.py"
         monkeypatch.setattr("sys.argv", [str(script), "--model", "tiny", "--faces", str(album), "-o", "/not/yet/there"])

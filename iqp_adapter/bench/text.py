@@ -16,6 +16,9 @@ from .intervals import Interval
 UTF8: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace"}
 """How files are written; bytes of a file's name that are no UTF-8 become escapes, as in Python and in JSON."""
 
+WIDTH = 120
+"""Columns of a line of JSON, its key not counted."""
+
 
 def six_digits(value: float) -> float:
     return float(f"{value:.6g}")
@@ -48,12 +51,23 @@ def plain(
 
 
 def json_text(content: Any) -> str:
-    """Content of `plain` as JSON text.
+    """Content of `plain` as JSON text; objects and lists that fit on a line stand on one.
 
     Raises:
         ValueError: for a number that is not finite.
     """
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return _lines(content, "") + "\n"
+
+
+def _lines(value: Any, indent: str) -> str:
+    line, inner = json.dumps(value, ensure_ascii=False, allow_nan=False), f"{indent} "
+    if not isinstance(value, (dict, list)) or len(indent + line) <= WIDTH:
+        return line
+    if isinstance(value, dict):
+        items = [f"{json.dumps(key, ensure_ascii=False)}: {_lines(item, inner)}" for key, item in value.items()]
+    else:
+        items = [_lines(item, inner) for item in value]
+    return f"{line[0]}\n{inner}" + f",\n{inner}".join(items) + f"\n{indent}{line[-1]}"
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
