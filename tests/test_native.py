@@ -153,11 +153,13 @@ class TestModel:
         torch.testing.assert_close(coloured, grey_where_grey(lq, with_colours_of(lq, free, reach=reach)))
 
     def test_mixed_batches_give_the_rows_of_single_calls(self, model, lq):
+        """In double precision: in single, processors round batches of other sizes differently."""
+        model, lq = model.double(), lq.double()
         quality, fidelity = torch.tensor([0.1, 0.5, 0.9]), torch.tensor([0.0, 0.5, 1.0])
         _, together = model(lq, quality=quality, fidelity=fidelity)
         for i in range(3):
             _, alone = model(lq[i : i + 1], quality=float(quality[i]), fidelity=float(fidelity[i]))
-            torch.testing.assert_close(together[0][i : i + 1], alone[0], atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(together[0][i : i + 1], alone[0], atol=1e-9, rtol=1e-9)
 
     @pytest.mark.parametrize("size", [(32, 32), (50, 41), (16, 16)])
     def test_restore_keeps_size_dtype_and_range(self, model, size):
