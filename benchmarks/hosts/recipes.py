@@ -75,7 +75,6 @@ RECIPES: dict[str, Adapted | Further] = {
     "fine": Adapted({"reward": holding(coarse=0.5)}),
     "finer": Adapted({"reward": holding(coarse=1.25)}),
     "finest": Adapted({"reward": holding(coarse=2.5)}),
-    "light": Adapted({"reward": holding(coarse=0.25, quality=0.4)}),
     "imitation-fine": Adapted({"imitation": IMITATION, "reward": holding(coarse=0.25, quality=1.2)}),
     "imitation-finer": Adapted({"imitation": IMITATION, "reward": holding(coarse=0.25, quality=0.4)}),
     "distilled": Adapted({"distillation": DISTILLATION}),
