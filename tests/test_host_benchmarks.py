@@ -392,9 +392,11 @@ def test_every_comparison_is_in_one_table(tmp_path, capsys):
     for name, content in {"toy": val, "dev/toy": dev, "former/toy": first, "other": {"host": "toy"}}.items():
         write_json(tmp_path / f"{name}.json", content)
     claims.main(tmp_path)
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| [")]
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     said = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
-    [ours, rival, tried, old] = said
+    head, _, ours, rival, _, _, tried, former, _, old = said
+    assert len(head) == len(ours) == len(tried) and len(former) == len(old)
+    assert head[:5] == ["host", "px", "recipe", "scale", "seeds"]
     assert ours[:8] == ["[toy](toy.md)", "64", "distilled", "1", "2", "300", "3.75", "faces/val"]
     assert ours[8].startswith("2 [") and ours[-4:] == ["yes", "no", "", "yes"]
     assert rival[2:4] == ["finetuned", ""] and rival[8].startswith("5 [") and rival[-4:] == [""] * 4
