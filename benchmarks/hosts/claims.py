@@ -24,8 +24,8 @@ OVER = [f"over {rival}" for rival in RIVALS]
 HEAD = ["host", "px", "recipe", "scale", "seeds", "updates", "hours", "set", *SHOWN, *OVER, "dial"]
 NOTE = (
     "Gains over the bare host at `best`, with 95 % intervals over people; positive is better. Adapters ask for "
-    "iqp-lite. Scale is the strength of the adapter. Claims and dial are of the recipe that was chosen; the page of the "
-    "host says what they mean."
+    "iqp-lite. Scale is the strength of the adapter. Claims and dial are of the recipe that was chosen; the page of "
+    "the host says what they mean."
 )
 FORMER = "former"
 """Folder of the results of the first form."""
