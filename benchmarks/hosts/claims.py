@@ -83,9 +83,9 @@ def former_rows(folder: Path) -> Iterator[list[str]]:
             for name in claims
             if name.startswith(words) and name.removeprefix(words).split()[0] == judge
         }
-        dial = "yes" if all(of["holds"] for of in content["dial"].values()) else "no"
+        dial = {"holds": all(of["holds"] for of in content["dial"].values())}
         host = link(content["host"], path, folder.parent)
-        yield [host, str(content["seeds of training"]), *shown(gains), dial]
+        yield [host, str(content["seeds of training"]), *shown(gains), yes_or_no(dial)]
 
 
 def main(out: OutOption = RESULTS / "hosts") -> None:
