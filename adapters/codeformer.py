@@ -5,8 +5,9 @@ packages codeformer, codeformer-pip, codeformer-perceptor and vscodeformer hold 
 Licence: S-Lab License 1.0, non-commercial, code and weights. Weights: `codeformer.pth` of its release v0.1.0, and
 two of the same class for other tasks.
 
-Every Transformer layer is a site, since that is where the codes are decided. The image has no gradient to them (codes
-are an arg-max, the encoder's taps are detached): adapters learn through `code_logits`.
+The sites are the generator's attention blocks, behind the codes, to which the image has a gradient. From the
+Transformer's layers an adapter steers the codes instead: an arg-max, so that it learns through their logits. On the
+small CodeFormer of `benchmarks/hosts` its dial hardly moves from there.
 """
 
 from __future__ import annotations
@@ -26,6 +27,15 @@ LICENCE = "S-Lab License 1.0 (non-commercial)"
 
 
 def sites(host: Host) -> list[Site]:
+    """Optional, since a call with `code_only` decodes nothing."""
+    attending = {index: block for index, block in enumerate(host.generator.blocks) if hasattr(block, "q")}
+    return [
+        Site(f"generator.blocks.{index}", block.q.out_channels, "BCHW", optional=True)
+        for index, block in attending.items()
+    ]
+
+
+def code_sites(host: Host) -> list[Site]:
     dim = host.feat_emb.out_features
     return [Site(f"ft_layers.{index}", dim, "LBC") for index in range(len(host.ft_layers))]
 
@@ -153,6 +163,7 @@ HOST = HostSpec(
         "fuse_convs_dict.",
     ),  # fmt: skip
     sites=sites,
+    code_sites=code_sites,
     resolution=resolution,
     restore=restore,
     any_layout=True,

@@ -3,15 +3,16 @@
 Source: https://github.com/LIAGM/DAEFR at 02d5010 (`DAEFR/models/daefr.py`, a Lightning module).
 Licence: none is stated. Weights: `DAEFR_model.ckpt` of LIAGM/DAEFR_pretrain_model on the Hugging Face Hub.
 
-Every Transformer layer is a site, as in CodeFormer, and so is the cross-attention in which the encoders meet. The
-image's gradient ends at the latter; the former learn through the code loss, which every call returns.
+The sites are the decoder's attention blocks, behind the codes, to which the image has a gradient, as in CodeFormer.
+From the Transformer's layers, and the cross-attention in which the encoders meet, an adapter steers the codes instead.
+The image's gradient ends at the latter; the former learn through the code loss, which every call returns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from iqp_adapter.adapters.restoreformer import sizes
+from iqp_adapter.adapters.restoreformer import attending, sizes
 from torch import Tensor, nn
 
 from iqp_adapter.core.sites import Site
@@ -23,6 +24,10 @@ WAY = "put https://github.com/LIAGM/DAEFR on PYTHONPATH, and install pytorch-lig
 
 
 def sites(host: Host) -> list[Site]:
+    return attending(host.vqvae.decoder, "vqvae.decoder")
+
+
+def code_sites(host: Host) -> list[Site]:
     dim, features = host.feat_emb.out_features, host.feat_emb.in_features
     layers = [Site(f"ft_layers.{index}", dim, "LBC") for index in range(len(host.ft_layers))]
     return [Site("cross_attention", features, "BCHW"), *layers]
@@ -69,6 +74,7 @@ HOST = HostSpec(
     has=("cross_attention.", "feat_emb.weight", "idx_pred_layer.1.weight", "vqvae.post_quant_conv.weight"),
     parts=("vqvae.", "cross_attention.", "position_emb", "feat_emb.", "ft_layers.", "idx_pred_layer."),
     sites=sites,
+    code_sites=code_sites,
     resolution=resolution,
     restore=restore,
     any_layout=True,

@@ -5,8 +5,8 @@ built as the class of this library (`iqp_adapter/native/iqpir`), which has the s
 instances work as well. Licence: S-Lab License 1.0, non-commercial, code and weights. Weights: a folder on Google Drive
 that the repository names; no hash is published.
 
-Every Transformer layer is a site, as in CodeFormer; that of the variant "adain" too. It has a dial of its own: the
-score, which every call needs. The fidelity path was never trained for faces, and is refused where it was not.
+The sites are CodeFormer's, those of the Transformer in the variant "adain" too. It has a dial of its own: the score,
+which every call needs. The fidelity path was never trained for faces, and is refused where it was not.
 """
 
 from __future__ import annotations
@@ -165,6 +165,7 @@ HOST = HostSpec(
     any_of=("quantize_aesthetic.", "score_embed."),
     parts=(*codeformer.HOST.parts, "quantize_aesthetic.", "score_embed."),
     sites=codeformer.sites,
+    code_sites=codeformer.code_sites,
     resolution=resolution,
     restore=restore,
     any_layout=True,

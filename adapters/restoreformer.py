@@ -29,10 +29,15 @@ HEADS_OF_PLUS = 4
 
 
 def sites(host: Host) -> list[Site]:
-    paths = ["decoder.mid.attn_1"]
-    for level in reversed(range(len(host.decoder.up))):
-        paths += [f"decoder.up.{level}.attn.{index}" for index in range(len(host.decoder.up[level].attn))]
-    return [Site(path, host.get_submodule(path).in_channels, "BCHW") for path in paths]
+    return attending(host.decoder, "decoder")
+
+
+def attending(decoder: Any, path: str) -> list[Site]:
+    """The attention blocks of a decoder of that path, in the order in which they run."""
+    blocks = {"mid.attn_1": decoder.mid.attn_1}
+    for level in reversed(range(len(decoder.up))):
+        blocks |= {f"up.{level}.attn.{index}": block for index, block in enumerate(decoder.up[level].attn)}
+    return [Site(f"{path}.{name}", block.in_channels, "BCHW") for name, block in blocks.items()]
 
 
 def resolution(host: Host) -> int:

@@ -4,7 +4,7 @@ Source: https://github.com/TencentARC/VQFR at 239c77a (`vqfr/archs/vqfrv2_arch.p
 Licence: Apache-2.0. Weights: `VQFR_v2.pth` of its release v2.0.0.
 
 Its decoder runs without gradients, so that the image teaches the main branch alone, as long as `fidelity_ratio` is
-above 0: its deepest levels are sites. So are the encoder's last features, which learn through `code_logits`.
+above 0: its deepest levels are the sites. From the encoder's last features an adapter steers the codes instead.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from iqp_adapter.core.sites import Site
-from iqp_adapter.hosts.spec import CodeAccess, Host, HostSpec, symmetric, to_unit, weight_of
+from iqp_adapter.hosts.spec import CodeAccess, Host, HostSpec, symmetric, to_unit, weight_of, width_of
 from iqp_adapter.store.fetch import WeightFile
 
 LICENCE = "Apache-2.0"
@@ -25,16 +25,12 @@ DEEPEST = 2
 def sites(host: Host) -> list[Site]:
     levels = host.main_branch.decoder_dict
     deepest = sorted(levels, key=lambda name: -int(name.split("_")[1]))[:DEEPEST]
-    branch = [Site(f"main_branch.decoder_dict.{level}", width(levels[level]), "BCHW") for level in deepest]
-    if host.feat2index is None:  # nearest codes, which neither the image nor any logits teach
-        return branch
-    return [Site("encoder.conv_out", width(host.encoder.conv_out), "BCHW"), *branch]
+    return [Site(f"main_branch.decoder_dict.{level}", width_of(levels[level]), "BCHW") for level in deepest]
 
 
-def width(block: nn.Module) -> int:
-    """Channels that come out of a block: those of its last convolution."""
-    [*_, last] = (module for module in block.modules() if isinstance(module, nn.Conv2d))
-    return int(last.out_channels)
+def code_sites(host: Host) -> list[Site]:
+    """None where the nearest codes are taken, which no logits teach."""
+    return [] if host.feat2index is None else [Site("encoder.conv_out", width_of(host.encoder.conv_out), "BCHW")]
 
 
 def resolution(host: Host) -> int:
@@ -97,6 +93,7 @@ HOST = HostSpec(
     has=("main_branch.", "quantizer.embedding.weight", "encoder.conv_out."),
     parts=("inpfeat_extraction.", "encoder.", "feat2index.", "decoder.", "main_branch.", "quantizer."),
     sites=sites,
+    code_sites=code_sites,
     resolution=resolution,
     restore=restore,
     any_layout=True,

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from iqp_adapter.core.sites import Site
-from iqp_adapter.hosts.spec import Host, HostSpec, symmetric, to_unit
+from iqp_adapter.hosts.spec import Host, HostSpec, symmetric, to_unit, width_of
 
 PLACES = ("encoder.enc_convout_dict", "decoder.decoder_dict", "main_decoder.decoder_dict")
 
@@ -27,8 +27,7 @@ def deepest(host: Host, place: str) -> Site:
     """The level with the smallest map: of `Level_32` to `Level_1` the first one."""
     levels = host.get_submodule(place)
     name = max(levels, key=factor)
-    [*_, last] = (module for module in levels[name].modules() if isinstance(module, nn.Conv2d))
-    return Site(f"{place}.{name}", int(last.out_channels), "BCHW")
+    return Site(f"{place}.{name}", width_of(levels[name]), "BCHW")
 
 
 def factor(level: str) -> int:

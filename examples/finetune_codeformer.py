@@ -1,4 +1,4 @@
-"""Adapter training on one page: an adapter for CodeFormer learns which codes go with which quality.
+"""Adapter training on one page: an adapter for CodeFormer learns what pictures of each quality look like.
 
     python examples/finetune_codeformer.py codeformer.pth path/to/faces my-adapter [STEPS]
 
@@ -10,12 +10,13 @@ import sys
 from pathlib import Path
 
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import l1_loss
 
 import iqp_adapter as iqp
 from iqp_adapter.core.quality import ANY
 from iqp_adapter.degradations.face import Degradation
 from iqp_adapter.degradations.ladder import Ladder
+from iqp_adapter.scoring.perceptual import perceptual_distance
 from iqp_adapter.training.dataset import FaceFolder
 
 host, faces, out, *steps = sys.argv[1:]
@@ -36,19 +37,18 @@ scores = torch.cat([scorer(pictures(first)[0]) for first in range(0, len(data), 
 scale = iqp.ScoreScale.fit(scorer.metric, scorer.lower_better, scores)
 
 model = iqp.wrap(bare.unwrap(), scales=[scale]).train()
+perceptual = perceptual_distance("lite0")
 optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)  # only the adapter has parameters that learn
 for step in range(int(steps[0]) if steps else 1000):
     hq, lq = pictures(step * batch)
     quality = scale.quality(scorer(hq))
     condition = torch.where(torch.rand(batch) < 0.15, ANY, quality)  # sometimes no preference
-    with torch.no_grad(), model.conditioned(None):
-        wanted = model.codes_in(hq).nearest()  # (B, L)
     with model.conditioned(condition):
-        logits = model.codes_in(lq).logits()  # (B, L, K)
-    loss = cross_entropy(logits.flatten(0, 1), wanted.flatten(), label_smoothing=0.1)
+        restored = model.spec.restore(model.host, lq)  # as model.restore, with gradients
+    loss = l1_loss(restored, hq) + 0.3 * perceptual(restored, hq)
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()
-    print(f"step {step}: cross-entropy {loss.item():.3f}")
+    print(f"step {step}: loss {loss.item():.3f}")
 
 model.eval().save_pretrained(out)

@@ -18,7 +18,7 @@ def main(faces: str, run: str, batch: str, name: str) -> None:
     torch.manual_seed(0)
     torch.optim.AdamW = lambda groups, lr, **_: torch.optim.SGD(groups, lr)
     stage = StageConfig(steps=12, batch=int(batch), rate=0.5, warmup=2)
-    config = AdapterConfig(**{name: stage}, precision="fp32")
+    config = AdapterConfig(**{name: stage}, precision="fp32", sites="codes")
     AdapterTraining(config, CodeFormer(2, 2), Path(faces), Path(run)).run()
 
 

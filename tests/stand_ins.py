@@ -218,14 +218,13 @@ class CodeFormer(CodePredictor):
         sides = [GRID * 2**n for n in range(halvings, 0, -1)]
         downs = [part for _ in sides for part in (block(width), block(width), conv(width, width, 2))]
         ups = [part for _ in sides for part in (Double(), block(width), block(width))]
+        grid = [Meet(width) if index in (2, 5, 7) else block(width) for index in range(1, 8)]
         self.encoder, self.generator, self.quantize = nn.Module(), nn.Module(), Nearest(codes, width)
         self.encoder.resolution = sides[0]
         self.encoder.blocks = nn.ModuleList(
             [conv(3, width), *downs, *(block(width) for _ in range(8)), conv(width, width)]
         )
-        self.generator.blocks = nn.ModuleList(
-            [conv(width, width), *(block(width) for _ in range(7)), *ups, nn.Tanh(), conv(width, 3)]
-        )
+        self.generator.blocks = nn.ModuleList([conv(width, width), *grid, *ups, nn.Tanh(), conv(width, 3)])
         self.fuse_encoder_block = {str(side): 2 + 3 * level for level, side in enumerate(sides)}
         self.fuse_generator_block = {str(side): 9 + 3 * level for level, side in enumerate(reversed(sides))}
         self.connect_list = [str(side) for side in sorted(sides)[:4]]

@@ -71,9 +71,9 @@ class TestScoreMap:
 
     def test_its_parameters_are_ten_rows_and_one_for_each_column(self):
         model = iqp.wrap(TINY_HOSTS["codeformer-official"].build(), block="score_map")
-        width = model.sites["ft_layers-0"].dim
+        width = model.sites["generator-blocks-2"].dim
         blocks = model.adapters["default"].blocks.values()
-        assert [sum(x.numel() for x in block.parameters()) for block in blocks] == [11 * width] * 2
+        assert [sum(x.numel() for x in block.parameters()) for block in blocks] == [11 * width] * 3
         assert all(column in model.describe() for column in ("rows", "positions", "largest"))
 
 
@@ -81,7 +81,7 @@ class TestFullMap:
     def test_its_grid_is_that_of_a_dry_run_and_is_saved(self, tmp_path):
         host = TINY_HOSTS["codeformer-official"].build()
         before = torch.get_rng_state()
-        model = iqp.wrap(host, block="score_map", full="ft_layers.0")
+        model = iqp.wrap(host, block="score_map", sites="codes", full="ft_layers.0")
         assert torch.equal(torch.get_rng_state(), before) and not host.training
         shapes = [block.table.shape[2] for block in model.adapters["default"].blocks.values()]
         positions = host.position_emb.shape[0]

@@ -89,7 +89,7 @@ def host(seed: int = 0) -> torch.nn.Module:
 
 
 def training(faces, folder, module=None, stage: StageConfig = SHORT, **how: Any) -> AdapterTraining:
-    given = {"precision": "fp32", "watch_every": 100, "save_every": 2}
+    given = {"precision": "fp32", "watch_every": 100, "save_every": 2, "sites": "codes"}
     settings = {name: how.pop(name) for name in list(how) if name in AdapterConfig.__dataclass_fields__}
     config = AdapterConfig(distillation=stage, **given | settings)
     return AdapterTraining(config, module or host(), faces, folder, **how)
@@ -291,15 +291,21 @@ def test_two_codebooks_are_distilled_together(faces, folder):
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "sites", "said"),
     [
-        ("restoreformer", "restoreformer decides no codes that could be found; leave distillation out, give reward"),
-        ("vqfr", "VQFRv2 decodes without gradients: .* of a vqfr; leave distillation out"),
+        (
+            "restoreformer",
+            None,
+            "restoreformer decides no codes that could be found; leave distillation out, give re.*",
+        ),
+        ("restoreformer", "codes", "this restoreformer decides no codes that an adapter could steer; leave sites out"),
+        ("vqfr", "codes", "VQFRv2 decodes without gradients: .* of a vqfr; leave distillation out"),
+        ("codeformer", None, "nothing that is trained reaches .*; leave distillation out, or give sites: codes"),
     ],
 )
-def test_a_host_whose_codes_cannot_be_found_is_refused_in_one_line(kind, said, faces, folder):
+def test_a_host_whose_codes_cannot_be_found_or_steered_is_refused_in_one_line(kind, sites, said, faces, folder):
     with pytest.raises(ValueError, match=f"^{said}$"):
-        training(faces, folder(), TRAINED[kind].build())
+        training(faces, folder(), TRAINED[kind].build(), sites=sites)
 
 
 def test_a_metric_without_a_gradient_is_refused_before_anything_is_searched(faces, folder):

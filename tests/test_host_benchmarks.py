@@ -253,8 +253,9 @@ def test_recipes_are_found_with_their_seeds_blocks_and_costs(tmp_path):
 @pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if isinstance(recipe, Adapted)])
 def test_every_recipe_is_a_configuration(name):
     recipe = RECIPES[name]
-    config = AdapterConfig(**recipe.settings({"steps": 7}, "score_map", "encoder.blocks.15"))
-    assert config.block == "score_map" and [stage.steps for stage in config.stages.values()] == [7] * len(config.stages)
+    config = AdapterConfig(**recipe.settings({"steps": 7}, "score_map", None, "encoder.blocks.15"))
+    assert config.block == "score_map" and (config.sites == "codes") == ("distillation" in config.stages)
+    assert [stage.steps for stage in config.stages.values()] == [7] * len(config.stages)
     imitation = HostImitation if config.learns == "host" else CodeImitation
     kinds = {"imitation": imitation, "distillation": CodeDistillation, "reward": CodeReward}
     for stage, settings in config.stages.items():
@@ -262,9 +263,10 @@ def test_every_recipe_is_a_configuration(name):
     assert recipe.model == f"{list(config.stages)[-1]}/model"
 
 
-def test_a_folder_says_variant_block_and_seed():
-    assert adapt.folder_of("distilled", "attention", 1) == "distilled-1"
-    assert adapt.folder_of("reward", "score_map", 0) == "reward-score_map-0"
+def test_a_folder_says_variant_block_place_and_seed():
+    assert adapt.folder_of("distilled", "attention", None, 1) == "distilled-1"
+    assert adapt.folder_of("reward", "score_map", None, 0) == "reward-score_map-0"
+    assert adapt.folder_of("strong", "attention", "codes", 0) == "strong-codes-0"
 
 
 def test_a_host_learns_further_as_it_is_called_whatever_it_returns():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from tiny_hosts import TINY_HOSTS
@@ -29,13 +31,13 @@ class Pattern:
         return (images * wanted).sum((1, 2, 3))
 
 
-def wrapped(name: str) -> tuple[iqp.WrappedHost, Tensor]:
+def wrapped(name: str, **how: Any) -> tuple[iqp.WrappedHost, Tensor]:
     make_importable()
     for package in TINY_HOSTS[name].needs:
         pytest.importorskip(package)
     torch.manual_seed(0)
     side = TINY_HOSTS[name].side
-    return iqp.wrap(TINY_HOSTS[name].build()), torch.rand(2, 3, side, side)
+    return iqp.wrap(TINY_HOSTS[name].build(), **how), torch.rand(2, 3, side, side)
 
 
 @pytest.mark.parametrize("name", CODED)
@@ -112,7 +114,7 @@ def test_the_best_of_samples_needs_no_gradient(name):
 
 @torch.no_grad()
 def test_both_codebooks_of_the_native_host_are_decided_in_its_condition():
-    model, lq = wrapped("native")
+    model, lq = wrapped("native", sites="codes")
     torch.nn.init.constant_(next(iter(model.adapters["default"].blocks.values())).gate, 1.0)
     bare, logits = model.decision(lq).logits, model.bare(lq)[1]
     assert len(bare) == 2 and all(map(torch.equal, bare, logits))

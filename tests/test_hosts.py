@@ -133,7 +133,7 @@ def test_sites_and_codes_are_where_the_tables_say(table, stand_in):
     assert spec.name == table["host"]
     assert all(stand_in.get_submodule(path) is not None for path in table["modules"])
     assert spec.resolution(stand_in) == 512
-    places = list(spec.sites(stand_in))
+    places = [*spec.sites(stand_in), *(spec.code_sites(stand_in) if spec.code_sites else [])]
     if spec.codes:
         codes = spec.codes(stand_in)
         places += [codes.logits, codes.entry]
@@ -156,6 +156,51 @@ def test_code_only_gives_the_logits_and_features_of_the_official_codeformer():
     with torch.no_grad():
         logits, features = host(x, code_only=True)
         assert all(map(torch.equal, (logits, features), host(x)[1:]))
+
+
+STEERED = ("codeformer-spandrel", "codeformer-official", "vqfr", "daefr", "iqpir", "native")
+"""Small hosts with sites before their codes, and others behind them."""
+
+
+def test_hosts_with_two_kinds_of_sites_are_steered_here():
+    assert {TINY_HOSTS[name].kind for name in STEERED} == {spec.name for spec in hosts().values() if spec.code_sites}
+
+
+@pytest.mark.parametrize("name", STEERED)
+@pytest.mark.parametrize("sites", [None, "codes"])
+@torch.no_grad()
+def test_an_adapter_acts_behind_the_codes_unless_it_is_to_steer_them(name, sites):
+    model, side = learned(iqp.wrap(tiny(name), sites=sites)), TINY_HOSTS[name].side
+    lq = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    logits, pictures = {}, {}
+    for quality in (None, 0.9):
+        with model.conditioned(quality):
+            logits[quality] = torch.cat([each.flatten() for each in model.decision(lq).logits])
+        pictures[quality] = model.restore(lq, quality=quality)
+    assert torch.equal(logits[None], logits[0.9]) == (sites is None)
+    assert not torch.equal(pictures[None], pictures[0.9]) or sites == "codes"  # other logits may choose equal codes
+
+
+@torch.no_grad()
+def test_codes_alone_are_asked_for_with_an_adapter_behind_them():
+    host, x = tiny("codeformer-official"), torch.rand(1, 3, 32, 32)
+    bare = host(x, code_only=True)
+    model = learned(iqp.wrap(host))
+    assert all(map(torch.equal, tensors(model(x, code_only=True, quality=0.9)), tensors(bare)))
+
+
+def test_words_for_sites_are_known_ones():
+    with pytest.raises(ValueError, match="this gpen decides no codes that an adapter could steer; leave sites out"):
+        iqp.wrap(tiny("gpen"), sites="codes")
+    with pytest.raises(ValueError, match=r"sites is 'code'; give a list of sites, 'auto' or 'codes'"):
+        iqp.wrap(tiny("gpen"), kind="gpen", sites="code")
+
+
+def learned(model: iqp.WrappedHost) -> iqp.WrappedHost:
+    """As if its adapter had learned."""
+    for block in model.adapters["default"].blocks.values():
+        nn.init.constant_(block.gate, 5.0)
+    return model
 
 
 def kinds(state: dict[str, Tensor]) -> list[str]:
@@ -477,11 +522,12 @@ def check_copy(module: str, folder: str) -> None:
     with torch.no_grad():
         bare_outputs = tensors(host(x, w=0.5, adain=True))
         model = iqp.wrap(host)
-        assert model.spec.name == "codeformer" and list(model.sites) == ["ft_layers-0", "ft_layers-1"]
+        assert model.spec.name == "codeformer" and len(model.sites) == 3
         assert all(map(torch.equal, tensors(model(x, w=0.5, adain=True, quality=0.9)), bare_outputs))
         for block in model.adapters["default"].blocks.values():
             block.gate.fill_(1)
-        assert not torch.equal(model(x, w=0.5, adain=True, quality=0.9)[1], bare_outputs[1])
+        picture, logits, _ = model(x, w=0.5, adain=True, quality=0.9)
+        assert not torch.equal(picture, bare_outputs[0]) and torch.equal(logits, bare_outputs[1])
         assert model.restore(torch.rand(1, 3, 40, 56), quality=0.9).shape == (1, 3, 40, 56)
         assert model.unwrap() is host
         assert all(map(torch.equal, tensors(host(x, w=0.5, adain=True)), bare_outputs))

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGES = {
     place: (ROOT / place / "README.md").read_text(encoding="utf-8")
-    for place in (".", "adapters", "examples", "benchmarks")
+    for place in (".", "adapters", "examples", "benchmarks", "benchmarks/hosts")
 }
 README = PAGES["."]
 BLOCKS = [

@@ -3,8 +3,8 @@
 python -m benchmarks.hosts.adapt --run RUN --host codeformer --variant distilled --block attention --seed 0 \
     --hq FACES/train --hq PORTRAITS/train --watch FACES/dev --steps 2000
 
-`benchmarks.hosts.recipes` has the variants. Each variant, block and seed has its own folder in the run. The codes that
-distillation finds are in `RUN/codes`; blocks share them. The same command continues an interrupted run.
+`benchmarks.hosts.recipes` has the variants. Each variant, block, place and seed has its own folder in the run. The
+codes that distillation finds are in `RUN/codes`; blocks share them. The same command continues an interrupted run.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from iqp_adapter.store import checkpoint
 from iqp_adapter.training import losses
 from iqp_adapter.training.adapter_training import AdapterTraining, with_vqgan
 from iqp_adapter.training.base_run import SCALE, Run
-from iqp_adapter.training.config import AdapterConfig, RunConfig, StageConfig
+from iqp_adapter.training.config import HOST, AdapterConfig, RunConfig, StageConfig
 from iqp_adapter.training.record import Record
 from iqp_adapter.training.stages import Batch, Terms
 from iqp_adapter.training.stages.imitation import codes_of
@@ -101,9 +101,9 @@ def vqgan_of(run: Path) -> Path | None:
     return path if path.exists() else None
 
 
-def folder_of(variant: str, block: str, seed: int) -> str:
-    """Name of a variant's folder in the host's run; attention has no word of its own."""
-    return "-".join([variant, *([block] if block != ATTENTION else []), str(seed)])
+def folder_of(variant: str, block: str, sites: str | None, seed: int) -> str:
+    """Name of a variant's folder in the host's run; attention and the usual sites have no word of their own."""
+    return "-".join([variant, *([block] if block != ATTENTION else []), *([sites] if sites else []), str(seed)])
 
 
 def take_scale(run: Path, out: Path) -> None:
@@ -127,6 +127,7 @@ def main(
     host: str = "codeformer",
     variant: Annotated[str, typer.Option(help=", ".join(RECIPES))] = "distilled",
     block: Annotated[str, typer.Option(help="of an adapter: attention, score_map, both")] = ATTENTION,
+    sites: Annotated[str | None, typer.Option(help="codes for an adapter that steers these; else behind them")] = None,
     seed: int = 0,
     steps: Annotated[int, typer.Option(min=1, help="updates of each stage")] = 2000,
     batch: Annotated[int, typer.Option(min=1)] = 8,
@@ -137,14 +138,16 @@ def main(
 ) -> None:
     pace = {"steps": steps, "batch": batch}
     network, recipe, started = load_host(host, run, side=side), RECIPES[variant], time.perf_counter()
-    out, spec = run / folder_of(variant, block, seed), spec_of(host, network, side)
+    out, spec = run / folder_of(variant, block, sites, seed), spec_of(host, network, side)
     take_scale(run, out)
     settings = settings_of(hq, seed=seed, workers=workers, precision=precision, watch_every=500)
     if isinstance(recipe, Adapted):
         features = spec.codes(network) if spec.codes else None
-        more = recipe.settings(pace, block, features and features.features)
+        more = recipe.settings(pace, block, sites, features and features.features)
         config = AdapterConfig(**settings, judges=("niqe", "piqe"), **more)
-        given: dict[str, Any] = {"vqgan": vqgan_of(run), "codes": run / CODES, "example": example_of(host, side)}
+        learns_codes = config.sites is not None or config.learns == HOST
+        given: dict[str, Any] = {"codes": run / CODES, "example": example_of(host, side)}
+        given["vqgan"] = vqgan_of(run) if learns_codes else None
         training = AdapterTraining(config, network, hq, out, watch or None, **given)
         training.prepare(list(recipe.stages)[0], training_progress)
         searched = time.perf_counter()

@@ -32,6 +32,7 @@ from benchmarks.hosts.recipes import FURTHER, RECIPES, Adapted
 from benchmarks.wrap.full_size import ALL, HostOption, build, pictures
 from iqp_adapter.bench.text import table
 from iqp_adapter.hosts.registry import hosts
+from iqp_adapter.hosts.wrap import CODES
 from iqp_adapter.scoring.perceptual import perceptual_distance
 from iqp_adapter.scoring.scorer import Scorer
 from iqp_adapter.training.adapter_stages import kind_of_stage
@@ -78,10 +79,12 @@ class Counts(NamedTuple):
 
 
 def adapter(name: str) -> Work:
+    """That of a host that decides codes steers them, which costs more than what acts behind them."""
     host, perceptual = build(name), perceptual_distance("lite0")
-    recipe, model = RECIPES[REWARD], iqp.wrap(host)
+    sites = CODES if hosts()[name].code_sites else None
+    recipe, model = RECIPES[REWARD], iqp.wrap(host, sites=sites)
     assert isinstance(recipe, Adapted)
-    kind = kind_of_stage("reward", recipe.learns, model.decides_codes)
+    kind = kind_of_stage("reward", recipe.learns, steers_codes=sites is not None)
     stage = kind(recipe.stages["reward"], perceptual, model, Guard(Scorer("iqp-lite"), []))
     return Work(stage, [host, model, perceptual])
 

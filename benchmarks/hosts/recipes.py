@@ -30,23 +30,26 @@ class Adapted:
         learns: what learns beside it, as in `AdapterConfig`.
         block: kind of its blocks; None for the one that is asked for.
         full: whether a score map has one map for each place of the features that codes stand for.
+        sites: as in `AdapterConfig`; None for those that are asked for.
     """
 
     stages: dict[str, StageConfig]
     learns: str = "adapter"
     block: str | None = None
     full: bool = False
+    sites: str | None = None
 
-    def settings(self, pace: dict[str, int], block: str, features: str | None) -> dict[str, Any]:
+    def settings(self, pace: dict[str, int], block: str, sites: str | None, features: str | None) -> dict[str, Any]:
         """Those of `AdapterConfig`.
 
         Args:
             pace: steps and batch of each stage.
+            block, sites: those that are asked for.
             features: path of the features that codes stand for.
         """
         stages = {name: replace(stage, **pace) for name, stage in self.stages.items()}
         sizes = {"sizes": {"full": features}} if self.full else {}
-        return {**stages, "learns": self.learns, "block": self.block or block, **sizes}
+        return {**stages, "learns": self.learns, "block": self.block or block, "sites": self.sites or sites, **sizes}
 
     @property
     def model(self) -> str:
@@ -77,10 +80,10 @@ RECIPES: dict[str, Adapted | Further] = {
     "finest": Adapted({"reward": holding(coarse=2.5)}),
     "imitation-fine": Adapted({"imitation": IMITATION, "reward": holding(coarse=0.25, quality=1.2)}),
     "imitation-finer": Adapted({"imitation": IMITATION, "reward": holding(coarse=0.25, quality=0.4)}),
-    "distilled": Adapted({"distillation": DISTILLATION}),
+    "distilled": Adapted({"distillation": DISTILLATION}, sites="codes"),
     "imitation": Adapted({"imitation": IMITATION}),
     "imitation-reward": Adapted({"imitation": IMITATION, "reward": REWARD}),
-    "distilled-reward": Adapted({"distillation": DISTILLATION, "reward": replace(REWARD, rate=2e-4)}),
+    "distilled-reward": Adapted({"distillation": DISTILLATION, "reward": replace(REWARD, rate=2e-4)}, sites="codes"),
     "retrained": Adapted({"imitation": RETRAINED}, learns=HOST, block="score_map", full=True),
     "finetuned": Further(),
     "filtered": Further(better=True),

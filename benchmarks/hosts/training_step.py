@@ -40,7 +40,7 @@ def stage_of(way: str) -> Stage:
     teacher = deepcopy(host).requires_grad_(False)
     if way == FULL:
         return FineTuning(SETTINGS, nn.Identity(), host, hosts()[HOST], teacher)
-    return CodeImitation(SETTINGS, nn.Identity(), iqp.wrap(host), Guard(Scorer(), []), teacher)
+    return CodeImitation(SETTINGS, nn.Identity(), iqp.wrap(host, sites="codes"), Guard(Scorer(), []), teacher)
 
 
 def step_of(way: str, batch: int) -> Callable[[], None]:

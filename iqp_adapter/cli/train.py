@@ -72,7 +72,10 @@ def adapter(
     ] = None,
     vqgan: Annotated[
         Path | None,
-        typer.Option(help="Weight file of the VQGAN that a code host was made from; recommended for code hosts."),
+        typer.Option(
+            help="Weight file of the VQGAN that a code host was made from; for --sites codes and --learns host, which "
+            "learn codes."
+        ),
     ] = None,
     lq: Annotated[
         list[Path] | None,

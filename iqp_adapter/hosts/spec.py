@@ -55,7 +55,10 @@ class HostSpec:
         parts: starts of all state-dict keys that an instance may have: whatever has others is another kind. Without
             them, any others are allowed.
         lacks: starts of state-dict keys that no instance has, where another kind has all of `has` too.
-        sites: the places of injection, read off an instance's modules.
+        sites: the places of injection, read off an instance's modules; where codes are decided, those behind them if
+            `code_sites` has the others.
+        code_sites: the places from which an adapter steers the codes, for `wrap(sites="codes")`; None where `sites` are
+            these, or nothing decides codes.
         restore: (host, lq, **arguments) -> restored, both (B, 3, R, R) RGB in [0, 1]; calls the host its own way. It
             takes the host's weight between detail (0) and likeness (1), if there is one, as `fidelity`.
         fidelity: the weight between detail and likeness of a call of `restore` that names none; None for a host, or an
@@ -87,6 +90,7 @@ class HostSpec:
     sites: Callable[[nn.Module], Sequence[Site]]
     restore: Callable[..., Tensor]
     resolution: Callable[[nn.Module], int | None]
+    code_sites: Callable[[nn.Module], Sequence[Site]] | None = None
     fidelity: Callable[[nn.Module], float | None] | None = None
     any_of: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
@@ -103,6 +107,18 @@ class HostSpec:
     dial: Callable[[nn.Module], OwnDial | None] | None = None
     swallowed: Callable[[nn.Module], Mapping[str, str]] | None = None
     weights: Mapping[str, WeightFile] = field(default_factory=dict)
+
+    def sites_before_codes(self, host: nn.Module) -> Sequence[Site]:
+        """The places from which an adapter steers the codes.
+
+        Raises:
+            ValueError: where there are none.
+        """
+        places = self.code_sites or self.sites
+        found = places(host) if self.codes is not None or self.decide is not None else []
+        if not found:
+            raise ValueError(f"this {self.name} decides no codes that an adapter could steer; leave sites out")
+        return found
 
     def plain(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The state of a weight file with the keys of an instance, without what training keeps beside it."""
@@ -148,6 +164,12 @@ def takes_any_name(host: nn.Module) -> bool:
     """Whether the host's call also takes names that it does not know, and drops what they give."""
     arguments = inspect.signature(getattr(host, "_orig_mod", host).forward).parameters.values()
     return any(argument.kind is argument.VAR_KEYWORD for argument in arguments)
+
+
+def width_of(block: nn.Module) -> int:
+    """Channels that come out of a block: those of its last convolution."""
+    [*_, last] = (module for module in block.modules() if isinstance(module, nn.Conv2d))
+    return int(last.out_channels)
 
 
 def to_unit(image: Tensor) -> Tensor:

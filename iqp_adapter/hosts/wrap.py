@@ -25,6 +25,9 @@ from .spec import HostSpec
 from .unknown import Restore, described, find_sizes, first_output
 from .wrapped import WrappedHost, check_host
 
+AUTO, CODES = "auto", "codes"
+"""Words for sites: those that a dry run finds, and those from which an adapter steers the codes."""
+
 
 class WrapOptions(HubOptions, total=False):
     """What `wrap` takes beside its own arguments: options of the Hub, and sizes of a new adapter.
@@ -54,7 +57,7 @@ def wrap(
     adapter: str | Path | None = None,
     kind: str | None = None,
     into: nn.Module | None = None,
-    sites: Sequence[Site] | Literal["auto"] | None = None,
+    sites: Sequence[Site] | Literal["auto", "codes"] | None = None,
     example: Example | None = None,
     restore: Restore | None = None,
     scales: Sequence[ScoreScale] = (),
@@ -76,7 +79,8 @@ def wrap(
         kind: name of the host's kind; by default it is told from the keys of its state dict.
         into: an instance of the host's class, which takes the weights of the file that `host` names, strictly; for
             hosts whose class is not here.
-        sites: places of injection, for a model that no host file describes; "auto" finds them by a dry run.
+        sites: places of injection, for a model that no host file describes; "auto" finds them by a dry run. "codes" are
+            those of a known kind from which an adapter steers which codes are decided; by default it acts behind them.
         example: an input of the host, or a tuple of its positional arguments, for dry runs.
         restore: (host, lq) -> restored in [0, 1], for `model.restore` of such a model; by default it is called with
             pictures in [0, 1], and its output, or the first one, is taken. Dry runs on the example tell whether it
@@ -108,7 +112,7 @@ def wrap(
     bare = getattr(module, "_orig_mod", module)
     check_host(bare)
     spec = _spec(bare, kind, sites, restore, example)
-    places = find_sites(bare, example) if sites == "auto" else sites if sites is not None else spec.sites(bare)
+    places = _places(bare, spec, sites, example)
     fresh = _fresh(bare, spec, check_sites(bare, places), scales, example, block, sizes)
     return placed(WrappedHost(module, spec, fresh), device, dtype)
 
@@ -158,11 +162,24 @@ def positions(host: nn.Module, spec: HostSpec, sites: Sequence[Site], example: E
     return lengths[0]
 
 
+def _places(host: nn.Module, spec: HostSpec, sites: Any, example: Example | None) -> Sequence[Site]:
+    if sites is None:
+        return spec.sites(host)
+    if sites == AUTO:
+        return find_sites(host, example)
+    if sites == CODES:
+        return spec.sites_before_codes(host)
+    if isinstance(sites, str):
+        raise ValueError(f"sites is {sites!r}; give a list of sites, {AUTO!r} or {CODES!r}")
+    return sites
+
+
 def _spec(host: nn.Module, kind: str | None, sites: Any, restore: Restore | None, example: Example | None) -> HostSpec:
-    """The named kind; where sites are given, what is known then; else the kind that recognises the host."""
+    """The named kind; where places of a model of no known kind are given, what is known then; else the kind that
+    recognises the host."""
     if kind is not None:
         return named(kind)
-    if sites is None:
+    if sites is None or sites == CODES:
         return recognise(host)
     restore = restore or first_output
     return described(host, restore, find_sizes(host, restore, example))

@@ -1,4 +1,4 @@
-"""The stages of adapter training, each of which has a kind for every kind of host."""
+"""The stages of adapter training: the reward and the imitation have a kind for pictures, and one for codes."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from .stages import (
 )
 
 
-def kind_of_stage(name: str, learns: str, decides_codes: bool) -> type[Adaptation]:
+def kind_of_stage(name: str, learns: str, steers_codes: bool) -> type[Adaptation]:
     """The class of a stage.
 
     Args:
         name: of the stage.
         learns: what learns, as in `AdapterConfig`.
-        decides_codes: whether the host does.
+        steers_codes: whether the adapter acts before the codes of a host that decides some.
     """
     if name == "distillation":
         return CodeDistillation
     if name == "reward":
-        return CodeReward if decides_codes else ImageReward
+        return CodeReward if steers_codes else ImageReward
     if learns == HOST:
         return HostImitation
-    return CodeImitation if decides_codes else ImageImitation
+    return CodeImitation if steers_codes else ImageImitation

@@ -50,8 +50,8 @@ class AdapterTraining(StagedRun):
         host: what `wrap` takes.
         hq, folder, watch, lq, log_with: as for `Run`.
         embed: gives identity vectors; with it the log shows how well identities are preserved.
-        vqgan: weight file of the VQGAN that a code host was made from (CodeFormer: vqgan_code1024.pth). Its encoder was
-            trained on good pictures and gives the codes to learn.
+        vqgan: where codes are to be learned, weight file of the VQGAN that the host was made from (CodeFormer:
+            vqgan_code1024.pth). Its encoder was trained on good pictures and gives these codes.
         codes: folder for the codes that distillation finds, by default in the run's. Runs may share it: each takes what
             was found for the same inputs, host and settings of the search.
         example: for a host that no host file describes: a picture (1, 3, R, R) of the size to train at. A dry run on it
@@ -59,7 +59,8 @@ class AdapterTraining(StagedRun):
 
     Raises:
         ValueError: for a host of unknown kind or without a resolution of its own, for a stage from whose loss no
-            gradient reaches the adapter, for a VQGAN of another host, and for a host without codes that is to learn.
+            gradient reaches the adapter, for a VQGAN of another host or where no codes are learned, and for a host
+            without codes that is to learn, or whose codes are to be steered.
     """
 
     config: AdapterConfig
@@ -86,6 +87,8 @@ class AdapterTraining(StagedRun):
         resolution = spec.resolution(bare)
         if resolution is None:
             raise ValueError(f"{spec.name} has no size of its own to train at; give its host file a resolution")
+        if config.sites is not None and example is not None:
+            raise ValueError("only a host that a host file describes has sites before its codes; leave sites out")
         self._example = example
         self._sites = [site_of_features(spec, bare)] if config.learns == HOST else None
         teacher = None if vqgan is None else with_vqgan(spec, bare, vqgan)
@@ -99,14 +102,18 @@ class AdapterTraining(StagedRun):
         if config.learns == HOST:
             self.model.retrain()
         self.model.train()
+        if teacher is not None and not self._steers_codes:
+            raise ValueError("an adapter behind the codes learns none from a VQGAN; leave it out, or give sites: codes")
         for name in config.stages:
             self.kind(name).check_reach(self.model, name)
         self._codes = codes or folder / CODES
         self._searching = None if config.distillation is None else self._search_for(config.distillation)
 
     def _wrapped(self, module: nn.Module, kind: str) -> WrappedHost:
-        """With a fresh adapter: at the sites of the host's kind, at those found, or at that of one that learns."""
-        place: dict[str, Any] = {} if self._sites is None else {"kind": kind, "sites": self._sites}
+        """With a fresh adapter: at sites of the host's kind, at those found, or at that of one that learns."""
+        place: dict[str, Any] = {"sites": self.config.sites}
+        if self._sites is not None:
+            place = {"kind": kind, "sites": self._sites}
         if self._example is not None:
             place = {"sites": "auto", "example": self._example}
         return wrap(module, scales=[self.scale], block=self.config.block, **place, **self.config.sizes)
@@ -116,7 +123,13 @@ class AdapterTraining(StagedRun):
         return self._made_of
 
     def kind(self, name: str) -> type[Adaptation]:
-        return kind_of_stage(name, self.config.learns, self.model.decides_codes)
+        return kind_of_stage(name, self.config.learns, self._steers_codes)
+
+    @property
+    def _steers_codes(self) -> bool:
+        """Whether the adapter acts before the codes: where that was asked for, or its host has no sites behind them."""
+        asked = self.config.sites is not None or self.config.learns == HOST
+        return asked or (self.model.decides_codes and self.model.spec.code_sites is None)
 
     def _search_for(self, config: StageConfig) -> CodeSearch:
         return CodeSearch(self.model, self.scorer, CodeDistillation.search_of(config)[0])

@@ -201,6 +201,7 @@ class AdapterConfig(RunConfig):
         block: kind of the adapter's blocks, see `core.adapter.KINDS`.
         sizes: of that kind, where they replace its defaults: `token_dim`, `tokens` and `inner` of attention, `rows` and
             `full` of score maps.
+        sites: "codes" for an adapter that steers the codes of a code host; by default it acts behind them.
     """
 
     imitation: StageConfig | None = None
@@ -210,6 +211,7 @@ class AdapterConfig(RunConfig):
     learns: Literal["adapter", "host"] = "adapter"
     block: str = "attention"
     sizes: dict[str, Any] = field(default_factory=dict)
+    sites: Literal["codes"] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

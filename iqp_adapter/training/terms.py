@@ -42,4 +42,4 @@ def _native(config: TrainConfig, name: str) -> list[type[Stage]]:
 
 
 def _of_adapter(config: AdapterConfig, name: str) -> list[type[Stage]]:
-    return [adapter_stages.kind_of_stage(name, config.learns, decides_codes) for decides_codes in (False, True)]
+    return [adapter_stages.kind_of_stage(name, config.learns, steers_codes) for steers_codes in (False, True)]

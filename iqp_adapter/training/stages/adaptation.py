@@ -63,7 +63,7 @@ class Adaptation(Stage):
         if not reached or all(gradient is None for gradient in reached):
             raise ValueError(
                 f"nothing that is trained reaches the loss of {name}: what it looks at has no gradient to the sites of "
-                f"this {model.name}; leave {name} out"
+                f"this {model.name}; leave {name} out{or_steer_codes(model)}"
             )
 
     @classmethod
@@ -131,3 +131,9 @@ class Adaptation(Stage):
             yield
         finally:
             self.model.exchange_adapter(DEFAULT, own)
+
+
+def or_steer_codes(model: WrappedHost) -> str:
+    """What else would do where an adapter behind the codes learns nothing."""
+    behind = model.spec.code_sites is not None and {*model.sites.values()}.isdisjoint(model.spec.code_sites(model.bare))
+    return ", or give sites: codes" if behind else ""

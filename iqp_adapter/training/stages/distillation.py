@@ -15,7 +15,7 @@ from .stage import Batch, Terms
 
 
 class CodeDistillation(Adaptation):
-    """For hosts that decide codes. Term: code, the cross-entropy of the codes that were found.
+    """For adapters that steer codes. Term: code, the cross-entropy of the codes that were found.
 
     The codes of every input are found beforehand, after several numbers of updates, with the score that each reached
     (see `found_codes`). A sample is one of these; its condition is the quality of that score within the sample's own
@@ -45,7 +45,8 @@ class CodeDistillation(Adaptation):
     def seen(cls, model: WrappedHost, lq: Tensor) -> Tensor:
         if not model.decides_codes:
             raise ValueError(f"{model.name} decides no codes that could be found; leave distillation out, give reward")
-        return decoded_with_gradient(model, lq, "distillation")
+        decoded_with_gradient(model, lq, "distillation")
+        return torch.cat([logits.flatten() for logits in model.decision(lq).logits])
 
     @classmethod
     def search_of(cls, config: StageConfig) -> tuple[Optimisation, int]:

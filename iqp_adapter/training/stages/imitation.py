@@ -24,7 +24,7 @@ class Imitation(Adaptation):
 
 
 class ImageImitation(Imitation):
-    """For hosts whose picture has a gradient to the sites. Terms: l1 and perceptual."""
+    """For adapters to which the picture has a gradient. Terms: l1 and perceptual."""
 
     def terms(self, batch: Batch) -> Terms:
         restored = self.model.spec.restore(self.model.host, batch.lq).float()
@@ -32,7 +32,7 @@ class ImageImitation(Imitation):
 
 
 class CodeImitation(Imitation):
-    """For hosts that decide codes, so that their picture has no gradient to the sites. Term: code, the cross-entropy.
+    """For adapters that steer codes, to which the picture has no gradient. Term: code, the cross-entropy.
 
     Args:
         teacher: the host with an encoder that was trained on good pictures; its features of the target give the codes

@@ -35,7 +35,7 @@ class Reward(Adaptation):
 
     Terms: quality, the difference between measured and requested score; as regularisers l1 and perceptual, the
     distances to the target, and from_bare and coarse, the distances to the bare host's picture: the perceptual one, and
-    the difference of what is left after a blur; on hosts that decide codes also kl, the KL divergence from the bare
+    the difference of what is left after a blur; where codes are steered also kl, the KL divergence from the bare
     host's codes. The requested score is that of the requested quality within the sample's own set. Samples without a
     condition have no quality term.
 
@@ -89,7 +89,7 @@ class Reward(Adaptation):
 
 
 class ImageReward(Reward):
-    """For hosts whose picture has a gradient to the sites."""
+    """For adapters to which the picture has a gradient."""
 
     def attempt(self, batch: Batch) -> Attempt:
         restored = self.model.spec.restore(self.model.host, batch.lq).float()
@@ -100,7 +100,7 @@ class ImageReward(Reward):
 
 
 class CodeReward(Reward):
-    """For hosts that decide codes; changes codes and never pixels.
+    """For adapters that steer codes; changes codes and never pixels.
 
     Options: `temperature` of the straight-through softmax; `noise`, the share of Gumbel noise in the draws. At 0 the
     codes are the most likely ones. At 1 the reward can rise because draws become less random, while the most likely
