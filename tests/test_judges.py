@@ -203,6 +203,14 @@ class TestDial:
         assert result["spearman"].mean > 0.9
         assert not result["holds"]
 
+    @pytest.mark.parametrize(
+        ("order", "correlation"), [([1, 2, 0, 4, 5, 3, 6, 7, 8], 0.9), ([1, 2, 0, 4, 5, 3, 7, 6, 8], 0.883333)]
+    )
+    def test_the_least_correlation_that_holds_is_nine_tenths_whatever_the_rounding(self, order, correlation):
+        result = dial_result(self.RISING[order], People(PEOPLE))
+        assert result["spearman"].mean == pytest.approx(correlation, abs=1e-6)
+        assert result["holds"] == (correlation == 0.9)
+
     def test_one_that_goes_to_and_fro_does_not(self):
         result = dial_result(self.RISING[[0, 3, 1, 5, 2, 7, 4, 6, 8]], People(PEOPLE))
         assert result["top - bottom"].low > 0
