@@ -29,7 +29,7 @@ def sites(host: Host) -> list[Site]:
 
 
 def code_sites(host: Host) -> list[Site]:
-    """None where the nearest codes are taken, which no logits teach."""
+    """Empty where the nearest codes are taken, which no logits teach."""
     return [] if host.feat2index is None else [Site("encoder.conv_out", width_of(host.encoder.conv_out), "BCHW")]
 
 
