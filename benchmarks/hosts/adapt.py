@@ -36,7 +36,7 @@ from iqp_adapter.store import checkpoint
 from iqp_adapter.training import losses
 from iqp_adapter.training.adapter_training import AdapterTraining, with_vqgan
 from iqp_adapter.training.base_run import SCALE, Run
-from iqp_adapter.training.config import HOST, AdapterConfig, RunConfig, StageConfig
+from iqp_adapter.training.config import AdapterConfig, RunConfig, StageConfig
 from iqp_adapter.training.record import Record
 from iqp_adapter.training.stages import Batch, Terms
 from iqp_adapter.training.stages.imitation import codes_of
@@ -145,9 +145,8 @@ def main(
         features = spec.codes(network) if spec.codes else None
         more = recipe.settings(pace, block, sites, features and features.features)
         config = AdapterConfig(**settings, judges=("niqe", "piqe"), **more)
-        learns_codes = config.sites is not None or config.learns == HOST
-        given: dict[str, Any] = {"codes": run / CODES, "example": example_of(host, side)}
-        given["vqgan"] = vqgan_of(run) if learns_codes else None
+        vqgan = vqgan_of(run) if config.learns_codes else None
+        given: dict[str, Any] = {"vqgan": vqgan, "codes": run / CODES, "example": example_of(host, side)}
         training = AdapterTraining(config, network, hq, out, watch or None, **given)
         training.prepare(list(recipe.stages)[0], training_progress)
         searched = time.perf_counter()

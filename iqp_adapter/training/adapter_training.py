@@ -128,8 +128,7 @@ class AdapterTraining(StagedRun):
     @property
     def _steers_codes(self) -> bool:
         """Whether the adapter acts before the codes: where that was asked for, or its host has no sites behind them."""
-        asked = self.config.sites is not None or self.config.learns == HOST
-        return asked or (self.model.decides_codes and self.model.spec.code_sites is None)
+        return self.config.learns_codes or (self.model.decides_codes and self.model.spec.code_sites is None)
 
     def _search_for(self, config: StageConfig) -> CodeSearch:
         return CodeSearch(self.model, self.scorer, CodeDistillation.search_of(config)[0])

@@ -241,6 +241,11 @@ class AdapterConfig(RunConfig):
         return _make(cls, data | named, place)
 
     @property
+    def learns_codes(self) -> bool:
+        """Whether codes are asked to be learned: by an adapter before them, or by the host."""
+        return self.sites is not None or self.learns == HOST
+
+    @property
     def stages(self) -> dict[str, StageConfig]:
         """The settings of each stage by its name, in order."""
         return {name: stage for name in ADAPTER_STAGES if (stage := getattr(self, name)) is not None}

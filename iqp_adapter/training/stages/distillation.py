@@ -45,8 +45,9 @@ class CodeDistillation(Adaptation):
     def seen(cls, model: WrappedHost, lq: Tensor) -> Tensor:
         if not model.decides_codes:
             raise ValueError(f"{model.name} decides no codes that could be found; leave distillation out, give reward")
-        decoded_with_gradient(model, lq, "distillation")
-        return torch.cat([logits.flatten() for logits in model.decision(lq).logits])
+        decision = model.decision(lq)
+        decoded_with_gradient(model, decision, "distillation")
+        return torch.cat([logits.flatten() for logits in decision.logits])
 
     @classmethod
     def search_of(cls, config: StageConfig) -> tuple[Optimisation, int]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ...core.codes import decide, divergences
 from ...core.quality import ANY, BEST
 from ...hosts.wrapped import WrappedHost
+from ...restorer import Decision
 from .. import losses
 from .adaptation import Adaptation
 from .stage import Batch, Terms
@@ -111,7 +112,7 @@ class CodeReward(Reward):
 
     @classmethod
     def seen(cls, model: WrappedHost, lq: Tensor) -> Tensor:
-        return decoded_with_gradient(model, lq, "reward")
+        return decoded_with_gradient(model, model.decision(lq), "reward")
 
     def attempt(self, batch: Batch) -> Attempt:
         decision = self.model.decision(batch.lq)
@@ -133,13 +134,12 @@ class CodeReward(Reward):
             return logits, decision.decode(tuple(decide(x) for x in logits))
 
 
-def decoded_with_gradient(model: WrappedHost, lq: Tensor, stage: str) -> Tensor:
-    """What a code host makes of pictures (B, 3, R, R), with a gradient to its code logits.
+def decoded_with_gradient(model: WrappedHost, decision: Decision, stage: str) -> Tensor:
+    """What a code host makes of what it decides, with a gradient to its code logits.
 
     Raises:
         ValueError: where there is none, so that the stage has to be left out.
     """
-    decision = model.decision(lq)
     try:
         return decision.decode(tuple(decide(logits.float()) for logits in decision.logits))
     except ValueError as error:
