@@ -78,9 +78,9 @@ def main(
 
 
 def astronaut(network: IQPFR, degradation: Callable[[np.ndarray, int], np.ndarray]) -> dict[str, Tensor]:
-    """Degraded four times, restored at three qualities, and as it was; the first draws, unselected."""
+    """Degraded twice, restored at three qualities, and as it was; the first draws, unselected."""
     original = astronaut_face(network.resolution)
-    degraded = torch.cat([as_batch(degradation(original, seed)) for seed in range(4)])
+    degraded = torch.cat([as_batch(degradation(original, seed)) for seed in range(2)])
     restored = {caption: restore(network, degraded, quality=quality) for caption, quality in QUALITIES.items()}
     return {"degraded": degraded} | restored | {"original": as_batch(original).expand_as(degraded)}
 
